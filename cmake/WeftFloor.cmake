@@ -1,0 +1,58 @@
+# One folder = one namespace = one CMake target: weft_floor(NAME DEPS ...) makes the static
+# library weft_NAME out of all src/NAME/*.cpp and gives it the project's compile rules.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+find_program(WEFT_CCACHE ccache)
+if(WEFT_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${WEFT_CCACHE}")
+endif()
+
+add_library(weft_flags INTERFACE)
+# -ffp-contract=off: a product and a sum are fused only where fma is written (DESIGN.md 1.7).
+target_compile_options(weft_flags INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Wno-missing-field-initializers
+  -ffp-contract=off -fno-math-errno -fno-trapping-math)
+if(WEFT_WERROR)
+  target_compile_options(weft_flags INTERFACE -Werror)
+endif()
+if(WEFT_SANITIZE)
+  target_compile_options(weft_flags INTERFACE -fsanitize=${WEFT_SANITIZE} -fno-omit-frame-pointer -g)
+  target_link_options(weft_flags INTERFACE -fsanitize=${WEFT_SANITIZE})
+endif()
+target_include_directories(weft_flags INTERFACE "${CMAKE_SOURCE_DIR}/src")
+
+function(weft_floor name)
+  cmake_parse_arguments(ARG "" "" "DEPS;LIBS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cpp")
+  add_library(weft_${name} STATIC ${sources})
+  target_link_libraries(weft_${name} PUBLIC weft_flags ${ARG_LIBS})
+  foreach(dep ${ARG_DEPS})
+    target_link_libraries(weft_${name} PUBLIC weft_${dep})
+  endforeach()
+endfunction()
+
+# weft_tests(NAME DEPS ...): one GoogleTest program out of tests/NAME/*_test.cpp.
+function(weft_tests name)
+  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/${name}/*.cpp")
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(${name}_test ${sources})
+  target_link_libraries(${name}_test PRIVATE weft_flags GTest::gmock GTest::gtest GTest::gtest_main)
+  foreach(dep ${ARG_DEPS})
+    if(TARGET weft_${dep})
+      target_link_libraries(${name}_test PRIVATE weft_${dep})
+    endif()
+  endforeach()
+  target_include_directories(${name}_test PRIVATE "${CMAKE_SOURCE_DIR}/tests")
+  gtest_discover_tests(${name}_test PROPERTIES TIMEOUT 600 DISCOVERY_TIMEOUT 60
+                       DISCOVERY_MODE PRE_TEST)
+endfunction()

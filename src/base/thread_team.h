@@ -1,0 +1,59 @@
+// A team of threads that executes the tiles of one phase at a time.
+//
+// The caller (the team's leader, thread 0) writes straight-line code and hands out phases:
+//
+//   team.parallel_for(num_tiles, [&](int64_t tile, int thread) { ... });   // returns when all done
+//
+// Tiles are taken from one atomic counter, in order, so an unequal tile never holds the others up.
+// A phase costs one release by the leader and one arrival by each worker. Workers that have
+// nothing to do spin for `kSpinMicroseconds` and then sleep on a futex: waking costs 25 us here
+// against 40 ns for a spin, but a spin without bound starves ranks that outnumber the cores.
+// A team of one runs the tiles inline and owns no thread.
+//
+// Thread rule: one leader at a time; bodies must not call back into the team and must not throw
+// (a body that throws ends the program as a bug). The results of a phase are visible to the
+// leader and to all tiles of later phases. Every thread of a team, and every leader that calls
+// `prepare_this_thread`, rounds to nearest, flushes denormals and treats them as zero
+// (DESIGN.md 1.7).
+//
+// Rejected: a task graph or work-stealing queue (a layer is a chain of eight phases, there is
+// nothing to steal across them); OpenMP (its waits cannot be bounded and named).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/function_ref.h"
+
+namespace weft {
+
+// Sets rounding and denormal handling of the calling thread (MXCSR on x86, FPCR on Arm).
+void prepare_this_thread();
+
+class ThreadTeam {
+ public:
+  using Body = FunctionRef<void(int64_t tile, int thread)>;
+
+  // num_threads >= 1, the leader included. cpus: where to pin thread i (empty: not pinned;
+  // otherwise one entry a thread). The constructor does not pin the caller: the leader calls
+  // `pin_leader` from its own thread.
+  explicit ThreadTeam(int num_threads, std::vector<int> cpus = {});
+  ~ThreadTeam();
+  ThreadTeam(const ThreadTeam&) = delete;
+  ThreadTeam& operator=(const ThreadTeam&) = delete;
+
+  int num_threads() const;
+  // Pins the calling thread to cpus[0] and prepares its floating-point state.
+  void pin_leader();
+  // Runs body(tile, thread) for tile in [0, num_tiles); thread in [0, num_threads).
+  void parallel_for(int64_t num_tiles, Body body);
+  // Nanoseconds that the leader spent inside parallel_for since the last call (for --stats).
+  int64_t take_busy_ns();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace weft

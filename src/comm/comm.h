@@ -1,0 +1,70 @@
+// Ranks that talk: a Communicator joins `size()` members, of which this is `rank()`.
+//
+// Verbs are collective unless they name a peer: every member calls them in the same order. A group
+// of one is a group like any other (the solo transport returns at once). Sends do not block: the
+// message is copied (or written) into the transport's bounded memory before send returns; only a
+// full box waits. Every wait has the group's deadline: a member that does not arrive in time makes
+// the others throw Error(kCommunication) naming the silent rank and `phase`. A member that fails
+// calls `abort`, and every wait of the group ends with its reason.
+//
+// Sums are of int64 (exact: any order, any algorithm), so no verb's result depends on timing.
+// Waits spin briefly and then sleep: members may outnumber cores.
+// Thread rule: one thread at a time a member. `phase` must be a string that outlives the call.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace weft::comm {
+
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  virtual void barrier(const char* phase) = 0;
+  // Element-wise sum over the members, in place, same length everywhere.
+  virtual void all_reduce(std::span<int64_t> data, const char* phase) = 0;
+  // Member r receives the sum of its equal_part(r of size) of data in place; the rest is undefined.
+  virtual void reduce_scatter(std::span<int64_t> data, const char* phase) = 0;
+  // all: size() * mine.size() bytes, member r's part at r * mine.size().
+  virtual void all_gather(std::span<const std::byte> mine, std::span<std::byte> all,
+                          const char* phase) = 0;
+  virtual void broadcast(std::span<std::byte> data, int root, const char* phase) = 0;
+  // Messages between two members keep their order; sizes must match (checked).
+  virtual void send(int to, std::span<const std::byte> data, const char* phase) = 0;
+  virtual void recv(int from, std::span<std::byte> data, const char* phase) = 0;
+  // Members with the same color form a group, ranked by (key, rank). Collective.
+  virtual std::unique_ptr<Communicator> split(int color, int key) = 0;
+
+  // Shared memory only (`lends_views()`): publishes `mine` and returns every member's pointer once
+  // all have published. What was lent in one exchange may be overwritten after the *next* exchange
+  // returns (its arrival proves that the peers have read), so callers alternate two buffers and no
+  // trailing barrier exists.
+  virtual bool lends_views() const = 0;
+  virtual std::span<const std::byte* const> exchange(const std::byte* mine, const char* phase) = 0;
+
+  // Makes every present and future wait of the group throw Error(kCommunication, reason).
+  virtual void abort(const std::string& reason) = 0;
+  // Time this member has spent waiting for others since the last call (for --stats).
+  virtual int64_t take_wait_ns() = 0;
+};
+
+struct GroupOptions {
+  std::chrono::milliseconds deadline{60'000};
+  // Bytes from which all_reduce takes two shots; negative: measure at start.
+  int64_t two_shot_bytes = -1;
+};
+
+std::unique_ptr<Communicator> make_solo();
+// One member for each of `size` threads of this process, sharing memory.
+std::vector<std::unique_ptr<Communicator>> make_thread_group(int size, GroupOptions options = {});
+
+}  // namespace weft::comm

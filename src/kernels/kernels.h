@@ -1,0 +1,260 @@
+// Arithmetic. The whole surface of the floor: one KernelTable per instruction set, chosen at
+// start; a plain reference (reference.h) beside every body.
+//
+// The promise (DESIGN.md 1): every output is a function of its own inputs in a fixed order. No
+// kernel's result depends on the tile, the batch, the number of threads or the table: all x86
+// tables and the portable one give equal bits. Where lanes are summed, there are always 16 of
+// them, reduced by the tree i + (i + 8), i + (i + 4), i + (i + 2), i + (i + 1). Products and sums
+// are fused only where this page says fma.
+//
+// Kernels take pointers and sizes and own nothing. They allocate nothing, never throw, and may be
+// called from any thread whose floating-point state was set by weft::prepare_this_thread().
+// A call works on one tile; who calls which tile is the business of the floors above.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/range.h"
+#include "tensor/panel.h"
+
+namespace weft::kernels {
+
+using tensor::PanelLayout;
+
+// ---------------------------------------------------------------- activations of a linear
+
+// Quantised weights take 8-bit activations, BF16 weights BF16 ones (rounded to nearest even), F16
+// and F32 weights FP32 ones.
+enum class ActivationType : uint8_t { kF32, kBF16, kInt8 };
+ActivationType activation_type(const tensor::PanelFormat& format);
+
+// The input of a linear, laid out in groups of 32 slots after its InputMap; slots that are not the
+// unit's hold zero. Int8: per token and group scale = max|x| / 127, code = rint(x * (127 / max|x|))
+// (all zero for a group of zeros), sums[0..1] = the integer sums of slots 0..15 and 16..31.
+struct Activations {
+  ActivationType type = ActivationType::kF32;
+  int64_t num_tokens = 0;
+  int64_t num_groups = 0;
+  void* values = nullptr;     // [num_tokens, num_groups * 32] f32, bf16 or int8
+  float* scales = nullptr;    // [num_tokens, num_groups]      int8 only
+  int32_t* sums = nullptr;    // [num_tokens, num_groups, 2]   int8 only
+};
+// Bytes for `values`, `scales` and `sums` together, each 64-byte aligned.
+int64_t activation_bytes(ActivationType type, int64_t num_tokens, int64_t num_groups);
+// Carves them out of `memory` (64-byte aligned).
+Activations place_activations(ActivationType type, int64_t num_tokens, int64_t num_groups,
+                              void* memory);
+
+// ---------------------------------------------------------------- exact sums
+
+// Fixed point of row-parallel sums: one unit is 2^-30, a unit's sum must satisfy |x| < 2^20.
+inline constexpr int kFixedPointBits = 30;
+inline constexpr float kUnitLimit = 1048576.0f;
+
+// Row-parallel partial sums: [num_tokens, stride] int64, where element [t, num_rows .. stride) pad
+// and element [t, bad_index] counts the units of token t that were NaN, Inf or out of range. It is
+// added across ranks together with the sums.
+struct PartialSums {
+  int64_t* data = nullptr;
+  int64_t num_tokens = 0;
+  int64_t num_rows = 0;
+  int64_t bad_index() const { return round_up(num_rows, 16); }
+  int64_t stride() const { return round_up(num_rows, 16) + 8; }
+};
+
+// ---------------------------------------------------------------- matrix kernels
+
+// One linear, or a tile of it: panels [panels.begin, panels.end), tokens [tokens.begin, end).
+//
+// Per unit and output, for its groups in order:
+//   F32, F16:  acc = fma(w, x, acc), slots in order.
+//   BF16:      per pair of slots acc = fma(w1, x1, acc), then acc = fma(w0, x0, acc).
+//   quantised: c = integer sum of (code - zero) * x over the slots that share a scale;
+//              t = float(c) * scale  (two halves of 16: t = fma(float(c1), scale1, t));
+//              acc = fma(t, x_scale, acc);
+//              with minimums: acc = fma(min, x_scale * float(sum), acc), per half where halved,
+//              after the product; two-level minimums enter as -(dmin * m).
+// where scale is the f16 (f32) value, or d * sc.
+struct Matmul {
+  const PanelLayout* layout = nullptr;
+  const std::byte* panels = nullptr;  // [layout->num_panels(), layout->panel_bytes()]
+  Activations input;
+};
+
+// Decides tile sizes: a tile's panels times tokens, so that `num_threads` find work and a panel's
+// codes are reused from cache.
+struct Tiling {
+  int64_t panels_per_tile = 1;
+  int64_t tokens_per_tile = 1;
+};
+Tiling choose_tiling(const PanelLayout& layout, int64_t num_tokens, int num_threads);
+
+// ---------------------------------------------------------------- attention
+
+enum class KvType : uint8_t { kF32, kBF16 };
+
+// One KV head's part of one cache block: keys [head_dim, block_tokens], so that lanes are tokens;
+// then values [block_tokens, padded_head_dim]. bytes = (head_dim + padded_head_dim) * block_tokens
+// * element size. block_tokens is a multiple of 16.
+struct KvLayout {
+  KvType type = KvType::kBF16;
+  int64_t head_dim = 0;
+  int64_t block_tokens = 16;
+  int64_t padded_head_dim() const { return round_up(head_dim, 16); }
+  int64_t element_bytes() const { return type == KvType::kF32 ? 4 : 2; }
+  int64_t head_bytes() const {
+    return (head_dim + padded_head_dim()) * block_tokens * element_bytes();
+  }
+};
+
+// Attention is computed in blocks of 64 cache positions, online within a span of 1,024; spans are
+// merged in order. Constants of the arithmetic, not of the cache (DESIGN.md 1.4).
+inline constexpr int64_t kAttentionBlock = 64;
+inline constexpr int64_t kAttentionSpan = 1024;
+
+// Tokens [tokens.begin, tokens.end) of one sequence against its cache, for query heads that share
+// one KV head. Token i of the sequence's chunk stands at position first_position + i and sees
+// positions p with p <= own and, where window > 0, p > own - window.
+struct Attention {
+  const float* q = nullptr;      // [chunk tokens, q_stride]; head h at column h * head_dim
+  int64_t q_stride = 0;
+  float* out = nullptr;          // [chunk tokens, out_stride]; same columns
+  int64_t out_stride = 0;
+  Range tokens;                  // tokens of the chunk
+  Range heads;                   // local query heads, all on KV head `kv_head`
+  int64_t kv_head = 0;           // local
+  int64_t first_position = 0;    // of the chunk's token 0
+  int64_t window = 0;            // 0: none
+  float scale = 1.0f;            // score = dot * scale
+  float softcap = 0.0f;          // > 0: score = softcap * tanh(score / softcap)
+  KvLayout layout;
+  const std::byte* cache = nullptr;   // this layer's cache: block b at cache + b * block_stride
+  int64_t block_stride = 0;           // bytes; within a block, head k at k * layout.head_bytes()
+  const int32_t* block_table = nullptr;  // [ceil(context / block_tokens)]
+};
+
+// Writes keys and values of one token and one KV head.
+struct KvWrite {
+  const float* k = nullptr;  // [head_dim]
+  const float* v = nullptr;  // [head_dim]
+  KvLayout layout;
+  std::byte* head = nullptr;  // the block's part of this KV head
+  int64_t slot = 0;           // token within the block
+};
+
+// ---------------------------------------------------------------- positions
+
+// cos and sin of every position and rotated pair, computed once by rope_table with the project's
+// own functions: [max_positions, 2, num_pairs] f32, cos first.
+struct RopeTable {
+  const float* data = nullptr;
+  int64_t num_pairs = 0;
+  const float* cos_of(int64_t position) const { return data + position * 2 * num_pairs; }
+  const float* sin_of(int64_t position) const { return cos_of(position) + num_pairs; }
+};
+
+// Frequencies are the model's business (linear, llama3, YaRN scaling); pair i turns by
+// position * inv_freq[i], both times `magnitude` (YaRN's attention factor).
+void rope_table(std::span<const double> inv_freq, double magnitude, int64_t max_positions,
+                float* out);
+// base^(-2 i / rotary_dim), the project's own pow.
+double rope_inv_freq(double base, int64_t pair, int64_t rotary_dim);
+// The project's own double functions, equal on every machine (libm picks variants by processor).
+double exp_double(double x);
+double log_double(double x);
+
+enum class RopeLayout : uint8_t { kHalves, kInterleaved };  // NeoX; GPT-J and GGUF's llama
+
+// ---------------------------------------------------------------- vocabulary
+
+struct Candidate {
+  float logit = 0;
+  int32_t id = -1;  // -1: none
+};
+// The order of all choices: the larger logit first; ties go to the smaller id.
+inline bool better(const Candidate& a, const Candidate& b) {
+  return a.logit > b.logit || (a.logit == b.logit && a.id >= 0 && (b.id < 0 || a.id < b.id));
+}
+
+// ---------------------------------------------------------------- the table
+
+enum class Isa : uint8_t { kPortable, kAvx2, kAvx512 };
+
+struct KernelTable {
+  Isa isa;
+  std::string_view name;  // "avx512", "avx2", "portable"
+
+  // Lays one token's local input x[0 .. inputs.size()) out in groups (Activations above).
+  void (*prepare)(const tensor::InputMap& map, const float* x, const Activations& out,
+                  int64_t token);
+
+  // out[t * out_stride + row] = unit sum (+ bias[row] where bias != null), rows of the panels.
+  // `out` has room for whole panels (rows are padded to 16 in its stride).
+  void (*matmul)(const Matmul& op, Range panels, Range tokens, const float* bias, float* out,
+                 int64_t out_stride);
+  // out[t, row] += rint(unit sum * 2^30), unit by unit; counts bad units in out[t, bad_index]
+  // (atomically: several tiles share it). The caller zeroes `out` first.
+  void (*matmul_exact)(const Matmul& op, Range panels, Range tokens, const PartialSums& out);
+  // One row of a panel matrix as FP32: an embedding look-up. out: [inputs], scaled by `scale`.
+  // Quantised: scale_f32 * (code - zero) rounded once, then fma for minimums as the reference says.
+  void (*dequantize_row)(const PanelLayout& layout, const std::byte* panels, int64_t row,
+                         float* out);
+
+  // sum[i] = parts[0][i] + ... + parts[n-1][i]; may alias parts[0].
+  void (*add_int64)(int64_t* sum, const int64_t* const* parts, int num_parts, int64_t count);
+  // One token: out[row] = float(sum of the parts) * 2^-30 (+ bias). Returns the summed bad count.
+  int64_t (*finish_exact)(const int64_t* const* parts, int num_parts, int64_t num_rows,
+                          const float* bias, float* out);
+  // x += y, [n].
+  void (*add)(float* x, const float* y, int64_t n);
+  // out = x / sqrt(mean(x^2) + eps) * weight, [n]; mean over 16 lanes; may alias.
+  void (*rms_norm)(const float* x, const float* weight, float eps, float* out, int64_t n);
+  void (*scale)(float* x, float factor, int64_t n);
+
+  // Rotates the first 2 * num_pairs elements of each of num_heads vectors of head_dim.
+  void (*rope)(float* x, int64_t num_heads, int64_t head_dim, const float* cos, const float* sin,
+               int64_t num_pairs, RopeLayout layout);
+  void (*write_kv)(const KvWrite& op);
+  void (*attention)(const Attention& op);
+
+  // gate = act(gate) * up, [n].
+  void (*silu_mul)(float* gate, const float* up, int64_t n);
+  void (*gelu_tanh_mul)(float* gate, const float* up, int64_t n);
+
+  // x = cap * tanh(x / cap), [n].
+  void (*softcap)(float* x, float cap, int64_t n);
+  // The k best of logits [n], ids first_id + index, best first; fewer than k leave id -1.
+  // NaN is never a candidate; *num_nan counts them.
+  void (*top_k)(const float* logits, int64_t n, int32_t first_id, int k, Candidate* out,
+                int64_t* num_nan);
+  // Sum of rint(2^40 * exp((logit - max) * inv_temperature)).
+  int64_t (*exp_sum)(const float* logits, int64_t n, float max, float inv_temperature);
+  // The first index where the running exp_sum exceeds target; n where none does.
+  int64_t (*locate)(const float* logits, int64_t n, float max, float inv_temperature,
+                    int64_t target);
+  // Order-free hash: sum over i of mix(position, first_id + i, bits of logits[i]), mod 2^64.
+  uint64_t (*hash_logits)(const float* logits, int64_t n, int64_t position, int32_t first_id);
+};
+
+// The best table of this processor, or the one that WEFT_ISA names. Throws Error(kUsage) for a
+// name that is unknown or that this processor cannot run. Checks once that the processor's BF16
+// dot product rounds as this page says, and otherwise uses the emulated one.
+const KernelTable& choose_table();
+const KernelTable* table_for(Isa isa);  // null where this processor cannot run it
+
+// ---------------------------------------------------------------- packing
+
+// Fills panels [panels.begin, panels.end) of `layout` from rows of a file: row r of the layout is
+// at `rows + r * row_stride_bytes`, a whole file row of `file_type` (the kernels read only the
+// blocks that the layout's InputMap names). Rows past num_rows are zero. Pure data movement: the
+// same bytes on every machine.
+void pack_panels(const PanelLayout& layout, tensor::DType file_type, const std::byte* rows,
+                 int64_t row_stride_bytes, int64_t num_cols, Range panels, std::byte* out);
+
+// A row of a file as FP32, by the type's definition (norm weights, biases, tests).
+void decode_row(tensor::DType file_type, const std::byte* row, int64_t num_cols, float* out);
+
+}  // namespace weft::kernels

@@ -1,0 +1,90 @@
+// Strings ↔ tokens, chat templates, incremental detokenisation. A C++ face over a small Rust crate
+// (src/text/rust) that binds Hugging Face `tokenizers` and `minijinja`. Knows no tensor.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace weft::text {
+
+// What a GGUF file says of its tokenizer (keys tokenizer.ggml.*), filled by the caller.
+struct GgufVocab {
+  std::string model;                // "gpt2" (byte-level BPE) or "llama" (SentencePiece)
+  std::string pre;                  // tokenizer.ggml.pre; an unknown one is Error(kModel)
+  std::vector<std::string> tokens;
+  std::vector<double> scores;       // may be empty
+  std::vector<int64_t> token_types; // 1 normal 2 unknown 3 control 4 user-defined 5 unused 6 byte
+  std::vector<std::string> merges;
+  int64_t bos_id = -1, eos_id = -1, unk_id = -1, pad_id = -1;
+  std::optional<bool> add_bos, add_eos, add_space_prefix;
+};
+
+class Tokenizer {
+ public:
+  static std::unique_ptr<Tokenizer> from_gguf(const GgufVocab& vocab);
+  // The text of tokenizer.json.
+  static std::unique_ptr<Tokenizer> from_json(std::string_view tokenizer_json);
+  virtual ~Tokenizer() = default;
+
+  virtual int64_t vocab_size() const = 0;
+  // add_special: add BOS/EOS where the model wants them. parse_special: "<|im_end|>" in the text
+  // becomes the special token (rendered templates: true; a user's own words: false).
+  // Invalid UTF-8 becomes U+FFFD first.
+  virtual std::vector<int32_t> encode(std::string_view text, bool add_special,
+                                      bool parse_special) const = 0;
+  // The raw bytes of one token ("Ġthe" → " the"; a byte token → that byte). Special tokens give
+  // their text where `special` is true, nothing otherwise. Ids out of range give nothing.
+  virtual std::string piece(int32_t id, bool special) const = 0;
+  // The whole text of ids; incomplete UTF-8 at the end becomes U+FFFD.
+  virtual std::string decode(std::span<const int32_t> ids, bool special) const = 0;
+  virtual bool is_special(int32_t id) const = 0;
+  virtual std::optional<int32_t> find_token(std::string_view text) const = 0;
+  // "gpt2/smollm", "llama/default", "tokenizer.json BPE": for `inspect`.
+  virtual std::string description() const = 0;
+};
+
+struct Message {
+  std::string role;
+  std::string content;
+};
+
+// A Jinja chat template as transformers runs it (trim_blocks, lstrip_blocks, tojson, raise_exception,
+// strftime_now; Python's string methods). Errors: Error(kModel) with the template's line.
+class ChatTemplate {
+ public:
+  static std::unique_ptr<ChatTemplate> compile(std::string_view source, std::string_view bos_token,
+                                               std::string_view eos_token);
+  virtual ~ChatTemplate() = default;
+  virtual std::string render(std::span<const Message> messages, bool add_generation_prompt) const = 0;
+  // The general form: a JSON array of messages and a JSON object of further variables (tools, …).
+  virtual std::string render_json(std::string_view messages_json, bool add_generation_prompt,
+                                  std::string_view extra_json) const = 0;
+};
+
+// Tokens in, complete characters out. Never emits half a character, and holds back what could
+// become one of the stop strings; the stop string itself is not emitted. One a sequence; not
+// thread-safe.
+class TextStream {
+ public:
+  TextStream(const Tokenizer& tokenizer, std::vector<std::string> stop_strings);
+  // Text that became certain. After `stopped()` it is always empty.
+  std::string push(int32_t id);
+  // What is left at the end of the answer (half characters become U+FFFD).
+  std::string finish();
+  bool stopped() const { return stopped_; }
+
+ private:
+  std::string release();
+  const Tokenizer& tokenizer_;
+  std::vector<std::string> stop_strings_;
+  std::string held_;  // bytes not yet emitted
+  bool stopped_ = false;
+  bool first_ = true;
+};
+
+}  // namespace weft::text
