@@ -1,0 +1,146 @@
+// One replica: a model split over the ranks of a topology, answering one request at a time (the
+// scheduler of many comes with the next issue; the messages below are already plain and
+// serialisable). Everything else under engine/ is behind this door.
+//
+// Thread rule: one caller at a time; `cancel` may be called from any thread or signal handler.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/range.h"
+#include "kernels/kernels.h"
+#include "parallel/topology.h"
+#include "text/text.h"
+
+namespace weft::engine {
+
+enum class Placement { kAuto, kDedicated, kPooled };
+
+struct EngineOptions {
+  std::string model_path;                // a file or a folder
+  parallel::TopologyRequest topology;
+  int threads_per_rank = 0;              // 0: cores / ranks, at least 1
+  std::string devices;                   // "0-3", "numa:0"; empty: ranks may share cores
+  Placement placement = Placement::kAuto;  // kPooled where ranks x threads exceed the cores
+  int64_t max_model_len = 0;             // 0: the model's, as far as the cache memory allows
+  int64_t max_num_batched_tokens = 512;  // tokens of one prompt chunk
+  kernels::KvType kv_type = kernels::KvType::kBF16;
+  int64_t block_size = 16;
+  int64_t kv_cache_bytes = 0;            // over all ranks; 0: a share of the free memory
+  int64_t deadline_ms = 60'000;          // of every wait between ranks
+};
+
+// What one rank holds: a row of `inspect`'s table and of the banner.
+struct RankShare {
+  int rank = 0, stage = 0, shard = 0;
+  Range layers;
+  std::string heads;      // "5", or "4-5" where layers differ
+  std::string kv_heads;
+  std::string ffn;        // columns
+  int64_t vocab_rows = 0;      // of embedding and head together (tied: once)
+  int64_t weight_bytes = 0;
+  int64_t kv_bytes_per_token = 0;
+  int64_t kv_bytes = 0;        // 0 in `inspect` when no cache is sized
+  int64_t reduce_bytes_per_token = 0;  // payload that it adds to all-reduces for one token
+};
+
+struct SplitReport {
+  std::string topology;
+  std::vector<RankShare> ranks;
+  double imbalance = 1.0;               // slowest rank's weight bytes (per weight) over the mean
+  std::vector<std::string> asked_and_got;  // lines where weights are given: "rank 0: asked 50 %, got 48 %"
+  std::vector<std::string> warnings;    // idle ranks, shared cores, …
+};
+
+struct ModelReport {
+  std::string path, architecture, family, name, tokenizer, file_type;
+  int64_t num_parameters = 0, file_bytes = 0;
+  int64_t num_layers = 0, hidden_size = 0, num_heads = 0, num_kv_heads = 0, head_dim = 0;
+  int64_t ffn_size = 0, vocab_size = 0, context_length = 0;
+  bool tied_embeddings = false;
+  struct TypeCount { std::string dtype; int64_t num_tensors = 0, num_bytes = 0; };
+  std::vector<TypeCount> types;
+  struct TensorRow { std::string name, dtype, shape; int64_t num_bytes = 0; };
+  std::vector<TensorRow> tensors;
+};
+
+// Reads metadata only: no weight is touched. For `weft inspect`.
+struct Inspection {
+  ModelReport model;
+  SplitReport split;
+};
+Inspection inspect(const EngineOptions& options);
+
+struct GenerationRequest {
+  std::vector<int32_t> prompt_ids;
+  int64_t max_tokens = 256;
+  float temperature = 0.0f;       // 0: greedy
+  uint64_t seed = 0;
+  bool ignore_eos = false;
+  int num_logprobs = -1;          // < 0: none; N: the N best and the chosen one
+  int num_prompt_logprobs = -1;
+  bool hash_logits = false;
+  std::vector<std::string> stop;  // stop strings
+};
+
+struct TokenLogprob {
+  int32_t id = 0;
+  float logprob = 0;
+};
+
+enum class FinishReason { kStop, kLength, kCancelled };
+const char* name(FinishReason reason);
+
+struct RankTimes {
+  double compute_s = 0, all_reduce_s = 0, wait_s = 0;
+  int64_t reduce_bytes = 0;
+};
+
+struct GenerationResult {
+  std::vector<int32_t> token_ids;   // generated; the end-of-text token is included
+  std::string text;
+  FinishReason finish_reason = FinishReason::kStop;
+  std::vector<std::vector<TokenLogprob>> logprobs;         // [generated]
+  std::vector<std::vector<TokenLogprob>> prompt_logprobs;  // [prompt]; entry 0 is empty
+  uint64_t logits_hash = 0;
+  double prompt_s = 0, generation_s = 0;
+  int64_t weight_bytes_read = 0;    // by generation steps
+  std::vector<RankTimes> ranks;
+};
+
+// Called with each piece of text as it becomes certain. Returning false cancels.
+using OnText = std::function<bool(const std::string& text)>;
+// Bytes loaded so far and in all.
+using OnLoad = std::function<void(int64_t done, int64_t total)>;
+
+class Engine {
+ public:
+  static std::unique_ptr<Engine> load(const EngineOptions& options, const OnLoad& on_load = {});
+  virtual ~Engine() = default;
+
+  virtual const ModelReport& model() const = 0;
+  virtual const SplitReport& split() const = 0;
+  virtual const text::Tokenizer& tokenizer() const = 0;
+  // null where the model ships none.
+  virtual const text::ChatTemplate* chat_template() const = 0;
+  virtual int64_t max_model_len() const = 0;
+  virtual int64_t kv_cache_tokens() const = 0;
+  virtual int threads_per_rank() const = 0;
+  virtual bool pooled() const = 0;
+  virtual double load_seconds() const = 0;
+  virtual std::string_view isa() const = 0;
+
+  // Errors: kUsage for a request that cannot be served (empty, too long: both numbers), kInternal
+  // naming the layer where a row-parallel sum left its range, kCommunication for a lost rank.
+  virtual GenerationResult generate(const GenerationRequest& request, const OnText& on_text = {}) = 0;
+  // Ends the running answer after the current token. Async-signal-safe.
+  virtual void cancel() = 0;
+};
+
+}  // namespace weft::engine
