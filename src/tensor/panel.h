@@ -17,6 +17,11 @@
 // activation slots that are not its own. So every unit's sum is a function of the model alone, no
 // block of a file forbids a cut, and nothing is requantised.
 //
+// Alignment: a panel takes a multiple of 64 bytes (zeros after its last group, at most 48), so
+// panels begin on cache lines where their buffer does. Inside, parts follow each other without
+// gaps: headers, groups and codes begin at multiples of 32 bytes for every file type but IQ4_XS,
+// whose groups of 528 bytes begin at multiples of 16. Codes are not aligned to 64.
+//
 // All instruction sets share this layout (AVX2 takes a panel as two halves of 8 rows), so packed
 // files serve any machine. Rejected: 8-row panels for AVX2 (two layouts to test, no measured gain).
 #pragma once
@@ -48,8 +53,8 @@ struct PanelFormat {
   Codes codes = Codes::kF32;
   Scales scales = Scales::kNone;
   bool has_min = false;
-  int zero = 0;          // subtracted from a code: Q4_0 8, Q5_0 16, Q8_0 128, Q6_K 32, Q3_K 4
-  int scale_inputs = 32; // inputs that share a scale: 32, or 16 (Q2_K, Q3_K, Q6_K)
+  int zero = 0;           // subtracted from a code: Q4_0 8, Q5_0 16, Q8_0 128, Q6_K 32, Q3_K 4
+  int scale_inputs = 32;  // inputs that share a scale: 32, or 16 (Q2_K, Q3_K, Q6_K)
 
   bool quantized() const { return scales != Scales::kNone; }
   friend bool operator==(const PanelFormat&, const PanelFormat&) = default;
@@ -61,8 +66,8 @@ PanelFormat panel_format(DType dtype);
 
 // One group of a unit: which 32-block of the input it is and which of its slots are the unit's.
 struct InputGroup {
-  int64_t block = 0;   // inputs [32 * block, 32 * block + 32) of the whole dimension
-  Range slots;         // [begin, end) within 0..32 that belong to the unit
+  int64_t block = 0;  // inputs [32 * block, 32 * block + 32) of the whole dimension
+  Range slots;        // [begin, end) within 0..32 that belong to the unit
 };
 
 struct Segment {
@@ -74,10 +79,11 @@ struct Segment {
 // The order in which a linear consumes its inputs. Immutable.
 class InputMap {
  public:
-  // A column-parallel linear: one unit, the whole input.
+  // A column-parallel linear: one unit, the whole input of at least one element.
   static InputMap whole(int64_t num_inputs);
-  // A rank's share of a row-parallel linear: contiguous units [units[i].begin, units[i].end) of
-  // the whole input dimension. May be empty (an idle rank).
+  // A rank's share of a row-parallel linear: units [units[i].begin, units[i].end) of the whole
+  // input dimension, none empty, each beginning where the one before it ends. The list itself may
+  // be empty (an idle rank).
   static InputMap of_units(const std::vector<Range>& units);
 
   const std::vector<InputGroup>& groups() const { return groups_; }
@@ -86,10 +92,12 @@ class InputMap {
   int64_t num_units() const { return num_units_; }
   // The inputs of the rank, in the whole dimension; its activation vector begins at inputs().begin.
   Range inputs() const { return inputs_; }
-  // True where group g holds local inputs [32 g, 32 g + 32) (a shorter tail allowed).
+  // True where slot s of group g is local input 32 g + s (the last group may be shorter).
   bool contiguous() const { return contiguous_; }
 
  private:
+  void append_unit(Range unit);
+
   std::vector<InputGroup> groups_;
   std::vector<Segment> segments_;  // a segment never crosses a unit or a super-block of 256
   Range inputs_;
@@ -108,12 +116,16 @@ struct PanelLayout {
   PanelLayout(PanelFormat format, int64_t num_rows, InputMap inputs);
 
   int64_t num_panels() const { return ceil_div(num_rows, kPanelRows); }
+  // Within a group: scales at 0, minimums at min_offset(), codes at code_offset().
+  int64_t min_offset() const { return scale_bytes_; }
+  int64_t code_offset() const { return scale_bytes_ + min_bytes_; }
   int64_t group_bytes() const { return group_bytes_; }
-  int64_t header_bytes() const { return header_bytes_; }
-  int64_t panel_bytes() const { return panel_bytes_; }
+  int64_t header_bytes() const { return header_bytes_; }  // of one segment; 0 without two levels
+  int64_t panel_bytes() const { return panel_bytes_; }    // the stride from panel to panel
   int64_t num_bytes() const { return num_panels() * panel_bytes_; }
 
  private:
+  int64_t scale_bytes_ = 0, min_bytes_ = 0;
   int64_t group_bytes_ = 0, header_bytes_ = 0, panel_bytes_ = 0;
 };
 
