@@ -14,8 +14,9 @@
 namespace weft::parallel {
 
 // Contiguous shares of `num_units` for weights.size() ranks: each unit goes to the rank with the
-// smallest (n_r + 1) / w_r; ties go to the rank with the smallest load[r] (units it already holds
-// in other layers; empty: all zero), then to the lower rank. So the remainder rotates over layers.
+// smallest (n_r + 1) / w_r; ties go to the rank with the smallest load[r] / w_r (units it already
+// holds in other layers; empty: all zero), then to the lower rank. So the remainder rotates over
+// layers.
 // caps: at most caps[r] units for rank r (empty: no caps; negative: none). Throws Error(kMemory)
 // naming the caps when they leave units without a rank.
 std::vector<Range> partition_units(int64_t num_units, std::span<const double> weights,
@@ -30,17 +31,19 @@ struct AttentionShare {
 };
 
 // Cuts num_heads query heads (num_heads % num_kv_heads == 0) over weights.size() ranks, contiguous
-// and in order, minimising the slowest rank's (q_r + kappa * kv_r) / w_r, then the dot product of
-// the shares' cost with `load` (so that memory evens out over the layers), then the largest
-// difference; O(heads^2 * ranks) dynamic programme. A KV head that two ranks share is on both.
+// and in order. A rank's cost is c_r = q_r + kappa * kv_r; minimises the slowest rank's c_r / w_r,
+// then the sum of (load_r + c_r)^2 / w_r, so that memory evens out over the layers; ties give more
+// to the lower rank. O(heads^2 * ranks) dynamic programme. A KV head that two ranks share is on
+// both.
 // kappa: cost of one KV head in query heads (1 for weight bytes; more with a long cache).
+// load[r]: the sum of c_r over the layers cut so far (empty: all zero).
 std::vector<AttentionShare> cut_attention(int64_t num_heads, int64_t num_kv_heads,
                                           std::span<const double> weights, double kappa = 1.0,
                                           std::span<const double> load = {});
 
 // The units of an FFN of `ffn_size` inputs that exact sums are taken over: slices of the largest
-// of 256, 128, 64 that leaves at least 32 units, otherwise 64; 128 for an FFN under 2,048. The
-// last slice may be shorter.
+// of 256, 128, 64 that leaves at least 32 units, the last and shorter one counted; always 128 for
+// an FFN under 2,048. Part of the arithmetic: another choice changes bits (DESIGN.md 1.2).
 int64_t ffn_unit_size(int64_t ffn_size);
 std::vector<Range> ffn_units(int64_t ffn_size);
 
