@@ -27,10 +27,10 @@ struct Stage {
 
 // What the user asked for, as parsed from the options; empty strings and zeros: not given.
 struct TopologyRequest {
-  int tensor_parallel_size = 0;      // --tp
-  std::string pipeline_parallel;     // --pp "3" or "13,13,4"
-  std::string tp_weights;            // "2,1,1"
-  std::string stages;                // "12@1,14@3,4@2"
+  int tensor_parallel_size = 0;   // --tp
+  std::string pipeline_parallel;  // --pp "3" or "13,13,4"
+  std::string tp_weights;         // "2,1,1"
+  std::string stages;             // "12@1,14@3,4@2"
 };
 
 // Costs of the parts that only the first and last stage hold, in layers (for balancing).
@@ -51,11 +51,13 @@ class Topology {
   int num_ranks() const;
   int stage_of(int rank) const;
   int shard_of(int rank) const;  // index within its stage
-  // "tp=3 pp=2", "stages=12@1,14@3,4@2", "tp-weights=2,1,1": the shortest exact description.
+  // "tp=3 pp=2", "stages=12@1,14@3,4@2", "tp-weights=2,1,1": the shortest description that, given
+  // as options, yields this topology again. "pp=2" says that the layers were balanced.
   std::string description() const;
 
  private:
   std::vector<Stage> stages_;
+  bool balanced_ = false;  // the layers of the stages came from balance_layers
 };
 
 inline constexpr int kMaxRanksPerStage = 64;
