@@ -1,0 +1,130 @@
+// Linears cut over ranks (Megatron-LM, arXiv 1909.08053): a ColumnLinear holds some rows of the
+// weight matrix and needs no communication; a RowLinear holds some units of its input and leaves
+// partial sums that ExactReduce adds over the ranks. Plain sizes: nothing here knows a model.
+//
+// Thread rule: loading and calls are made by the leader of a team; the tiles run on all of it.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/range.h"
+#include "base/thread_team.h"
+#include "comm/comm.h"
+#include "kernels/kernels.h"
+#include "tensor/buffer.h"
+#include "tensor/panel.h"
+#include "tensor/raw_tensor.h"
+
+namespace weft::parallel {
+
+// One rank's part of one weight matrix, repacked into panels. Empty (no rows or no units) for an
+// idle rank: a call is then no work.
+class PackedLinear {
+ public:
+  PackedLinear() = default;
+  PackedLinear(const tensor::RawTensor& weight, Range rows, tensor::InputMap inputs);
+
+  const tensor::PanelLayout& layout() const { return layout_; }
+  bool empty() const { return layout_.num_rows == 0 || layout_.inputs.num_groups() == 0; }
+  kernels::ActivationType activation_type() const {
+    return kernels::activation_type(layout_.format);
+  }
+  int64_t num_bytes() const { return layout_.num_bytes(); }
+  const std::byte* panels() const { return panels_.data(); }
+  // Stride of a FP32 output row: whole panels.
+  int64_t padded_rows() const { return layout_.num_panels() * tensor::kPanelRows; }
+
+  // Allocates the panels; packing is done by WeightLoader.
+  void allocate();
+  std::byte* mutable_panels() { return panels_.data(); }
+  const tensor::RawTensor& source() const { return source_; }
+  Range rows() const { return rows_; }
+
+ private:
+  tensor::RawTensor source_;
+  Range rows_;
+  tensor::PanelLayout layout_;
+  tensor::Buffer panels_;
+};
+
+// Rows of the matrix: Q, K, V, gate, up, LM head. Bias is added by the kernel.
+struct ColumnLinear {
+  PackedLinear weight;
+  std::vector<float> bias;  // [padded rows] or empty
+};
+
+// Units of the input: attention output, FFN down. A bias is added after the reduction.
+struct RowLinear {
+  PackedLinear weight;
+};
+
+// Repacks many linears with all threads of a team, reporting file bytes as they are read.
+class WeightLoader {
+ public:
+  // The linear must stay where it is until `run` returns.
+  void add(PackedLinear& linear);
+  int64_t total_bytes() const { return total_bytes_; }
+  // on_bytes: called from any thread with the file bytes that a tile has read.
+  void run(ThreadTeam& team, const std::function<void(int64_t)>& on_bytes);
+
+ private:
+  std::vector<PackedLinear*> linears_;
+  int64_t total_bytes_ = 0;
+};
+
+// A one-dimensional tensor (norm weight, bias), or a range of it, as FP32 padded with zeros to a
+// multiple of 16. Checks its length; throws Error(kModel) naming the tensor.
+std::vector<float> load_vector(const tensor::RawTensor& tensor, int64_t expected_size, Range range);
+
+// One phase of matrix work: the tiles of several linears (of several shards) in one parallel_for.
+class MatmulPhase {
+ public:
+  explicit MatmulPhase(const kernels::KernelTable& table) : table_(table) { jobs_.reserve(64); }
+  // out: [num_tokens, weight.padded_rows()] FP32.
+  void add(const ColumnLinear& linear, const kernels::Activations& input, float* out);
+  // out: zeroed before the phase.
+  void add(const RowLinear& linear, const kernels::Activations& input,
+           const kernels::PartialSums& out);
+  // Runs and forgets the jobs.
+  void run(ThreadTeam& team);
+
+ private:
+  struct Job {
+    kernels::Matmul op;
+    const float* bias = nullptr;
+    float* out = nullptr;             // column-parallel
+    int64_t out_stride = 0;
+    kernels::PartialSums partial;     // row-parallel
+  };
+  const kernels::KernelTable& table_;
+  std::vector<Job> jobs_;
+};
+
+// Adds the shards' partial sums exactly. Holds two sets of buffers, so that what is lent to peers
+// stays untouched until the next exchange has returned (comm.h).
+class ExactReduce {
+ public:
+  ExactReduce(comm::Communicator& communicator, const kernels::KernelTable& table,
+              int num_local_shards, int64_t max_tokens, int64_t num_rows);
+
+  // The buffer of a local shard for the coming reduction. The caller zeroes and fills it.
+  kernels::PartialSums partial(int shard, int64_t num_tokens);
+  // Joins all shards of all members: the parts whose sum is the result, each [num_tokens, stride].
+  // Valid until the reduction after the next one begins to fill its buffers.
+  std::span<const int64_t* const> reduce(ThreadTeam& team, int64_t num_tokens, const char* phase);
+  // Payload of one reduction, as one shard contributes it.
+  int64_t bytes(int64_t num_tokens) const;
+
+ private:
+  comm::Communicator& communicator_;
+  const kernels::KernelTable& table_;
+  int num_shards_;
+  int64_t max_tokens_, num_rows_;
+  tensor::Buffer buffers_;  // [2, num_shards, max_tokens, stride]
+  int parity_ = 0;
+  std::vector<const int64_t*> parts_;
+};
+
+}  // namespace weft::parallel
