@@ -1,0 +1,23 @@
+// Text to value, for options. Nothing is returned where the text is not wholly such a value.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace weft {
+
+// Decimal, with an optional k, m, g, t (powers of 1000) or K, M, G, T (powers of 1024) at the end.
+std::optional<int64_t> parse_whole_number(std::string_view text);
+std::optional<uint64_t> parse_unsigned(std::string_view text);
+// Finite only.
+std::optional<double> parse_number(std::string_view text);
+// true/false, yes/no, on/off, 1/0, in any case.
+std::optional<bool> parse_truth(std::string_view text);
+
+// "a whole number from 1 to 64", "a whole number, at least 1"; a bound at the type's own limit is
+// left out.
+std::string describe_range(int64_t min, int64_t max, int64_t type_min, int64_t type_max);
+
+}  // namespace weft

@@ -1,0 +1,437 @@
+#include "base/options.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
+
+#include "base/did_you_mean.h"
+#include "base/error.h"
+#include "base/option_file.h"
+#include "base/option_values.h"
+
+extern char** environ;
+
+namespace weft {
+namespace {
+
+std::string as_key(std::string_view name) {
+  name.remove_prefix(std::min(name.find_first_not_of('-'), name.size()));
+  std::string key(name);
+  std::replace(key.begin(), key.end(), '_', '-');
+  return key;
+}
+
+std::string as_variable(std::string_view name) {
+  std::string variable = "WEFT_" + as_key(name);
+  for (char& c : variable) {
+    c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  }
+  return variable;
+}
+
+[[noreturn]] void usage_error(const std::string& what, const std::string& why,
+                              const std::string& command) {
+  throw Error(ErrorKind::kUsage, what, why, fmt::format("see weft {} --help", command));
+}
+
+}  // namespace
+
+Environment process_environment() {
+  Environment environment;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view line(*entry);
+    const size_t equals = line.find('=');
+    if (equals == std::string_view::npos) continue;
+    environment.emplace(line.substr(0, equals), line.substr(equals + 1));
+  }
+  return environment;
+}
+
+std::filesystem::path default_config_path(const Environment& environment) {
+  const auto value = [&](const char* name) {
+    const auto found = environment.find(name);
+    return found == environment.end() ? std::string() : found->second;
+  };
+  // The XDG base directory specification: a relative path is to be ignored.
+  const std::filesystem::path xdg = value("XDG_CONFIG_HOME"), home = value("HOME");
+  if (xdg.is_absolute()) return xdg / "weft" / "config.toml";
+  if (!home.empty()) return home / ".config" / "weft" / "config.toml";
+  return {};
+}
+
+std::string OptionSet::Option::own_variable() const { return as_variable(own_name()); }
+
+OptionSet::OptionSet(std::string command, std::string summary)
+    : command_(std::move(command)), summary_(std::move(summary)) {
+  group("General");
+  add("--help,-h", &help_, {"", "show this help and end", {}, ""});
+  add("--config", &config_file_,
+      {"FILE",
+       "TOML file with options",
+       {},
+       "weft/config.toml under $XDG_CONFIG_HOME, if present"});
+  group("Options");
+}
+
+void OptionSet::group(std::string heading) { heading_ = std::move(heading); }
+
+OptionSet::Option& OptionSet::declare(const std::string& names, OptionText text) {
+  Option option;
+  size_t begin = 0;
+  while (begin <= names.size()) {
+    const size_t end = std::min(names.find(',', begin), names.size());
+    const std::string name = names.substr(begin, end - begin);
+    WEFT_CHECK(find(name) == nullptr, "option {} is declared twice", name);
+    (name.rfind("--", 0) == 0 ? option.long_names : option.short_names).push_back(name);
+    begin = end + 1;
+  }
+  WEFT_CHECK(!option.long_names.empty(), "option '{}' has no long name", names);
+  option.heading = heading_;
+  option.text = std::move(text);
+  options_.push_back(std::move(option));
+  return options_.back();
+}
+
+void OptionSet::add(const std::string& names, bool* target, OptionText text) {
+  Option& option = declare(names, std::move(text));
+  option.is_switch = true;
+  option.assign = [target](const auto& values) -> std::optional<std::string> {
+    const auto value = parse_truth(values.back());
+    if (!value) return "true or false";
+    *target = *value;
+    return std::nullopt;
+  };
+}
+
+void OptionSet::add(const std::string& names, int* target, OptionText text, int min, int max) {
+  Option& option = declare(names, std::move(text));
+  option.default_text = fmt::format("{}", *target);
+  option.assign = [=](const auto& values) -> std::optional<std::string> {
+    const auto value = parse_whole_number(values.back());
+    using Limits = std::numeric_limits<int>;
+    if (!value || *value < min || *value > max) {
+      return describe_range(min, max, Limits::min(), Limits::max());
+    }
+    *target = static_cast<int>(*value);
+    return std::nullopt;
+  };
+}
+
+void OptionSet::add(const std::string& names, int64_t* target, OptionText text, int64_t min,
+                    int64_t max) {
+  Option& option = declare(names, std::move(text));
+  option.default_text = fmt::format("{}", *target);
+  option.assign = [=](const auto& values) -> std::optional<std::string> {
+    const auto value = parse_whole_number(values.back());
+    using Limits = std::numeric_limits<int64_t>;
+    if (!value || *value < min || *value > max) {
+      return describe_range(min, max, Limits::min(), Limits::max());
+    }
+    *target = *value;
+    return std::nullopt;
+  };
+}
+
+void OptionSet::add(const std::string& names, uint64_t* target, OptionText text) {
+  Option& option = declare(names, std::move(text));
+  option.default_text = fmt::format("{}", *target);
+  option.assign = [target](const auto& values) -> std::optional<std::string> {
+    const auto value = parse_unsigned(values.back());
+    if (!value) return fmt::format("a whole number from 0 to {}", UINT64_MAX);
+    *target = *value;
+    return std::nullopt;
+  };
+}
+
+void OptionSet::add(const std::string& names, float* target, OptionText text, float min,
+                    float max) {
+  Option& option = declare(names, std::move(text));
+  option.default_text = fmt::format("{}", *target);
+  option.assign = [=](const auto& values) -> std::optional<std::string> {
+    const auto value = parse_number(values.back());
+    if (!value || *value < min || *value > max) {
+      return fmt::format("a number from {} to {}", min, max);
+    }
+    *target = static_cast<float>(*value);
+    return std::nullopt;
+  };
+}
+
+void OptionSet::add(const std::string& names, std::string* target, OptionText text) {
+  Option& option = declare(names, std::move(text));
+  option.default_text = *target;
+  const std::vector<std::string> choices = option.text.choices;
+  option.assign = [=](const auto& values) -> std::optional<std::string> {
+    const std::string& value = values.back();
+    if (!choices.empty() && std::find(choices.begin(), choices.end(), value) == choices.end()) {
+      return fmt::format("one of {}{}", fmt::join(choices, ", "), did_you_mean(value, choices));
+    }
+    *target = value;
+    return std::nullopt;
+  };
+}
+
+void OptionSet::add(const std::string& names, std::optional<std::string>* target, OptionText text) {
+  declare(names, std::move(text)).assign = [target](const auto& values) {
+    *target = values.back();
+    return std::optional<std::string>();
+  };
+}
+
+void OptionSet::add(const std::string& names, std::vector<std::string>* target, OptionText text) {
+  Option& option = declare(names, std::move(text));
+  option.is_list = true;
+  option.assign = [target](const auto& values) {
+    *target = values;
+    return std::optional<std::string>();
+  };
+}
+
+void OptionSet::positional(std::string name, std::string* target, std::string help) {
+  positionals_.push_back({std::move(name), std::move(help), target, nullptr});
+}
+
+void OptionSet::positional(std::string name, std::vector<std::string>* target, std::string help) {
+  positionals_.push_back({std::move(name), std::move(help), nullptr, target});
+}
+
+void OptionSet::environment_only(std::string variable, std::string help) {
+  variables_.emplace_back(std::move(variable), std::move(help));
+}
+
+void OptionSet::accept_keys(const std::vector<std::string>& keys,
+                            const std::vector<std::string>& tables) {
+  foreign_keys_.insert(foreign_keys_.end(), keys.begin(), keys.end());
+  foreign_tables_.insert(foreign_tables_.end(), tables.begin(), tables.end());
+}
+
+const OptionSet::Option* OptionSet::find(std::string_view name) const {
+  for (const Option& option : options_) {
+    for (const auto* names : {&option.long_names, &option.short_names}) {
+      if (std::find(names->begin(), names->end(), name) != names->end()) return &option;
+    }
+  }
+  return nullptr;
+}
+
+OptionSet::Option* OptionSet::find_key(std::string_view key) {
+  return const_cast<Option*>(find("--" + as_key(key)));
+}
+
+std::vector<std::string> OptionSet::all_names() const {
+  std::vector<std::string> names;
+  for (const Option& option : options_) {
+    names.insert(names.end(), option.long_names.begin(), option.long_names.end());
+  }
+  return names;
+}
+
+std::vector<std::string> OptionSet::keys() const {
+  std::vector<std::string> keys;
+  for (const std::string& name : all_names()) keys.push_back(as_key(name));
+  return keys;
+}
+
+// The option whose two-letter short name `word` is or begins with ("-tp", "-tp=3", "-tp3"), and
+// what follows the name.
+const OptionSet::Option* OptionSet::find_longer_short_name(const std::string& word,
+                                                           std::string* rest) const {
+  for (const Option& option : options_) {
+    for (const std::string& name : option.short_names) {
+      if (name.size() < 3 || word.rfind(name, 0) != 0) continue;
+      *rest = word.substr(name.size());
+      const bool ends = rest->empty() || rest->front() == '=' ||
+                        std::isdigit(static_cast<unsigned char>(rest->front()));
+      if (ends) return &option;
+    }
+  }
+  return nullptr;
+}
+
+// CLI11 would read "-tp" as "-t" with the value "p", so such names become long ones here. A word
+// that is the value of the option before it stays as it is; "--" ends the options.
+OptionSet::Words OptionSet::expand_short_names(const std::vector<std::string>& arguments) const {
+  Words words;
+  bool is_value = false;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& argument = arguments[i];
+    if (is_value) {
+      words.options.push_back(argument);
+      is_value = false;
+      continue;
+    }
+    if (argument == "--") {
+      words.plain.assign(arguments.begin() + static_cast<std::ptrdiff_t>(i) + 1, arguments.end());
+      break;
+    }
+    std::string rest;
+    const Option* option = find_longer_short_name(argument, &rest);
+    if (option == nullptr) {
+      option = find(argument);
+      words.options.push_back(argument);
+    } else {
+      if (!rest.empty() && rest[0] != '=') rest.insert(0, "=");
+      words.options.push_back(option->own_name() + rest);
+    }
+    is_value = option != nullptr && !option->is_switch && rest.empty();
+  }
+  return words;
+}
+
+OptionSet::Split OptionSet::split(const std::vector<std::string>& arguments) const {
+  CLI::App app;
+  app.set_help_flag();
+  app.allow_extras();
+  std::vector<CLI::Option*> handles;
+  for (const Option& option : options_) {
+    std::vector<std::string> names = option.long_names;
+    for (const std::string& name : option.short_names) {
+      if (name.size() == 2) names.push_back(name);
+    }
+    const std::string joined = fmt::format("{}", fmt::join(names, ","));
+    CLI::Option* handle =
+        option.is_switch ? app.add_flag(joined) : app.add_option(joined)->expected(1);
+    handle->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    if (!option.is_switch) handle->expected(1)->allow_extra_args(false);
+    handles.push_back(handle);
+  }
+  Split split;
+  app.add_option("words", split.positionals)->expected(0, 1 << 20);
+  Words words = expand_short_names(arguments);
+  // CLI11 takes a vector from its end.
+  std::reverse(words.options.begin(), words.options.end());
+  try {
+    app.parse(words.options);
+  } catch (const CLI::ArgumentMismatch& error) {
+    const std::string text = error.what();
+    usage_error(fmt::format("{} needs a value", text.substr(0, text.find(':'))), "", command_);
+  } catch (const CLI::ParseError& error) {
+    usage_error(error.what(), "", command_);
+  }
+  for (const std::string& word : app.remaining()) {
+    const std::string name = word.substr(0, word.find('='));
+    usage_error(fmt::format("unknown option {}{}", name, did_you_mean(name, all_names())), "",
+                command_);
+  }
+  for (const CLI::Option* handle : handles) split.values.push_back(handle->results());
+  split.positionals.insert(split.positionals.end(), words.plain.begin(), words.plain.end());
+  return split;
+}
+
+void OptionSet::store(Option& option, const std::vector<std::string>& values, Origin origin,
+                      const std::string& place) {
+  const std::optional<std::string> expected = option.assign(values);
+  if (!expected) {
+    option.origin = origin;
+    return;
+  }
+  usage_error(fmt::format("{} is '{}'{}", option.own_name(), fmt::join(values, ","), place),
+              fmt::format("{} is expected", *expected), command_);
+}
+
+void OptionSet::take_positionals(const std::vector<std::string>& words) const {
+  size_t next = 0;
+  for (const Positional& positional : positionals_) {
+    if (next >= words.size()) {
+      usage_error(fmt::format("{} is missing", positional.name),
+                  fmt::format("usage: {}", usage_line()), command_);
+    }
+    if (positional.single != nullptr) *positional.single = words[next++];
+    if (positional.list != nullptr) {
+      positional.list->assign(words.begin() + static_cast<std::ptrdiff_t>(next), words.end());
+      next = words.size();
+    }
+  }
+  if (next < words.size()) {
+    usage_error(fmt::format("unexpected argument '{}'", words[next]),
+                fmt::format("usage: {}", usage_line()), command_);
+  }
+}
+
+void OptionSet::take_environment(const Environment& environment,
+                                 std::vector<std::string>* warnings) {
+  std::vector<std::string> known;
+  for (const auto& [variable, help] : variables_) known.push_back(variable);
+  for (Option& option : options_) {
+    for (const std::string& name : option.long_names) {
+      const std::string variable = as_variable(name);
+      known.push_back(variable);
+      const auto found = environment.find(variable);
+      const bool given = found != environment.end() && !found->second.empty();
+      if (!given || option.origin != Origin::kDefault) continue;
+      store(option, {found->second}, Origin::kEnvironment, fmt::format(" (from {})", variable));
+    }
+  }
+  for (const std::string& key : foreign_keys_) known.push_back(as_variable(key));
+  for (const auto& [variable, value] : environment) {
+    const bool ours = variable.rfind("WEFT_", 0) == 0;
+    if (!ours || std::find(known.begin(), known.end(), variable) != known.end()) continue;
+    const auto near = closest_word(variable, known);
+    if (near && edit_distance(variable, *near) <= 2) {
+      warnings->push_back(
+          fmt::format("the variable {} is unknown (did you mean {}?)", variable, *near));
+    }
+  }
+}
+
+void OptionSet::take_file(const std::filesystem::path& path) {
+  std::vector<OptionFileEntry> entries = read_option_file(path);
+  // The command's own table comes first: what it sets, the top of the file does not set again.
+  std::stable_sort(entries.begin(), entries.end(),
+                   [](const auto& a, const auto& b) { return a.table > b.table; });
+  for (const OptionFileEntry& entry : entries) {
+    const std::string place = fmt::format("{}, line {}", path.string(), entry.line);
+    const auto contains = [](const auto& list, const std::string& item) {
+      return std::find(list.begin(), list.end(), item) != list.end();
+    };
+    if (!entry.table.empty() && entry.table != command_) {
+      if (contains(foreign_tables_, entry.table)) continue;
+      usage_error(fmt::format("{}: unknown table [{}]{}", place, entry.table,
+                              did_you_mean(entry.table, foreign_tables_)),
+                  "a table is named after a command", command_);
+    }
+    Option* option = find_key(entry.key);
+    if (option == nullptr) {
+      if (entry.table.empty() && contains(foreign_keys_, as_key(entry.key))) continue;
+      usage_error(fmt::format("{}: unknown option '{}'{}", place, entry.key,
+                              did_you_mean(entry.key, keys())),
+                  "", command_);
+    }
+    if (option->origin != Origin::kDefault) continue;
+    std::vector<std::string> values = entry.values;
+    // pp = [13, 13, 4] reads as the list that the flag takes.
+    if (!option->is_list) values = {fmt::format("{}", fmt::join(entry.values, ","))};
+    store(*option, values, Origin::kFile, fmt::format(" (from {})", place));
+  }
+}
+
+OptionSet::Outcome OptionSet::parse(const std::vector<std::string>& arguments,
+                                    const Environment& environment) {
+  const Split parts = split(arguments);
+  const size_t help_index = static_cast<size_t>(find("--help") - options_.data());
+  Outcome outcome;
+  outcome.help = !parts.values[help_index].empty();
+  if (outcome.help) return outcome;
+  for (size_t i = 0; i < options_.size(); ++i) {
+    if (!parts.values[i].empty()) store(options_[i], parts.values[i], Origin::kFlag, "");
+  }
+  take_positionals(parts.positionals);
+  take_environment(environment, &outcome.warnings);
+  const std::filesystem::path usual = default_config_path(environment);
+  if (!config_file_.empty()) {
+    take_file(config_file_);
+  } else if (!usual.empty() && std::filesystem::exists(usual)) {
+    take_file(usual);
+  }
+  return outcome;
+}
+
+Origin OptionSet::origin(std::string_view own_name) const {
+  const Option* option = find(own_name);
+  WEFT_CHECK(option != nullptr, "no option {}", own_name);
+  return option->origin;
+}
+
+}  // namespace weft

@@ -1,0 +1,151 @@
+// The options of one command, each declared once. One call gives an option its names, unit, help,
+// limits and default; from it follow the flags, the environment variable, the key of the config
+// file, the check of the range and the line of `--help`:
+//
+//   OptionSet options("run", "Answer a prompt, or chat in the terminal");
+//   options.group("Splitting");
+//   options.add("--tensor-parallel-size,--tp,-tp", &tp, {"N", "ranks that share every layer"}, 1,
+//   64); options.parse(arguments, process_environment());
+//
+// The first long name is the option's own: its variable is WEFT_TENSOR_PARALLEL_SIZE, its key in
+// the file `tensor-parallel-size` (dashes and underscores are one). Other long names work in all
+// three places too. What decides: flag, then environment, then config file, then default.
+//
+// The config file is TOML: `--config FILE` (WEFT_CONFIG), otherwise weft/config.toml under
+// $XDG_CONFIG_HOME where there is one. Keys at the top hold for every command, those of a table
+// [run] for that command alone.
+//
+// CLI11 splits the command line into names and values; it knows no short name of two letters, so
+// `-tp` becomes the long name before it looks. Values are converted here, so that one message
+// serves all sources: it names the option, the value, where it came from and what is allowed.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace weft {
+
+using Environment = std::map<std::string, std::string, std::less<>>;
+Environment process_environment();
+
+// $XDG_CONFIG_HOME/weft/config.toml, or ~/.config/weft/config.toml; empty where neither is set.
+std::filesystem::path default_config_path(const Environment& environment);
+
+// Where an option's value came from.
+enum class Origin { kDefault, kFile, kEnvironment, kFlag };
+
+struct OptionText {
+  std::string unit;                  // "N", "FILE"; empty for a switch
+  std::string help;                  // without a full stop; the default is added
+  std::vector<std::string> choices;  // of a string; empty: any
+  std::string unset;                 // what the default stands for: "all cores"
+};
+
+class OptionSet {
+ public:
+  OptionSet(std::string command, std::string summary);
+
+  // Heading of the options that follow.
+  void group(std::string heading);
+
+  // names: long ones first, separated by commas: "--max-tokens,-n". The target holds the default
+  // until parse() and must outlive it. Whole numbers may end in k, m, g (thousands) or K, M, G
+  // (powers of 1024).
+  void add(const std::string& names, bool* target, OptionText text);
+  void add(const std::string& names, int* target, OptionText text,
+           int min = std::numeric_limits<int>::min(), int max = std::numeric_limits<int>::max());
+  void add(const std::string& names, int64_t* target, OptionText text,
+           int64_t min = std::numeric_limits<int64_t>::min(),
+           int64_t max = std::numeric_limits<int64_t>::max());
+  void add(const std::string& names, uint64_t* target, OptionText text);
+  void add(const std::string& names, float* target, OptionText text, float min, float max);
+  void add(const std::string& names, std::string* target, OptionText text);
+  void add(const std::string& names, std::optional<std::string>* target, OptionText text);
+  // May be given several times. From the environment: one element.
+  void add(const std::string& names, std::vector<std::string>* target, OptionText text);
+
+  // Arguments without a dash: exactly one, or (list) one and more.
+  void positional(std::string name, std::string* target, std::string help);
+  void positional(std::string name, std::vector<std::string>* target, std::string help);
+
+  // A variable that has no flag; for the help alone.
+  void environment_only(std::string variable, std::string help);
+
+  // Keys and tables of the config file that are other commands' business and no mistake here.
+  void accept_keys(const std::vector<std::string>& keys, const std::vector<std::string>& tables);
+
+  struct Outcome {
+    bool help = false;                  // --help was asked for: no target was touched
+    std::vector<std::string> warnings;  // variables that look like misspelt ones
+  };
+  // arguments: what follows the command. Throws Error(kUsage).
+  Outcome parse(const std::vector<std::string>& arguments, const Environment& environment);
+
+  Origin origin(std::string_view own_name) const;  // after parse(); "--max-tokens"
+  std::string help() const;
+
+  const std::string& command() const { return command_; }
+  const std::string& summary() const { return summary_; }
+  // Long names without their dashes.
+  std::vector<std::string> keys() const;
+
+ private:
+  struct Option {
+    std::vector<std::string> long_names;   // "--tensor-parallel-size"
+    std::vector<std::string> short_names;  // "-t", "-tp"
+    std::string heading;
+    OptionText text;
+    std::string default_text;
+    bool is_switch = false, is_list = false;
+    // Converts and stores; the returned text says what is expected where the value is refused.
+    std::function<std::optional<std::string>(const std::vector<std::string>& values)> assign;
+    Origin origin = Origin::kDefault;
+
+    const std::string& own_name() const { return long_names.front(); }
+    std::string own_variable() const;
+  };
+  struct Positional {
+    std::string name, help;
+    std::string* single = nullptr;
+    std::vector<std::string>* list = nullptr;
+  };
+
+  Option& declare(const std::string& names, OptionText text);
+  const Option* find(std::string_view name) const;
+  Option* find_key(std::string_view key);
+  std::vector<std::string> all_names() const;
+  const Option* find_longer_short_name(const std::string& word, std::string* rest) const;
+  struct Words {
+    std::vector<std::string> options, plain;  // before and after "--"
+  };
+  Words expand_short_names(const std::vector<std::string>& arguments) const;
+  // What CLI11 found: values per option (in declaration order), and the rest.
+  struct Split {
+    std::vector<std::vector<std::string>> values;
+    std::vector<std::string> positionals;
+  };
+  Split split(const std::vector<std::string>& arguments) const;
+  void take_positionals(const std::vector<std::string>& words) const;
+  void take_environment(const Environment& environment, std::vector<std::string>* warnings);
+  void take_file(const std::filesystem::path& path);
+  void store(Option& option, const std::vector<std::string>& values, Origin origin,
+             const std::string& place);
+  std::string usage_line() const;
+
+  std::string command_, summary_, heading_;
+  std::vector<Option> options_;
+  std::vector<Positional> positionals_;
+  std::vector<std::pair<std::string, std::string>> variables_;
+  std::vector<std::string> foreign_keys_, foreign_tables_;
+  bool help_ = false;
+  std::string config_file_;
+};
+
+}  // namespace weft

@@ -1,0 +1,291 @@
+#include "base/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+
+#include "base/did_you_mean.h"
+#include "base/error.h"
+#include "base/option_values.h"
+
+namespace weft {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+// One option of every kind, and what a test reads after parsing.
+struct Sample {
+  int tp = 1;
+  int64_t tokens = 512;
+  uint64_t seed = 0;
+  float temperature = 0.0f;
+  bool quiet = false;
+  std::string kind = "bf16", pp, model;
+  std::optional<std::string> prompt;
+  std::vector<std::string> stop;
+  OptionSet options{"run", "Answer a prompt"};
+  std::vector<std::string> warnings;
+
+  Sample() {
+    options.positional("MODEL", &model, "a file");
+    options.group("Splitting");
+    options.add("--tensor-parallel-size,--tp,-tp", &tp, {"N", "ranks", {}, ""}, 1, 64);
+    options.add("--pipeline-parallel-size,--pp,-pp", &pp, {"N|LIST", "stages", {}, ""});
+    options.group("Generation");
+    options.add("--prompt,-p", &prompt, {"TEXT", "the prompt", {}, ""});
+    options.add("--max-tokens,-n", &tokens, {"N", "tokens", {}, ""}, 1);
+    options.add("--seed", &seed, {"N", "seed", {}, ""});
+    options.add("--temperature", &temperature, {"T", "heat", {}, ""}, 0.0f, 100.0f);
+    options.add("--stop", &stop, {"TEXT", "stop string", {}, ""});
+    options.add("--kv-cache-dtype", &kind, {"TYPE", "cache", {"bf16", "f32"}, ""});
+    options.add("--quiet,-q", &quiet, {"", "say less", {}, ""});
+    options.accept_keys({"port"}, {"serve"});
+  }
+
+  Sample& parse(std::vector<std::string> arguments, Environment environment = {}) {
+    warnings = options.parse(arguments, environment).warnings;
+    return *this;
+  }
+};
+
+// The whole message of the usage error that parsing ends with.
+std::string failure(std::vector<std::string> arguments, Environment environment = {}) {
+  try {
+    Sample().parse(std::move(arguments), std::move(environment));
+  } catch (const Error& error) {
+    EXPECT_EQ(error.exit_code(), 2);
+    return error.what();
+  }
+  return "no error";
+}
+
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(const std::string& text) {
+    static int count = 0;
+    path_ = testing::TempDir() + "weft_options_" + std::to_string(getpid()) + "_" +
+            std::to_string(count++) + ".toml";
+    std::ofstream(path_) << text;
+  }
+  ~TemporaryFile() { std::remove(path_.c_str()); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+TEST(Options, DefaultsStayWhereNothingIsGiven) {
+  Sample sample;
+  sample.parse({"model.gguf"});
+  EXPECT_EQ(sample.model, "model.gguf");
+  EXPECT_EQ(sample.tp, 1);
+  EXPECT_EQ(sample.kind, "bf16");
+  EXPECT_FALSE(sample.prompt.has_value());
+  EXPECT_EQ(sample.options.origin("--tensor-parallel-size"), Origin::kDefault);
+}
+
+TEST(Options, EveryNameOfAnOptionWorks) {
+  const std::vector<std::vector<std::string>> spellings = {{"--tensor-parallel-size", "3"},
+                                                           {"--tensor-parallel-size=3"},
+                                                           {"--tp", "3"},
+                                                           {"--tp=3"},
+                                                           {"-tp", "3"},
+                                                           {"-tp=3"},
+                                                           {"-tp3"}};
+  for (std::vector<std::string> arguments : spellings) {
+    arguments.push_back("m");
+    Sample sample;
+    sample.parse(arguments);
+    EXPECT_EQ(sample.tp, 3) << arguments[0];
+    EXPECT_EQ(sample.model, "m");
+  }
+}
+
+TEST(Options, ShortNamesOfOneAndTwoLettersLiveTogether) {
+  Sample sample;
+  sample.parse({"-p", "hello", "m", "-pp", "13,13,4", "-n5"});
+  EXPECT_EQ(sample.prompt, "hello");
+  EXPECT_EQ(sample.pp, "13,13,4");
+  EXPECT_EQ(sample.tokens, 5);
+}
+
+TEST(Options, AValueThatLooksLikeAShortNameIsAValue) {
+  Sample sample;
+  sample.parse({"m", "-p", "-tp", "--stop", "-pp3", "--stop", "--"});
+  EXPECT_EQ(sample.prompt, "-tp");
+  EXPECT_THAT(sample.stop, ElementsAre("-pp3", "--"));
+  EXPECT_EQ(sample.tp, 1);
+}
+
+TEST(Options, WordsAfterTwoDashesAreNotOptions) {
+  Sample sample;
+  sample.parse({"--tp", "2", "--", "-tp"});
+  EXPECT_EQ(sample.model, "-tp");
+  EXPECT_EQ(sample.tp, 2);
+}
+
+TEST(Options, TheLastOfARepeatedOptionWinsAndListsCollect) {
+  Sample sample;
+  sample.parse({"m", "--tp", "2", "-tp", "5", "--stop", "a", "--stop", "b,c"});
+  EXPECT_EQ(sample.tp, 5);
+  EXPECT_THAT(sample.stop, ElementsAre("a", "b,c"));
+}
+
+TEST(Options, SwitchesTakeAnExplicitValue) {
+  EXPECT_TRUE(Sample().parse({"m", "--quiet"}).quiet);
+  EXPECT_FALSE(Sample().parse({"m", "--quiet=false"}, {{"WEFT_QUIET", "1"}}).quiet);
+  EXPECT_TRUE(Sample().parse({"m"}, {{"WEFT_QUIET", "on"}}).quiet);
+}
+
+TEST(Options, FlagBeforeEnvironmentBeforeFileBeforeDefault) {
+  const TemporaryFile file("tensor-parallel-size = 4\nmax_tokens = 40\nseed = 9\n");
+  const Environment environment = {
+      {"WEFT_TENSOR_PARALLEL_SIZE", "3"}, {"WEFT_MAX_TOKENS", "30"}, {"WEFT_CONFIG", file.path()}};
+  Sample sample;
+  sample.parse({"m", "--tp", "2"}, environment);
+  EXPECT_EQ(sample.tp, 2);
+  EXPECT_EQ(sample.tokens, 30);
+  EXPECT_EQ(sample.seed, 9u);
+  EXPECT_EQ(sample.options.origin("--tensor-parallel-size"), Origin::kFlag);
+  EXPECT_EQ(sample.options.origin("--max-tokens"), Origin::kEnvironment);
+  EXPECT_EQ(sample.options.origin("--seed"), Origin::kFile);
+  EXPECT_EQ(sample.options.origin("--temperature"), Origin::kDefault);
+}
+
+TEST(Options, AFlagThatRepeatsTheDefaultStillWins) {
+  EXPECT_EQ(Sample().parse({"m", "--tp", "1"}, {{"WEFT_TP", "3"}}).tp, 1);
+}
+
+TEST(Options, AliasesWorkInEnvironmentAndFile) {
+  EXPECT_EQ(Sample().parse({"m"}, {{"WEFT_TP", "7"}}).tp, 7);
+  const TemporaryFile file("tp = 6\n");
+  EXPECT_EQ(Sample().parse({"m", "--config", file.path()}).tp, 6);
+}
+
+TEST(Options, AnEmptyVariableIsNoVariable) {
+  EXPECT_EQ(Sample().parse({"m"}, {{"WEFT_TP", ""}}).tp, 1);
+}
+
+TEST(Options, FileTablesHoldForOneCommand) {
+  const TemporaryFile file(
+      "tp = 2\nport = 80\n[run]\ntp = 3\npp = [13, 13, 4]\nstop = [\"a\", \"b\"]\n[serve]\ntp = "
+      "9\n");
+  Sample sample;
+  sample.parse({"m", "--config", file.path()});
+  EXPECT_EQ(sample.tp, 3);
+  EXPECT_EQ(sample.pp, "13,13,4");
+  EXPECT_THAT(sample.stop, ElementsAre("a", "b"));
+}
+
+TEST(Options, TheUsualConfigFileIsReadWhereItExists) {
+  const std::string folder = testing::TempDir() + "weft_xdg_" + std::to_string(getpid());
+  std::filesystem::create_directories(folder + "/weft");
+  std::ofstream(folder + "/weft/config.toml") << "tp = 5\n";
+  EXPECT_EQ(Sample().parse({"m"}, {{"XDG_CONFIG_HOME", folder}}).tp, 5);
+  const TemporaryFile other("seed = 1\n");
+  EXPECT_EQ(Sample().parse({"m", "--config", other.path()}, {{"XDG_CONFIG_HOME", folder}}).tp, 1);
+  std::filesystem::remove_all(folder);
+  EXPECT_EQ(Sample().parse({"m"}, {{"XDG_CONFIG_HOME", folder}}).tp, 1);
+}
+
+TEST(Options, FileMistakesNameFileLineAndKey) {
+  const TemporaryFile unknown("seed = 1\ntensor-paralel-size = 2\n");
+  EXPECT_THAT(failure({"m", "--config", unknown.path()}),
+              AllOf(HasSubstr(unknown.path() + ", line 2"), HasSubstr("tensor-paralel-size"),
+                    HasSubstr("did you mean tensor-parallel-size?")));
+  const TemporaryFile range("\n\ntp = 99\n");
+  EXPECT_THAT(failure({"m", "--config", range.path()}),
+              AllOf(HasSubstr("line 3"), HasSubstr("'99'"), HasSubstr("from 1 to 64")));
+  const TemporaryFile broken("tp = = 2\n");
+  EXPECT_THAT(failure({"m", "--config", broken.path()}), HasSubstr("line 1: not valid TOML"));
+  const TemporaryFile table("[rnu]\ntp = 2\n");
+  EXPECT_THAT(failure({"m", "--config", table.path()}), HasSubstr("unknown table [rnu]"));
+  EXPECT_THAT(failure({"m", "--config", "/nowhere.toml"}), HasSubstr("/nowhere.toml"));
+}
+
+TEST(Options, RangesNameOptionValueAndLimits) {
+  EXPECT_THAT(failure({"m", "--tp", "0"}),
+              AllOf(HasSubstr("--tensor-parallel-size is '0'"), HasSubstr("from 1 to 64")));
+  EXPECT_THAT(failure({"m", "--tp", "65"}), HasSubstr("from 1 to 64"));
+  EXPECT_THAT(failure({"m"}, {{"WEFT_TP", "x"}}),
+              AllOf(HasSubstr("'x'"), HasSubstr("from WEFT_TP"), HasSubstr("from 1 to 64")));
+  EXPECT_THAT(failure({"m", "-n", "0"}), HasSubstr("at least 1"));
+  EXPECT_THAT(failure({"m", "--temperature", "-1"}), HasSubstr("a number from 0 to 100"));
+  EXPECT_THAT(failure({"m", "--temperature", "nan"}), HasSubstr("a number from 0 to 100"));
+  EXPECT_THAT(failure({"m", "--seed", "-1"}), HasSubstr("from 0 to 18446744073709551615"));
+  EXPECT_THAT(failure({"m", "--kv-cache-dtype", "bf61"}),
+              AllOf(HasSubstr("one of bf16, f32"), HasSubstr("did you mean bf16?")));
+  EXPECT_THAT(failure({"m"}, {{"WEFT_QUIET", "maybe"}}), HasSubstr("true or false"));
+}
+
+TEST(Options, UnknownOptionsSuggestTheNearest) {
+  EXPECT_THAT(failure({"m", "--tensor-paralel-size", "3"}),
+              AllOf(HasSubstr("unknown option --tensor-paralel-size"),
+                    HasSubstr("did you mean --tensor-parallel-size?")));
+  EXPECT_THAT(failure({"m", "--max-token=3"}), HasSubstr("did you mean --max-tokens?"));
+  EXPECT_THAT(failure({"m", "--tensor"}), HasSubstr("did you mean --tensor-parallel-size?"));
+  EXPECT_THAT(failure({"m", "--zebra"}), Not(HasSubstr("did you mean")));
+}
+
+TEST(Options, MissingAndSuperfluousWords) {
+  EXPECT_THAT(failure({}), HasSubstr("MODEL is missing"));
+  EXPECT_THAT(failure({"a", "b"}), HasSubstr("unexpected argument 'b'"));
+  EXPECT_THAT(failure({"m", "--tp"}), HasSubstr("--tensor-parallel-size needs a value"));
+}
+
+TEST(Options, MisspeltVariablesAreToldWithoutFailing) {
+  Sample sample;
+  sample.parse({"m"}, {{"WEFT_TENSOR_PARALEL_SIZE", "2"}, {"WEFT_BUILD_FOLDER", "x"}});
+  ASSERT_EQ(sample.warnings.size(), 1u);
+  EXPECT_THAT(sample.warnings[0], HasSubstr("WEFT_TENSOR_PARALLEL_SIZE"));
+  EXPECT_THAT(Sample().parse({"m"}, {{"WEFT_PORT", "1"}}).warnings, IsEmpty());
+}
+
+TEST(Options, HelpShowsGroupsNamesVariablesAndDefaults) {
+  Sample sample;
+  EXPECT_TRUE(sample.options.parse({"--help"}, {}).help);  // although MODEL is missing
+  const std::string help = sample.options.help();
+  EXPECT_THAT(help, HasSubstr("usage: weft run MODEL [options]"));
+  EXPECT_THAT(help, HasSubstr("\nSplitting:\n"));
+  EXPECT_THAT(help, HasSubstr("--tensor-parallel-size, --tp, -tp N"));
+  EXPECT_THAT(help, HasSubstr("[WEFT_TENSOR_PARALLEL_SIZE]"));
+  EXPECT_THAT(help, HasSubstr("(default: 512)"));
+  EXPECT_LT(help.find("Splitting:"), help.find("General:"));
+  for (size_t begin = 0; begin < help.size();) {
+    const size_t end = help.find('\n', begin);
+    EXPECT_LE(end - begin, 100u) << help.substr(begin, end - begin);
+    begin = end + 1;
+  }
+}
+
+TEST(OptionValues, WholeNumbersKnowThousandsAndBinaryUnits) {
+  EXPECT_EQ(parse_whole_number("8k"), 8000);
+  EXPECT_EQ(parse_whole_number("8K"), 8192);
+  EXPECT_EQ(parse_whole_number("2G"), int64_t{2} << 30);
+  EXPECT_EQ(parse_whole_number("-3"), -3);
+  for (const char* text : {"", "k", "3x", "3 ", "0x10", "9223372036854775807k", "1.5", "+"}) {
+    EXPECT_FALSE(parse_whole_number(text).has_value()) << text;
+  }
+}
+
+TEST(DidYouMean, CountsEditsAndSwaps) {
+  EXPECT_EQ(edit_distance("inspect", "inspect"), 0);
+  EXPECT_EQ(edit_distance("inpsect", "inspect"), 1);
+  EXPECT_EQ(edit_distance("run", "pull"), 3);
+  EXPECT_EQ(edit_distance("", "abc"), 3);
+  const std::vector<std::string> commands = {"run", "inspect", "pull"};
+  EXPECT_EQ(closest_word("insepct", commands), "inspect");
+  EXPECT_EQ(closest_word("rnu", commands), "run");
+  EXPECT_EQ(closest_word("zebra", commands), std::nullopt);
+  EXPECT_EQ(closest_word("--", commands), std::nullopt);
+}
+
+}  // namespace
+}  // namespace weft
