@@ -35,19 +35,20 @@ class Checkpoint {
   virtual ~Checkpoint() = default;
 
   virtual FileFormat format() const = 0;
+  // The file that was opened: the first of a split, the index of a safetensors model.
   virtual const std::filesystem::path& path() const = 0;
   virtual int64_t file_bytes() const = 0;
 
   // Tensors in file order.
   virtual const std::vector<tensor::RawTensor>& tensors() const = 0;
-  const tensor::RawTensor* find(std::string_view name) const;   // null where absent
-  const tensor::RawTensor& require(std::string_view name) const;  // Error(kModel) where absent
+  virtual const tensor::RawTensor* find(std::string_view name) const;  // null where absent
+  const tensor::RawTensor& require(std::string_view name) const;       // Error(kModel) where absent
 
-  // GGUF metadata (empty for safetensors).
+  // GGUF metadata (empty for safetensors); of a split, the first file's. Keys are sorted.
   virtual const Value* find_value(std::string_view key) const = 0;
   virtual std::vector<std::string> keys() const = 0;
 
-  // Side files of a safetensors folder, as text; nullopt where absent. For GGUF always nullopt.
+  // Side files beside safetensors, as text; nullopt where absent. For GGUF always nullopt.
   // names: "config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
   // "chat_template.jinja".
   virtual std::optional<std::string> side_file(std::string_view name) const = 0;

@@ -1,0 +1,73 @@
+#include <fmt/format.h>
+
+#include <set>
+#include <string>
+#include <utility>
+
+#include "checkpoint/mapped_checkpoint.h"
+#include "checkpoint/refuse.h"
+#include "checkpoint/safetensors_parser.h"
+
+namespace weft::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kExtension = ".safetensors";
+constexpr std::string_view kIndexName = "model.safetensors.index.json";
+
+void add_file(ModelParts& parts, const fs::path& path) {
+  parts.files.emplace_back(path);
+  parts.tensors.add_all(parse_safetensors(parts.files.back().bytes(), path.string()),
+                        path.string());
+}
+
+void add_indexed_files(ModelParts& parts, const fs::path& index_path) {
+  const MappedFile index(index_path);
+  const std::string file = index_path.string();
+  const auto file_of = parse_safetensors_index(index.bytes(), file);
+  std::set<std::string, std::less<>> names;
+  for (const auto& [tensor, name] : file_of) names.insert(name);
+  for (const std::string& name : names) {
+    const fs::path path = index_path.parent_path() / name;
+    if (!fs::exists(path)) {
+      refuse(file, fmt::format("names {}, which is not beside it", shown(name)),
+             "a model of several files needs all of them in one folder", "fetch the missing file");
+    }
+    add_file(parts, path);
+  }
+  for (const auto& [tensor, name] : file_of) {
+    if (parts.tensors.find(tensor) == nullptr) {
+      refuse(file,
+             fmt::format("places tensor {} in {}, where it is not", shown(tensor), shown(name)),
+             "the index and the files are of different models, or one is damaged", kFetchAgain);
+    }
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Checkpoint> open_safetensors(const fs::path& path) {
+  ModelParts parts;
+  parts.format = FileFormat::kSafetensors;
+  parts.path = path;
+  parts.side_folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  const std::optional<PartName> part = parse_part_name(path.filename().string(), kExtension);
+  if (part && part->count > 1) {
+    parts.path = parts.side_folder / kIndexName;
+    if (!fs::exists(parts.path)) {
+      refuse(path.string(),
+             fmt::format("is part {} of {}, {} is not beside it", part->number, part->count,
+                         kIndexName),
+             "the index says which file holds which tensor", "fetch the whole folder");
+    }
+  }
+  if (parts.path.extension() == ".json") {
+    add_indexed_files(parts, parts.path);
+  } else {
+    add_file(parts, parts.path);
+  }
+  return std::make_unique<MappedCheckpoint>(std::move(parts));
+}
+
+}  // namespace weft::checkpoint
