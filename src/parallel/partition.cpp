@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 
@@ -40,14 +41,20 @@ std::vector<Range> ranges_of(std::span<const int64_t> counts) {
   return ranges;
 }
 
+struct ContiguousCut {
+  std::vector<Range> parts;
+  double slowest = 0;  // the largest time of a part
+  double spread = 0;
+};
+
 // Cuts a row of num_items into num_parts contiguous parts. `time(part, items)` is the part's time,
 // kForbidden where it may not hold these items, and never falls as items are added at the end.
 // Minimises the slowest part first, then the sum of `spread(part, items)`; what is still equal
 // goes to the earlier part. Two passes, because the least sum under the best maximum is not made
 // of prefixes that are themselves best in both.
 template <typename Time, typename Spread>
-std::vector<Range> best_contiguous_cut(int64_t num_items, int64_t num_parts, const Time& time,
-                                       const Spread& spread) {
+ContiguousCut best_contiguous_cut(int64_t num_items, int64_t num_parts, const Time& time,
+                                  const Spread& spread) {
   const auto width = static_cast<size_t>(num_items) + 1;
   const auto at = [width](int64_t part, int64_t begin) {
     return static_cast<size_t>(part) * width + static_cast<size_t>(begin);
@@ -85,19 +92,31 @@ std::vector<Range> best_contiguous_cut(int64_t num_items, int64_t num_parts, con
         end_of[at(part, begin)] = end;
       }
 
-  std::vector<Range> parts;
+  ContiguousCut cut{{}, slowest[at(0, 0)], sum[at(0, 0)]};
   int64_t begin = 0;
   for (int64_t part = 0; part < num_parts; ++part) {
     const int64_t end = end_of[at(part, begin)];
     WEFT_CHECK(end >= begin, "part {} has no end", part);
-    parts.push_back({begin, end});
+    cut.parts.push_back({begin, end});
     begin = end;
   }
   WEFT_CHECK_EQ(begin, num_items);
-  return parts;
+  return cut;
+}
+
+bool better_cut(const ContiguousCut& a, const ContiguousCut& b) {
+  if (a.slowest < b.slowest * (1 - kTie)) return true;
+  if (a.slowest > b.slowest * (1 + kTie)) return false;
+  return a.spread < b.spread - kTie * (1 + std::abs(b.spread));
 }
 
 }  // namespace
+
+double attention_memory(const AttentionShare& share) {
+  constexpr double kKvHead = 4.0;
+  return static_cast<double>(share.heads.size()) +
+         kKvHead * static_cast<double>(share.kv_heads.size());
+}
 
 std::vector<Range> partition_units(int64_t num_units, std::span<const double> weights,
                                    std::span<const double> load, std::span<const int64_t> caps) {
@@ -137,23 +156,39 @@ std::vector<AttentionShare> cut_attention(int64_t num_heads, int64_t num_kv_head
   WEFT_CHECK(num_kv_heads > 0 && num_heads > 0 && num_heads % num_kv_heads == 0,
              "{} heads over {} KV heads", num_heads, num_kv_heads);
   const int64_t group = num_heads / num_kv_heads;
-  const auto kv_heads = [group](Range heads) {
-    return heads.empty() ? Range{} : Range{heads.begin / group, (heads.end - 1) / group + 1};
+  const auto share_of = [group](Range heads) {
+    if (heads.empty()) return AttentionShare{};
+    return AttentionShare{heads, {heads.begin / group, (heads.end - 1) / group + 1}};
   };
-  const auto cost = [&](Range heads) {
-    return static_cast<double>(heads.size()) + kappa * static_cast<double>(kv_heads(heads).size());
-  };
-  const auto time = [&](int64_t rank, Range heads) {
-    return cost(heads) / weights[static_cast<size_t>(rank)];
-  };
-  const auto spread = [&](int64_t rank, Range heads) {
-    const auto r = static_cast<size_t>(rank);
-    return cost(heads) * (cost(heads) / weights[r] + 2 * relative_load(load, weights, r));
-  };
-  std::vector<AttentionShare> shares;
-  for (const Range heads :
-       best_contiguous_cut(num_heads, static_cast<int64_t>(weights.size()), time, spread))
-    shares.push_back({heads, kv_heads(heads)});
+  const size_t num_ranks = weights.size();
+  ContiguousCut best;
+  size_t best_first = num_ranks;
+  for (size_t first = 0; first < num_ranks; ++first) {
+    const auto rank_of = [&](int64_t part) {
+      return (first + static_cast<size_t>(part)) % num_ranks;
+    };
+    const auto time = [&](int64_t part, Range heads) {
+      const AttentionShare share = share_of(heads);
+      return (static_cast<double>(share.heads.size()) +
+              kappa * static_cast<double>(share.kv_heads.size())) /
+             weights[rank_of(part)];
+    };
+    // (load + memory)^2 / weight without the term that no cut changes.
+    const auto spread = [&](int64_t part, Range heads) {
+      const double memory = attention_memory(share_of(heads));
+      const size_t r = rank_of(part);
+      return memory * (memory / weights[r] + 2 * relative_load(load, weights, r));
+    };
+    ContiguousCut cut =
+        best_contiguous_cut(num_heads, static_cast<int64_t>(num_ranks), time, spread);
+    if (best_first == num_ranks || better_cut(cut, best)) {
+      best = std::move(cut);
+      best_first = first;
+    }
+  }
+  std::vector<AttentionShare> shares(num_ranks);
+  for (size_t part = 0; part < num_ranks; ++part)
+    shares[(best_first + part) % num_ranks] = share_of(best.parts[part]);
   return shares;
 }
 
@@ -205,7 +240,7 @@ std::vector<int64_t> balance_layers(int64_t num_layers, std::span<const int64_t>
     return time(stage, layers) * time(stage, layers);
   };
   std::vector<int64_t> counts;
-  for (const Range layers : best_contiguous_cut(num_layers, num_stages, time, spread))
+  for (const Range layers : best_contiguous_cut(num_layers, num_stages, time, spread).parts)
     counts.push_back(layers.size());
   return counts;
 }

@@ -30,13 +30,22 @@ struct AttentionShare {
   friend bool operator==(const AttentionShare&, const AttentionShare&) = default;
 };
 
-// Cuts num_heads query heads (num_heads % num_kv_heads == 0) over weights.size() ranks, contiguous
-// and in order. A rank's cost is c_r = q_r + kappa * kv_r; minimises the slowest rank's c_r / w_r,
-// then the sum of (load_r + c_r)^2 / w_r, so that memory evens out over the layers; ties give more
-// to the lower rank. O(heads^2 * ranks) dynamic programme. A KV head that two ranks share is on
-// both.
-// kappa: cost of one KV head in query heads (1 for weight bytes; more with a long cache).
-// load[r]: the sum of c_r over the layers cut so far (empty: all zero).
+// What a share takes of its rank's memory, in query heads: a KV head counts as four, its weights
+// and its cache together.
+double attention_memory(const AttentionShare& share);
+
+// Cuts num_heads query heads (num_heads % num_kv_heads == 0) into one contiguous run a rank. A KV
+// head that two runs touch is held by both ranks. Minimises
+//   1. the slowest rank's (q_r + kappa * kv_r) / w_r,
+//   2. the sum of (load_r + attention_memory)^2 / w_r,
+// and gives what is still equal to the lower rank. kappa: work of one KV head in query heads (1
+// for weight bytes; more with a long cache). load[r]: the sum of attention_memory over the layers
+// cut so far (empty: all zero).
+// The runs follow each other in rank order, beginning at whichever rank serves best: rank 0 while
+// nothing is loaded and the weights do not ask otherwise. So the rank whose run straddles most KV
+// heads, which bounds the cache, changes from layer to layer: 14 heads on 2 KV heads over 3 ranks
+// are 5+4+5 with 1, 2 and 1 KV heads, and no other cut is as fast.
+// O(heads^2 * ranks^2) dynamic programme at most; 128 heads over 8 ranks take about a millisecond.
 std::vector<AttentionShare> cut_attention(int64_t num_heads, int64_t num_kv_heads,
                                           std::span<const double> weights, double kappa = 1.0,
                                           std::span<const double> load = {});
