@@ -5,11 +5,14 @@
 // message is copied (or written) into the transport's bounded memory before send returns; only a
 // full box waits. Every wait has the group's deadline: a member that does not arrive in time makes
 // the others throw Error(kCommunication) naming the silent rank and `phase`. A member that fails
-// calls `abort`, and every wait of the group ends with its reason.
+// calls `abort`, and every wait of the group ends with its reason; groups split from one another
+// are one family and share that fate. Memory given to a verb must outlive the verb in every
+// member, also where one of them throws (a rank's buffers are freed when all ranks have ended).
 //
 // Sums are of int64 (exact: any order, any algorithm), so no verb's result depends on timing.
 // Waits spin briefly and then sleep: members may outnumber cores.
-// Thread rule: one thread at a time a member. `phase` must be a string that outlives the call.
+// Thread rule: one thread at a time a member; `abort` may come from any thread. `phase` must be a
+// string that outlives the group (a literal), since other members may quote it later.
 #pragma once
 
 #include <chrono>
@@ -47,7 +50,7 @@ class Communicator {
   // Shared memory only (`lends_views()`): publishes `mine` and returns every member's pointer once
   // all have published. What was lent in one exchange may be overwritten after the *next* exchange
   // returns (its arrival proves that the peers have read), so callers alternate two buffers and no
-  // trailing barrier exists.
+  // trailing barrier exists. The returned span is valid until this member's next exchange.
   virtual bool lends_views() const = 0;
   virtual std::span<const std::byte* const> exchange(const std::byte* mine, const char* phase) = 0;
 
