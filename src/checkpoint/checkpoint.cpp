@@ -26,9 +26,13 @@ bool is_later_part(const fs::path& path) {
 
 std::vector<fs::path> files_in(const fs::path& folder) {
   std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    if (entry.is_regular_file()) files.push_back(entry.path());
+  std::error_code error;
+  fs::directory_iterator entry(folder, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    std::error_code unknown;  // a broken link is no file
+    if (entry->is_regular_file(unknown)) files.push_back(entry->path());
   }
+  if (error) refuse(folder.string(), "the folder cannot be read", error.message());
   std::sort(files.begin(), files.end());
   return files;
 }

@@ -11,6 +11,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr int64_t kMaxParts = 99999;  // five digits in the names
+
 // The file with the metadata is the first of a split, and split.no counts from zero.
 struct SplitKeys {
   int64_t number = 0;
@@ -32,6 +34,10 @@ SplitKeys split_keys(const ValueMap& values, std::string_view file) {
   keys.number = integer_of(values, "split.no", file).value_or(0);
   keys.count = integer_of(values, "split.count", file).value_or(1);
   keys.num_tensors = integer_of(values, "split.tensors.count", file);
+  if (keys.number < 0 || keys.number >= keys.count || keys.count > kMaxParts) {
+    refuse(file, fmt::format("split.no is {} and split.count {}", keys.number, keys.count),
+           kDamaged);
+  }
   return keys;
 }
 
@@ -59,7 +65,7 @@ std::string split_stem(const fs::path& path, const SplitKeys& keys) {
 
 void add_part(ModelParts& parts, const fs::path& path, int64_t number, const SplitKeys& first) {
   const std::string file = path.string();
-  if (!fs::exists(path)) {
+  if (!is_there(path)) {
     refuse(parts.path.string(),
            fmt::format("is the first of {} parts, {} is not beside it", first.count,
                        path.filename().string()),

@@ -290,7 +290,8 @@ GgufContents parse_gguf(std::span<const std::byte> bytes, std::string_view file)
   GgufContents contents;
   contents.values = read_values(in, num_values);
   const int64_t alignment = alignment_of(contents.values, file);
-  contents.tensors = place_tensors(read_tensor_entries(in, num_tensors), bytes, in.position(),
+  std::vector<TensorEntry> entries = read_tensor_entries(in, num_tensors);
+  contents.tensors = place_tensors(std::move(entries), bytes, in.position(),
                                    static_cast<uint64_t>(alignment), file);
   return contents;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <system_error>
 
 #include "base/error.h"
 #include "checkpoint/refuse.h"
@@ -43,13 +44,18 @@ std::vector<std::string> MappedCheckpoint::keys() const {
 std::optional<std::string> MappedCheckpoint::side_file(std::string_view name) const {
   WEFT_CHECK(name.find('/') == std::string_view::npos, "side file {}", name);
   const std::filesystem::path path = parts_.side_folder / name;
-  if (parts_.side_folder.empty() || !std::filesystem::exists(path)) return std::nullopt;
+  if (parts_.side_folder.empty() || !is_there(path)) return std::nullopt;
   const MappedFile file(path);
   if (file.size() > kMaxSideFileBytes) {
     refuse(path.string(),
            fmt::format("is {} bytes long, more than {}", file.size(), kMaxSideFileBytes));
   }
   return std::string(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+}
+
+bool is_there(const std::filesystem::path& path) {
+  std::error_code error;  // a folder that may not be searched holds nothing for us
+  return std::filesystem::exists(path, error);
 }
 
 std::optional<PartName> parse_part_name(std::string_view file_name, std::string_view extension) {

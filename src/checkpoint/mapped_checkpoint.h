@@ -50,6 +50,9 @@ std::unique_ptr<Checkpoint> open_gguf(const std::filesystem::path& path);
 // A .safetensors file, or a *.safetensors.index.json with the files that it names beside it.
 std::unique_ptr<Checkpoint> open_safetensors(const std::filesystem::path& path);
 
+// Whether the path names something that can be looked at.
+bool is_there(const std::filesystem::path& path);
+
 // Where `file_name` ends with "-00002-of-00005<extension>": the part before it, 2 and 5.
 struct PartName {
   std::string stem;

@@ -30,7 +30,7 @@ void add_indexed_files(ModelParts& parts, const fs::path& index_path) {
   for (const auto& [tensor, name] : file_of) names.insert(name);
   for (const std::string& name : names) {
     const fs::path path = index_path.parent_path() / name;
-    if (!fs::exists(path)) {
+    if (!is_there(path)) {
       refuse(file, fmt::format("names {}, which is not beside it", shown(name)),
              "a model of several files needs all of them in one folder", "fetch the missing file");
     }
@@ -55,7 +55,7 @@ std::unique_ptr<Checkpoint> open_safetensors(const fs::path& path) {
   const std::optional<PartName> part = parse_part_name(path.filename().string(), kExtension);
   if (part && part->count > 1) {
     parts.path = parts.side_folder / kIndexName;
-    if (!fs::exists(parts.path)) {
+    if (!is_there(parts.path)) {
       refuse(path.string(),
              fmt::format("is part {} of {}, {} is not beside it", part->number, part->count,
                          kIndexName),

@@ -110,6 +110,7 @@ class HeaderHandler final : public json::json_sax_t {
     return true;
   }
   std::string subject() const {
+    if (state_ == State::kMetadataBegin || state_ == State::kMetadata) return "__metadata__";
     return entries_.empty() ? "the header" : fmt::format("tensor {}", shown(entries_.back().name));
   }
   [[noreturn]] void refuse_json(std::string_view found) const {

@@ -23,8 +23,8 @@ class RealModels : public testing::Test {
   }
 };
 
-#define OPEN_OR_SKIP(file_name)                                                           \
-  const auto model = open(file_name);                                                     \
+#define OPEN_OR_SKIP(file_name)       \
+  const auto model = open(file_name); \
   if (model == nullptr) GTEST_SKIP() << "WEFT_TEST_MODELS names no folder with " file_name
 
 template <typename T>
