@@ -14,6 +14,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string_view>
 
@@ -32,8 +33,11 @@ enum class ActivationType : uint8_t { kF32, kBF16, kInt8 };
 ActivationType activation_type(const tensor::PanelFormat& format);
 
 // The input of a linear, laid out in groups of 32 slots after its InputMap; slots that are not the
-// unit's hold zero. Int8: per token and group scale = max|x| / 127, code = rint(x * (127 / max|x|))
-// (all zero for a group of zeros), sums[0..1] = the integer sums of slots 0..15 and 16..31.
+// unit's hold zero. Int8: per token and group scale = max|x| / 127, code = rint(x * (127 / max|x|)),
+// sums[0..1] = the integer sums of slots 0..15 and 16..31. A group whose max|x| is below
+// kSmallestGroup is all zero, scale included, so that 127 / max|x| is finite. A group that holds
+// NaN or Inf has the scale NaN and codes 0: every unit that reads it is NaN.
+inline constexpr float kSmallestGroup = 0x1p-100f;
 struct Activations {
   ActivationType type = ActivationType::kF32;
   int64_t num_tokens = 0;
@@ -114,6 +118,8 @@ struct KvLayout {
 // merged in order. Constants of the arithmetic, not of the cache (DESIGN.md 1.4).
 inline constexpr int64_t kAttentionBlock = 64;
 inline constexpr int64_t kAttentionSpan = 1024;
+// Heads are no larger: the kernels' scratch is on the stack.
+inline constexpr int64_t kMaxHeadDim = 512;
 
 // Tokens [tokens.begin, tokens.end) of one sequence against its cache, for query heads that share
 // one KV head. Token i of the sequence's chunk stands at position first_position + i and sees
@@ -171,8 +177,8 @@ enum class RopeLayout : uint8_t { kHalves, kInterleaved };  // NeoX; GPT-J and G
 // ---------------------------------------------------------------- vocabulary
 
 struct Candidate {
-  float logit = 0;
-  int32_t id = -1;  // -1: none
+  float logit = -std::numeric_limits<float>::infinity();
+  int32_t id = -1;  // -1: none, worse than any other
 };
 // The order of all choices: the larger logit first; ties go to the smaller id.
 inline bool better(const Candidate& a, const Candidate& b) {
@@ -198,8 +204,8 @@ struct KernelTable {
   // out[t, row] += rint(unit sum * 2^30), unit by unit; counts bad units in out[t, bad_index]
   // (atomically: several tiles share it). The caller zeroes `out` first.
   void (*matmul_exact)(const Matmul& op, Range panels, Range tokens, const PartialSums& out);
-  // One row of a panel matrix as FP32: an embedding look-up. out: [inputs], scaled by `scale`.
-  // Quantised: scale_f32 * (code - zero) rounded once, then fma for minimums as the reference says.
+  // One row of a panel matrix as FP32: an embedding look-up. out: [inputs().size()].
+  // Quantised: scale * (code - zero), with minimums fma(scale, code, min): one rounding.
   void (*dequantize_row)(const PanelLayout& layout, const std::byte* panels, int64_t row,
                          float* out);
 
@@ -247,8 +253,8 @@ const KernelTable* table_for(Isa isa);  // null where this processor cannot run 
 
 // ---------------------------------------------------------------- packing
 
-// Fills panels [panels.begin, panels.end) of `layout` from rows of a file: row r of the layout is
-// at `rows + r * row_stride_bytes`, a whole file row of `file_type` (the kernels read only the
+// Fills panels [panels.begin, panels.end) of `layout`, panel p at out + p * panel_bytes(), from
+// rows of a file: row r of the layout is at `rows + r * row_stride_bytes`, a whole file row of `file_type` (the kernels read only the
 // blocks that the layout's InputMap names). Rows past num_rows are zero. Pure data movement: the
 // same bytes on every machine.
 void pack_panels(const PanelLayout& layout, tensor::DType file_type, const std::byte* rows,

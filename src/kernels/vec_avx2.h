@@ -237,6 +237,19 @@ WEFT_INLINE float reduce_max(const F32x16& a) {
   return _mm_cvtss_f32(_mm_max_ss(s2, _mm_shuffle_ps(s2, s2, 1)));
 }
 
+WEFT_INLINE F32x16 load_twice(const float* p) {
+  const __m256 x = _mm256_loadu_ps(p);
+  return {_mm256_permutevar8x32_ps(x, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3)),
+          _mm256_permutevar8x32_ps(x, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7))};
+}
+WEFT_INLINE F32x16 swap_pairs(const F32x16& a) {
+  return {_mm256_permute_ps(a.lo, 0b10110001), _mm256_permute_ps(a.hi, 0b10110001)};
+}
+WEFT_INLINE F32x16 negate_even(const F32x16& a) {
+  const __m256 signs = _mm256_setr_ps(-0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f, 0);
+  return {_mm256_xor_ps(a.lo, signs), _mm256_xor_ps(a.hi, signs)};
+}
+
 // ---------------------------------------------------------------- 64-bit integers
 
 WEFT_INLINE I64x16 zero_i64() {

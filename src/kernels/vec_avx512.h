@@ -172,6 +172,16 @@ WEFT_INLINE float reduce_max(F32x16 a) {
   return _mm_cvtss_f32(_mm_max_ss(s2, _mm_shuffle_ps(s2, s2, 1)));
 }
 
+WEFT_INLINE F32x16 load_twice(const float* p) {
+  const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  return {_mm512_permutexvar_ps(twice, _mm512_castps256_ps512(_mm256_loadu_ps(p)))};
+}
+WEFT_INLINE F32x16 swap_pairs(F32x16 a) { return {_mm512_permute_ps(a.v, 0b10110001)}; }
+WEFT_INLINE F32x16 negate_even(F32x16 a) {
+  const __m512i signs = _mm512_set1_epi64(0x80000000);
+  return {_mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a.v), signs))};
+}
+
 // ---------------------------------------------------------------- 64-bit integers
 
 WEFT_INLINE I64x16 zero_i64() { return {_mm512_setzero_si512(), _mm512_setzero_si512()}; }

@@ -206,6 +206,12 @@ WEFT_INLINE float reduce_max(const F32x16& a) {
   return s[0];
 }
 
+// For interleaved rotations: lane i is p[i / 2]; lanes 2 i and 2 i + 1 change places; the sign of
+// lanes 2 i is turned.
+WEFT_INLINE F32x16 load_twice(const float* p) { WEFT_F32(p[i / 2]); }
+WEFT_INLINE F32x16 swap_pairs(const F32x16& a) { WEFT_F32(a.v[i ^ 1]); }
+WEFT_INLINE F32x16 negate_even(const F32x16& a) { WEFT_F32(i % 2 == 0 ? -a.v[i] : a.v[i]); }
+
 // ---------------------------------------------------------------- 64-bit integers
 
 WEFT_INLINE I64x16 zero_i64() { WEFT_I64(0); }

@@ -1,0 +1,155 @@
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "kernels/float_types.h"
+#include "kernels/reference_vector.h"
+
+namespace weft::kernels::reference {
+namespace {
+
+constexpr float kNone = -std::numeric_limits<float>::infinity();
+
+float element(KvType type, const std::byte* part, int64_t index) {
+  if (type == KvType::kF32) {
+    float x;
+    std::memcpy(&x, part + 4 * index, 4);
+    return x;
+  }
+  uint16_t half;
+  std::memcpy(&half, part + 2 * index, 2);
+  return float_from_bf16(half);
+}
+
+void set_element(KvType type, std::byte* part, int64_t index, float x) {
+  if (type == KvType::kF32) {
+    std::memcpy(part + 4 * index, &x, 4);
+  } else {
+    const uint16_t half = bf16_from_float(x);
+    std::memcpy(part + 2 * index, &half, 2);
+  }
+}
+
+// Where values begin in a head's part of a block, in elements.
+int64_t first_value(const KvLayout& layout) { return layout.head_dim * layout.block_tokens; }
+
+// One KV head's part of the block that holds `position`.
+const std::byte* head_of(const Attention& op, int64_t position) {
+  const int64_t block = op.block_table[position / op.layout.block_tokens];
+  return op.cache + block * op.block_stride + op.kv_head * op.layout.head_bytes();
+}
+
+float key(const Attention& op, int64_t position, int64_t d) {
+  const int64_t tokens = op.layout.block_tokens;
+  return element(op.layout.type, head_of(op, position), d * tokens + position % tokens);
+}
+
+float value(const Attention& op, int64_t position, int64_t d) {
+  const int64_t row = position % op.layout.block_tokens;
+  return element(op.layout.type, head_of(op, position),
+                 first_value(op.layout) + row * op.layout.padded_head_dim() + d);
+}
+
+// Softmax in progress: the running maximum, the weights' sum in 16 lanes, the weighted values.
+struct State {
+  bool empty = true;
+  float max = kNone;
+  std::array<float, 16> lanes{};
+  float sum = 0;
+  std::vector<float> values;
+};
+
+float score(const Attention& op, const float* q, int64_t position) {
+  float dot = 0;
+  for (int64_t d = 0; d < op.layout.head_dim; ++d) dot = std::fma(key(op, position, d), q[d], dot);
+  const float scaled = dot * op.scale;
+  return op.softcap > 0 ? op.softcap * tanh_float(scaled / op.softcap) : scaled;
+}
+
+// Adds the visible positions of one block of 64.
+void add_block(const Attention& op, const float* q, Range visible, State& state) {
+  std::array<float, kAttentionBlock> scores{};
+  float max = state.max;
+  for (int64_t p = visible.begin; p < visible.end; ++p) {
+    float& s = scores[static_cast<size_t>(p % kAttentionBlock)];
+    s = score(op, q, p);
+    max = std::isnan(s) || s > max ? s : max;
+  }
+  const float rescale = state.empty ? 0.0f : exp_float(state.max - max);
+  for (float& lane : state.lanes) lane = state.empty ? 0.0f : lane * rescale;
+  for (float& x : state.values) x = state.empty ? 0.0f : x * rescale;
+  for (int64_t p = visible.begin; p < visible.end; ++p) {
+    const float weight = exp_float(scores[static_cast<size_t>(p % kAttentionBlock)] - max);
+    float& lane = state.lanes[static_cast<size_t>(p % 16)];
+    lane = lane + weight;
+    for (size_t d = 0; d < state.values.size(); ++d)
+      state.values[d] = std::fma(weight, value(op, p, static_cast<int64_t>(d)), state.values[d]);
+  }
+  state.max = max;
+  state.empty = false;
+}
+
+void close_span(State& span) {
+  std::array<float, 16> lanes = span.lanes;
+  for (size_t half = 8; half > 0; half /= 2)
+    for (size_t i = 0; i < half; ++i) lanes[i] = lanes[i] + lanes[i + half];
+  span.sum = lanes[0];
+}
+
+// The first span is taken as it is; of two, each is scaled to the larger maximum.
+void merge(const State& span, State& all) {
+  if (all.empty) {
+    all = span;
+    return;
+  }
+  const float max = span.max > all.max ? span.max : all.max;
+  const float old_scale = exp_float(all.max - max), new_scale = exp_float(span.max - max);
+  all.sum = std::fma(span.sum, new_scale, all.sum * old_scale);
+  for (size_t d = 0; d < all.values.size(); ++d)
+    all.values[d] = std::fma(span.values[d], new_scale, all.values[d] * old_scale);
+  all.max = max;
+}
+
+void attend(const Attention& op, int64_t token, int64_t head) {
+  const int64_t head_dim = op.layout.head_dim;
+  const float* q = op.q + token * op.q_stride + head * head_dim;
+  const int64_t own = op.first_position + token;
+  const Range visible{op.window > 0 ? std::max<int64_t>(0, own - op.window + 1) : 0, own + 1};
+  State all;
+  for (int64_t span = 0; span < visible.end; span += kAttentionSpan) {
+    State part;
+    part.values.resize(static_cast<size_t>(head_dim));
+    for (int64_t p = span; p < span + kAttentionSpan; p += kAttentionBlock) {
+      const Range block = visible.intersect({p, p + kAttentionBlock});
+      if (!block.empty()) add_block(op, q, block, part);
+    }
+    if (part.empty) continue;
+    close_span(part);
+    merge(part, all);
+  }
+  float* out = op.out + token * op.out_stride + head * head_dim;
+  for (int64_t d = 0; d < head_dim; ++d) out[d] = all.values[static_cast<size_t>(d)] / all.sum;
+}
+
+}  // namespace
+
+void write_kv(const KvWrite& op) {
+  const KvLayout& layout = op.layout;
+  const int64_t values = first_value(layout) + op.slot * layout.padded_head_dim();
+  for (int64_t d = 0; d < layout.head_dim; ++d) {
+    set_element(layout.type, op.head, d * layout.block_tokens + op.slot, op.k[d]);
+    set_element(layout.type, op.head, values + d, op.v[d]);
+  }
+  for (int64_t d = layout.head_dim; d < layout.padded_head_dim(); ++d)
+    set_element(layout.type, op.head, values + d, 0.0f);
+}
+
+void attention(const Attention& op) {
+  for (int64_t token = op.tokens.begin; token < op.tokens.end; ++token)
+    for (int64_t head = op.heads.begin; head < op.heads.end; ++head) attend(op, token, head);
+}
+
+}  // namespace weft::kernels::reference

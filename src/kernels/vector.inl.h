@@ -1,0 +1,148 @@
+// The kernels over vectors of activations: norm, rotation, gates, cache writes. One text for every
+// instruction set: a translation unit includes its vector header and then this.
+#pragma once
+
+#include "kernels/float_math.inl.h"
+#include "kernels/kernels.h"
+
+namespace weft::kernels {
+namespace {
+
+// x[i] = body(x[i], i) over lanes; the tail's missing lanes are zero and are not stored.
+template <typename Body>
+WEFT_INLINE void map_in_place(float* x, int64_t n, Body body) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) store(x + i, body(load(x + i), i, 16));
+  if (i < n) store_n(x + i, body(load_n(x + i, n - i), i, n - i), n - i);
+}
+
+WEFT_INLINE F32x16 load_some(const float* p, int64_t count) {
+  return count == 16 ? load(p) : load_n(p, count);
+}
+
+void add(float* x, const float* y, int64_t n) {
+  map_in_place(
+      x, n, [y](const F32x16& a, int64_t i, int64_t count) { return a + load_some(y + i, count); });
+}
+
+void scale(float* x, float factor, int64_t n) {
+  const F32x16 by = broadcast(factor);
+  map_in_place(x, n, [by](const F32x16& a, int64_t, int64_t) { return a * by; });
+}
+
+void silu_mul(float* gate, const float* up, int64_t n) {
+  map_in_place(gate, n, [up](const F32x16& a, int64_t i, int64_t count) {
+    return silu(a) * load_some(up + i, count);
+  });
+}
+
+void gelu_tanh_mul(float* gate, const float* up, int64_t n) {
+  map_in_place(gate, n, [up](const F32x16& a, int64_t i, int64_t count) {
+    return gelu_tanh(a) * load_some(up + i, count);
+  });
+}
+
+void softcap(float* x, float cap, int64_t n) {
+  const F32x16 by = broadcast(cap);
+  map_in_place(x, n, [by](const F32x16& a, int64_t, int64_t) { return capped(a, by); });
+}
+
+void rms_norm(const float* x, const float* weight, float eps, float* out, int64_t n) {
+  F32x16 squares = zero_f32();
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) squares = fma(load(x + i), load(x + i), squares);
+  if (i < n) {
+    const F32x16 tail = load_n(x + i, n - i);
+    squares = fma(tail, tail, squares);
+  }
+  const float mean = reduce_add(squares) / static_cast<float>(n);
+  const F32x16 r = broadcast(1.0f / __builtin_sqrtf(mean + eps));
+  for (i = 0; i + 16 <= n; i += 16) store(out + i, load(x + i) * r * load(weight + i));
+  if (i < n) store_n(out + i, load_n(x + i, n - i) * r * load_n(weight + i, n - i), n - i);
+}
+
+// ---------------------------------------------------------------- rotation
+
+WEFT_INLINE void rotate_pair(float& first, float& second, float cos, float sin) {
+  const float a = first, b = second;
+  first = a * cos - b * sin;
+  second = b * cos + a * sin;
+}
+
+WEFT_INLINE void rotate_halves(float* x, const float* cos, const float* sin, int64_t num_pairs) {
+  float* y = x + num_pairs;
+  int64_t i = 0;
+  for (; i + 16 <= num_pairs; i += 16) {
+    const F32x16 a = load(x + i), b = load(y + i), c = load(cos + i), s = load(sin + i);
+    store(x + i, a * c - b * s);
+    store(y + i, b * c + a * s);
+  }
+  for (; i < num_pairs; ++i) rotate_pair(x[i], y[i], cos[i], sin[i]);
+}
+
+WEFT_INLINE void rotate_interleaved(float* x, const float* cos, const float* sin,
+                                    int64_t num_pairs) {
+  int64_t i = 0;
+  for (; i + 8 <= num_pairs; i += 8) {
+    const F32x16 ab = load(x + 2 * i);
+    const F32x16 c = load_twice(cos + i), s = negate_even(load_twice(sin + i));
+    // Even lanes a c + b (-s), odd lanes b c + a s: the same roundings as in rotate_pair.
+    store(x + 2 * i, ab * c + swap_pairs(ab) * s);
+  }
+  for (; i < num_pairs; ++i) rotate_pair(x[2 * i], x[2 * i + 1], cos[i], sin[i]);
+}
+
+void rope(float* x, int64_t num_heads, int64_t head_dim, const float* cos, const float* sin,
+          int64_t num_pairs, RopeLayout layout) {
+  for (int64_t head = 0; head < num_heads; ++head) {
+    float* vector = x + head * head_dim;
+    if (layout == RopeLayout::kHalves) {
+      rotate_halves(vector, cos, sin, num_pairs);
+    } else {
+      rotate_interleaved(vector, cos, sin, num_pairs);
+    }
+  }
+}
+
+// ---------------------------------------------------------------- cache
+
+WEFT_INLINE void store_rounded(float* p, const F32x16& x) { store(p, x); }
+WEFT_INLINE void store_rounded(uint16_t* p, const F32x16& x) { store_bf16(p, x); }
+
+// Keys go down a column, one a row of block_tokens; values along a row, padded with zeros.
+template <typename Element>
+WEFT_INLINE void write_head(const KvWrite& op) {
+  const int64_t head_dim = op.layout.head_dim, tokens = op.layout.block_tokens;
+  const int64_t padded = (head_dim + 15) / 16 * 16;
+  auto* keys = reinterpret_cast<Element*>(op.head) + op.slot;
+  auto* values = reinterpret_cast<Element*>(op.head) + head_dim * tokens + op.slot * padded;
+  for (int64_t d = 0; d < head_dim; d += 16) {
+    const int64_t count = head_dim - d < 16 ? head_dim - d : 16;
+    Element rounded[16];
+    store_rounded(rounded, load_some(op.k + d, count));
+    for (int64_t i = 0; i < count; ++i) keys[(d + i) * tokens] = rounded[i];
+    store_rounded(values + d, load_some(op.v + d, count));
+  }
+}
+
+void write_kv(const KvWrite& op) {
+  if (op.layout.type == KvType::kF32) {
+    write_head<float>(op);
+  } else {
+    write_head<uint16_t>(op);
+  }
+}
+
+WEFT_INLINE void fill_vector_kernels(KernelTable& table) {
+  table.add = add;
+  table.rms_norm = rms_norm;
+  table.scale = scale;
+  table.rope = rope;
+  table.write_kv = write_kv;
+  table.silu_mul = silu_mul;
+  table.gelu_tanh_mul = gelu_tanh_mul;
+  table.softcap = softcap;
+}
+
+}  // namespace
+}  // namespace weft::kernels
