@@ -32,6 +32,7 @@ class PackedLinear {
     return kernels::activation_type(layout_.format);
   }
   int64_t num_bytes() const { return layout_.num_bytes(); }
+  int64_t loaded_bytes() const { return panels_.size(); }  // 0 before allocate()
   const std::byte* panels() const { return panels_.data(); }
   // Stride of a FP32 output row: whole panels.
   int64_t padded_rows() const { return layout_.num_panels() * tensor::kPanelRows; }

@@ -1,0 +1,398 @@
+// The one-request engine: prompt chunks through the pipeline, then one token a step.
+#include "engine/engine.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "base/cpu.h"
+#include "base/error.h"
+#include "cache/block_pool.h"
+#include "cache/block_table.h"
+#include "engine/model_source.h"
+#include "engine/replica.h"
+#include "engine/split_report.h"
+
+namespace weft::engine {
+namespace {
+
+// Share of the free memory that the cache may take where no flag says otherwise: half, since
+// activations, the page cache of the model file and other programs want the rest.
+constexpr double kCacheMemoryShare = 0.5;
+
+int64_t free_memory_bytes() {
+  return static_cast<int64_t>(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+}
+
+int64_t ceil_to_blocks(int64_t tokens, int64_t block_size) { return ceil_div(tokens, block_size); }
+
+void check_options(const EngineOptions& o) {
+  const auto within = [](const char* flag, int64_t value, int64_t low, int64_t high) {
+    if (value < low || value > high)
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("{} is {}, outside {} to {}", flag, value, low, high));
+  };
+  within("--max-num-batched-tokens", o.max_num_batched_tokens, 1, 8192);
+  within("--block-size", o.block_size, 16, 256);
+  within("--threads", o.threads_per_rank, 0, 1024);
+  within("--max-model-len", o.max_model_len, 0, int64_t{1} << 24);
+  if (o.block_size % 16 != 0)
+    throw Error(ErrorKind::kUsage, fmt::format("--block-size is {}, no multiple of 16",
+                                               o.block_size));
+}
+
+// Tokens that the cache memory holds, over all ranks.
+struct CacheSize {
+  int64_t tokens = 0;
+  int64_t bytes_per_token = 0;
+  int64_t budget = 0;
+};
+
+CacheSize cache_size(const SplitReport& split, const EngineOptions& options) {
+  CacheSize size;
+  for (const RankShare& rank : split.ranks) size.bytes_per_token += rank.kv_bytes_per_token;
+  size.budget = options.kv_cache_bytes > 0
+                    ? options.kv_cache_bytes
+                    : static_cast<int64_t>(kCacheMemoryShare *
+                                           static_cast<double>(free_memory_bytes()));
+  size.tokens = size.bytes_per_token > 0 ? size.budget / size.bytes_per_token : 0;
+  size.tokens = size.tokens / options.block_size * options.block_size;
+  return size;
+}
+
+int64_t choose_model_len(const CacheSize& size, int64_t context, const EngineOptions& options) {
+  const int64_t asked = options.max_model_len;
+  if (asked > context)
+    throw Error(ErrorKind::kUsage,
+                fmt::format("--max-model-len {} is above the model's context of {} tokens", asked,
+                            context));
+  if (asked > size.tokens || size.tokens < options.block_size)
+    throw Error(ErrorKind::kMemory,
+                fmt::format("a context of {} tokens needs {:.1f} MB of cache; {:.1f} MB are allowed",
+                            std::max(asked, options.block_size),
+                            static_cast<double>(std::max(asked, options.block_size) *
+                                                size.bytes_per_token) / 1e6,
+                            static_cast<double>(size.budget) / 1e6),
+                {}, "lower --max-model-len, or raise --kv-cache-memory");
+  return asked > 0 ? asked : std::min(context, size.tokens);
+}
+
+class OneRequestEngine final : public Engine {
+ public:
+  OneRequestEngine(const EngineOptions& options, const OnLoad& on_load);
+
+  const ModelReport& model() const override { return model_report_; }
+  const SplitReport& split() const override { return split_report_; }
+  const text::Tokenizer& tokenizer() const override { return *source_.tokenizer; }
+  const text::ChatTemplate* chat_template() const override { return source_.chat_template.get(); }
+  int64_t max_model_len() const override { return max_model_len_; }
+  int64_t kv_cache_tokens() const override { return pool_->num_blocks() * options_.block_size; }
+  int threads_per_rank() const override { return replica_->shape().placement.threads_per_rank; }
+  bool pooled() const override { return replica_->shape().placement.pooled; }
+  double load_seconds() const override { return load_seconds_; }
+  std::string_view isa() const override { return replica_->shape().table->name; }
+
+  GenerationResult generate(const GenerationRequest& request, const OnText& on_text) override;
+  void cancel() override { cancelled_.store(true); }
+
+ private:
+  struct Answer {
+    const GenerationRequest& request;
+    GenerationResult& result;
+    text::TextStream stream;
+    const OnText& on_text;
+    bool more = true;
+  };
+
+  void check_request(const GenerationRequest& request) const;
+  void run_prompt(Answer& answer);
+  void submit_chunk(const GenerationRequest& request, Range tokens);
+  void submit_token(Answer& answer);
+  // Reads one step's rows; the last of them may be the next token.
+  void take_rows(Answer& answer, const std::vector<model::RowResult>& rows);
+  void take_token(Answer& answer, const model::RowResult& row);
+  void fail_bad_row(const model::RowResult& row) const;
+  void run_answer(Answer& answer);
+  void give_up();
+  std::vector<RankClock> clocks() const;
+  void report_clocks(const std::vector<RankClock>& before, GenerationResult& result) const;
+
+  EngineOptions options_;
+  ModelSource source_;
+  ModelReport model_report_;
+  SplitReport split_report_;
+  std::vector<model::RopeCache> ropes_;
+  std::unique_ptr<cache::BlockPool> pool_;
+  std::unique_ptr<cache::BlockTable> table_;
+  std::unique_ptr<Replica> replica_;
+  int64_t max_model_len_ = 0;
+  double load_seconds_ = 0;
+  std::atomic<bool> cancelled_{false};
+};
+
+OneRequestEngine::OneRequestEngine(const EngineOptions& options, const OnLoad& on_load)
+    : options_(options) {
+  const int64_t begin_ns = now_ns();
+  check_options(options);
+  source_ = open_model(options.model_path);
+  model_report_ = report_model(source_);
+  ReplicaShape shape;
+  shape.source = &source_;
+  shape.table = &kernels::choose_table();
+  shape.topology = resolve_topology(source_, options);
+  shape.splits = model::split_model(source_.config, shape.topology);
+  shape.kv = kv_layout(source_.config, options);
+  split_report_ = report_split(source_, shape.topology, shape.splits, shape.kv);
+  shape.placement = place_ranks(shape.topology.num_ranks(), options, usable_cpus(),
+                                parse_devices(options.devices));
+  for (const std::string& warning : shape.placement.warnings)
+    split_report_.warnings.push_back(warning);
+  max_model_len_ = choose_model_len(cache_size(split_report_, options),
+                                    source_.config.context_length, options);
+  shape.num_blocks = ceil_to_blocks(max_model_len_, options.block_size);
+  shape.max_batch_tokens = std::min(options.max_num_batched_tokens, max_model_len_);
+  pool_ = std::make_unique<cache::BlockPool>(shape.num_blocks);
+  table_ = std::make_unique<cache::BlockTable>(*pool_, options.block_size);
+  for (const model::RopeConfig& rope : source_.config.ropes)
+    ropes_.emplace_back(rope, max_model_len_);
+  shape.ropes = &ropes_;
+  replica_ = std::make_unique<Replica>(std::move(shape), options.deadline_ms, on_load);
+  for (RankShare& rank : split_report_.ranks) {
+    const Worker::RankBytes bytes = replica_->worker_of(rank.rank).loaded_bytes(rank.rank);
+    rank.weight_bytes = bytes.weights;
+    rank.kv_bytes = bytes.kv;
+  }
+  load_seconds_ = seconds_between(begin_ns, now_ns());
+}
+
+void OneRequestEngine::check_request(const GenerationRequest& request) const {
+  const int64_t length = static_cast<int64_t>(request.prompt_ids.size());
+  if (length == 0) throw Error(ErrorKind::kUsage, "the prompt is empty");
+  if (length > max_model_len_)
+    throw Error(ErrorKind::kUsage,
+                fmt::format("the prompt has {} tokens; the context holds {}", length,
+                            max_model_len_),
+                {}, "shorten the prompt, or raise --max-model-len");
+  for (const int32_t id : request.prompt_ids) {
+    if (id < 0 || id >= source_.config.vocab_size)
+      throw Error(ErrorKind::kUsage, fmt::format("token id {} is outside the vocabulary of {}", id,
+                                                 source_.config.vocab_size));
+  }
+  if (request.max_tokens < 1)
+    throw Error(ErrorKind::kUsage,
+                fmt::format("--max-tokens is {}, it must be at least 1", request.max_tokens));
+  if (!(request.temperature >= 0.0f) || request.temperature > 100.0f)
+    throw Error(ErrorKind::kUsage, fmt::format("--temperature is {}, outside 0 to 100",
+                                               request.temperature));
+  if (std::max(request.num_logprobs, request.num_prompt_logprobs) > model::Head::kMaxLogprobs)
+    throw Error(ErrorKind::kUsage,
+                fmt::format("at most {} logprobs a position can be asked for",
+                            model::Head::kMaxLogprobs));
+}
+
+GenerationResult OneRequestEngine::generate(const GenerationRequest& request,
+                                            const OnText& on_text) {
+  check_request(request);
+  cancelled_.store(false);
+  GenerationResult result;
+  Answer answer{request, result, text::TextStream(*source_.tokenizer, request.stop), on_text};
+  const std::vector<RankClock> before = clocks();
+  try {
+    run_answer(answer);
+  } catch (const Error&) {
+    give_up();
+    throw;
+  }
+  replica_->settle();
+  table_->release();
+  report_clocks(before, result);
+  return result;
+}
+
+void OneRequestEngine::run_answer(Answer& answer) {
+  GenerationResult& result = answer.result;
+  const int64_t prompt_begin = now_ns();
+  run_prompt(answer);
+  const int64_t generation_begin = now_ns();
+  int64_t num_steps = 0;
+  for (; answer.more; ++num_steps) {
+    submit_token(answer);
+    take_rows(answer, replica_->await());
+  }
+  result.prompt_s = seconds_between(prompt_begin, generation_begin);
+  result.generation_s = seconds_between(generation_begin, now_ns());
+  const std::string rest = answer.stream.finish();
+  result.text += rest;
+  if (!rest.empty() && answer.on_text) answer.on_text(rest);
+  for (int w = 0; w < replica_->num_workers(); ++w)
+    result.weight_bytes_read += num_steps * replica_->worker(w).step_weight_bytes();
+}
+
+// Leaves the engine ready for the next request; where the replica itself has failed, every further
+// request says so.
+void OneRequestEngine::give_up() {
+  try {
+    replica_->settle();
+  } catch (const Error&) {
+  }
+  table_->release();
+}
+
+// Chunks follow each other through the stages; their answers are read in order.
+void OneRequestEngine::run_prompt(Answer& answer) {
+  const int64_t length = static_cast<int64_t>(answer.request.prompt_ids.size());
+  const int64_t step = replica_->shape().max_batch_tokens;
+  if (answer.request.num_prompt_logprobs >= 0) answer.result.prompt_logprobs.emplace_back();
+  for (int64_t begin = 0; begin < length && !cancelled_.load(); begin += step) {
+    if (replica_->in_flight() == replica_->max_in_flight()) take_rows(answer, replica_->await());
+    submit_chunk(answer.request, {begin, std::min(length, begin + step)});
+  }
+  while (replica_->in_flight() > 0) take_rows(answer, replica_->await());
+  if (answer.result.token_ids.empty()) {  // cancelled before the first token
+    answer.result.finish_reason = FinishReason::kCancelled;
+    answer.more = false;
+  }
+}
+
+void OneRequestEngine::submit_chunk(const GenerationRequest& request, Range tokens) {
+  const int64_t length = static_cast<int64_t>(request.prompt_ids.size());
+  WEFT_CHECK(table_->grow(tokens.end), "the pool holds a whole context");
+  StepPlan& plan = replica_->next_plan();
+  plan.token_ids.assign(request.prompt_ids.begin() + tokens.begin,
+                        request.prompt_ids.begin() + tokens.end);
+  plan.first_position = tokens.begin;
+  plan.block_table.assign(table_->blocks().begin(), table_->blocks().end());
+  plan.rows.clear();
+  if (request.num_prompt_logprobs >= 0) {
+    for (int64_t t = tokens.begin; t < std::min(tokens.end, length - 1); ++t)
+      plan.rows.push_back({.token = t - tokens.begin,
+                           .position = t,
+                           .num_logprobs = request.num_prompt_logprobs,
+                           .target = request.prompt_ids[static_cast<size_t>(t + 1)],
+                           .hash = request.hash_logits});
+  }
+  if (tokens.end == length)
+    plan.rows.push_back({.token = tokens.size() - 1,
+                         .position = length - 1,
+                         .num_logprobs = request.num_logprobs,
+                         .temperature = request.temperature,
+                         .seed = request.seed,
+                         .hash = request.hash_logits});
+  replica_->submit();
+}
+
+void OneRequestEngine::submit_token(Answer& answer) {
+  const GenerationRequest& request = answer.request;
+  const int64_t position =
+      static_cast<int64_t>(request.prompt_ids.size() + answer.result.token_ids.size()) - 1;
+  WEFT_CHECK(table_->grow(position + 1), "the pool holds a whole context");
+  StepPlan& plan = replica_->next_plan();
+  plan.token_ids.assign(1, answer.result.token_ids.back());
+  plan.first_position = position;
+  plan.block_table.assign(table_->blocks().begin(), table_->blocks().end());
+  plan.rows.assign(1, {.token = 0,
+                       .position = position,
+                       .num_logprobs = request.num_logprobs,
+                       .temperature = request.temperature,
+                       .seed = request.seed,
+                       .hash = request.hash_logits});
+  replica_->submit();
+}
+
+std::vector<TokenLogprob> logprob_list(const model::RowResult& row) {
+  std::vector<TokenLogprob> list;
+  bool chosen = false;
+  for (const kernels::Candidate& c : row.top) {
+    list.push_back({c.id, c.logit});
+    chosen = chosen || c.id == row.id;
+  }
+  if (!chosen) list.push_back({row.id, row.logprob});
+  return list;
+}
+
+void OneRequestEngine::take_rows(Answer& answer, const std::vector<model::RowResult>& rows) {
+  GenerationResult& result = answer.result;
+  const size_t prompt_length = answer.request.prompt_ids.size();
+  for (const model::RowResult& row : rows) {
+    if (row.bad_layer >= 0 || row.bad_logits) fail_bad_row(row);
+    result.logits_hash += row.hash;
+    const bool of_prompt = answer.request.num_prompt_logprobs >= 0 &&
+                           result.prompt_logprobs.size() < prompt_length;
+    if (of_prompt) {
+      result.prompt_logprobs.push_back(logprob_list(row));
+    } else {
+      take_token(answer, row);
+    }
+  }
+}
+
+void OneRequestEngine::take_token(Answer& answer, const model::RowResult& row) {
+  GenerationResult& result = answer.result;
+  const GenerationRequest& request = answer.request;
+  result.token_ids.push_back(row.id);
+  if (request.num_logprobs >= 0) result.logprobs.push_back(logprob_list(row));
+  const auto finish = [&](FinishReason reason) {
+    result.finish_reason = reason;
+    answer.more = false;
+  };
+  const bool ends = std::binary_search(source_.end_ids.begin(), source_.end_ids.end(), row.id);
+  if (ends && !request.ignore_eos) return finish(FinishReason::kStop);
+  const std::string piece = answer.stream.push(row.id);
+  result.text += piece;
+  if (!piece.empty() && answer.on_text && !answer.on_text(piece)) cancelled_.store(true);
+  const int64_t length =
+      static_cast<int64_t>(request.prompt_ids.size() + result.token_ids.size());
+  if (answer.stream.stopped()) return finish(FinishReason::kStop);
+  if (static_cast<int64_t>(result.token_ids.size()) >= request.max_tokens ||
+      length > max_model_len_)
+    return finish(FinishReason::kLength);
+  if (cancelled_.load()) finish(FinishReason::kCancelled);
+}
+
+void OneRequestEngine::fail_bad_row(const model::RowResult& row) const {
+  if (row.bad_layer >= 0)
+    throw Error(ErrorKind::kInternal,
+                fmt::format("a sum in layer {} left the range of exact reduction", row.bad_layer),
+                "the weights or the activations of this prompt are not finite or extreme");
+  throw Error(ErrorKind::kInternal, "the logits hold NaN",
+              "the weights or the activations of this prompt are not finite");
+}
+
+std::vector<RankClock> OneRequestEngine::clocks() const {
+  std::vector<RankClock> clocks;
+  for (int r = 0; r < replica_->shape().topology.num_ranks(); ++r)
+    clocks.push_back(replica_->worker_of(r).clock(r));
+  return clocks;
+}
+
+void OneRequestEngine::report_clocks(const std::vector<RankClock>& before,
+                                     GenerationResult& result) const {
+  const std::vector<RankClock> after = clocks();
+  for (size_t r = 0; r < after.size(); ++r) {
+    const RankClock &a = before[r], &b = after[r];
+    RankTimes t;
+    t.compute_s = seconds_between(a.compute_ns, b.compute_ns);
+    t.wait_s = seconds_between(a.wait_ns, b.wait_ns);
+    t.all_reduce_s = std::max(0.0, seconds_between(a.reduce_ns, b.reduce_ns) - t.wait_s);
+    t.reduce_bytes = b.reduce_bytes - a.reduce_bytes;
+    result.ranks.push_back(t);
+  }
+}
+
+}  // namespace
+
+const char* name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop: return "stop";
+    case FinishReason::kLength: return "length";
+    case FinishReason::kCancelled: return "cancelled";
+  }
+  return "";
+}
+
+std::unique_ptr<Engine> Engine::load(const EngineOptions& options, const OnLoad& on_load) {
+  return std::make_unique<OneRequestEngine>(options, on_load);
+}
+
+}  // namespace weft::engine

@@ -1,0 +1,184 @@
+#include "engine/model_source.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "model/family.h"
+#include "model/keys.h"
+
+namespace weft::engine {
+namespace {
+
+using checkpoint::Checkpoint;
+using checkpoint::Value;
+
+template <typename T>
+T value_or(const Checkpoint& file, std::string_view key, T fallback) {
+  const Value* value = file.find_value(key);
+  const T* typed = value == nullptr ? nullptr : std::get_if<T>(value);
+  return typed == nullptr ? fallback : *typed;
+}
+
+std::optional<bool> find_bool(const Checkpoint& file, std::string_view key) {
+  const Value* value = file.find_value(key);
+  const bool* flag = value == nullptr ? nullptr : std::get_if<bool>(value);
+  return flag == nullptr ? std::nullopt : std::optional(*flag);
+}
+
+text::GgufVocab read_vocab(const Checkpoint& file) {
+  text::GgufVocab vocab;
+  vocab.model = value_or<std::string>(file, "tokenizer.ggml.model", "");
+  vocab.pre = value_or<std::string>(file, "tokenizer.ggml.pre", "");
+  vocab.tokens = value_or<std::vector<std::string>>(file, "tokenizer.ggml.tokens", {});
+  vocab.scores = value_or<std::vector<double>>(file, "tokenizer.ggml.scores", {});
+  vocab.token_types = value_or<std::vector<int64_t>>(file, "tokenizer.ggml.token_type", {});
+  vocab.merges = value_or<std::vector<std::string>>(file, "tokenizer.ggml.merges", {});
+  vocab.bos_id = value_or<int64_t>(file, "tokenizer.ggml.bos_token_id", -1);
+  vocab.eos_id = value_or<int64_t>(file, "tokenizer.ggml.eos_token_id", -1);
+  vocab.unk_id = value_or<int64_t>(file, "tokenizer.ggml.unknown_token_id", -1);
+  vocab.pad_id = value_or<int64_t>(file, "tokenizer.ggml.padding_token_id", -1);
+  vocab.add_bos = find_bool(file, "tokenizer.ggml.add_bos_token");
+  vocab.add_eos = find_bool(file, "tokenizer.ggml.add_eos_token");
+  vocab.add_space_prefix = find_bool(file, "tokenizer.ggml.add_space_prefix");
+  return vocab;
+}
+
+nlohmann::json parse_side_file(const Checkpoint& file, std::string_view name) {
+  const auto text = file.side_file(name);
+  return text ? nlohmann::json::parse(*text, nullptr, false) : nlohmann::json();
+}
+
+// A special token of tokenizer_config.json: a string, or an object with "content".
+std::string special_token(const nlohmann::json& config, const char* name) {
+  if (!config.is_object() || !config.contains(name)) return {};
+  const nlohmann::json& token = config[name];
+  if (token.is_string()) return token.get<std::string>();
+  return token.is_object() && token.contains("content") && token["content"].is_string()
+             ? token["content"].get<std::string>()
+             : std::string();
+}
+
+void open_gguf_text(const Checkpoint& file, ModelSource& source) {
+  const text::GgufVocab vocab = read_vocab(file);
+  source.tokenizer = text::Tokenizer::from_gguf(vocab);
+  const auto piece = [&](int64_t id) {
+    return id >= 0 && id < static_cast<int64_t>(vocab.tokens.size())
+               ? vocab.tokens[static_cast<size_t>(id)]
+               : std::string();
+  };
+  const std::string chat = value_or<std::string>(file, "tokenizer.chat_template", "");
+  if (!chat.empty())
+    source.chat_template =
+        text::ChatTemplate::compile(chat, piece(vocab.bos_id), piece(vocab.eos_id));
+  for (const int64_t id :
+       {vocab.eos_id, value_or<int64_t>(file, "tokenizer.ggml.eot_token_id", -1),
+        value_or<int64_t>(file, "tokenizer.ggml.eom_token_id", -1)}) {
+    if (id >= 0 && id < source.config.vocab_size)
+      source.end_ids.push_back(static_cast<int32_t>(id));
+  }
+}
+
+void open_json_text(const Checkpoint& file, ModelSource& source) {
+  const auto tokenizer = file.side_file("tokenizer.json");
+  if (!tokenizer)
+    throw Error(ErrorKind::kModel,
+                fmt::format("{}: tokenizer.json is missing", file.path().string()), {},
+                "keep tokenizer.json beside the weights");
+  source.tokenizer = text::Tokenizer::from_json(*tokenizer);
+  const nlohmann::json config = parse_side_file(file, "tokenizer_config.json");
+  std::string chat = file.side_file("chat_template.jinja").value_or("");
+  if (chat.empty() && config.is_object() && config.contains("chat_template") &&
+      config["chat_template"].is_string())
+    chat = config["chat_template"].get<std::string>();
+  if (!chat.empty())
+    source.chat_template = text::ChatTemplate::compile(chat, special_token(config, "bos_token"),
+                                                       special_token(config, "eos_token"));
+  const auto add = [&](const nlohmann::json& ids) {
+    const auto add_one = [&](const nlohmann::json& id) {
+      if (!id.is_number_integer()) return;
+      const int64_t value = id.get<int64_t>();
+      if (value >= 0 && value < source.config.vocab_size)
+        source.end_ids.push_back(static_cast<int32_t>(value));
+    };
+    if (ids.is_array()) {
+      for (const nlohmann::json& id : ids) add_one(id);
+    } else {
+      add_one(ids);
+    }
+  };
+  for (const char* name : {"generation_config.json", "config.json"}) {
+    const nlohmann::json json = parse_side_file(file, name);
+    if (json.is_object() && json.contains("eos_token_id")) add(json["eos_token_id"]);
+  }
+}
+
+// Tokens that end a turn by their spelling, as llama.cpp finds them where no key names them.
+constexpr const char* kEndOfTurn[] = {"<|im_end|>",       "<|eot_id|>", "<|eom_id|>",
+                                      "<end_of_turn>",    "<|end|>",    "<|endoftext|>",
+                                      "<|end_of_text|>", "<EOT>",      "</s>"};
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text;
+  for (const int64_t size : shape) text += (text.empty() ? "" : " x ") + std::to_string(size);
+  return text;
+}
+
+}  // namespace
+
+ModelSource open_model(const std::string& path) {
+  ModelSource source;
+  source.checkpoint = Checkpoint::open(path);
+  const Checkpoint& file = *source.checkpoint;
+  source.config = model::read_config(model::Keys(file));
+  if (file.format() == checkpoint::FileFormat::kGguf) {
+    open_gguf_text(file, source);
+  } else {
+    open_json_text(file, source);
+  }
+  for (const char* token : kEndOfTurn) {
+    const auto id = source.tokenizer->find_token(token);
+    if (id && source.tokenizer->is_special(*id)) source.end_ids.push_back(*id);
+  }
+  std::sort(source.end_ids.begin(), source.end_ids.end());
+  source.end_ids.erase(std::unique(source.end_ids.begin(), source.end_ids.end()),
+                       source.end_ids.end());
+  return source;
+}
+
+ModelReport report_model(const ModelSource& source) {
+  const model::ModelConfig& c = source.config;
+  ModelReport report;
+  report.path = source.checkpoint->path().string();
+  report.architecture = c.architecture;
+  report.family = c.family;
+  report.name = c.name;
+  report.tokenizer = source.tokenizer->description();
+  report.file_bytes = source.checkpoint->file_bytes();
+  report.num_layers = c.num_layers;
+  report.hidden_size = c.hidden_size;
+  report.num_heads = c.num_heads;
+  report.num_kv_heads = c.num_kv_heads;
+  report.head_dim = c.head_dim;
+  report.ffn_size = c.ffn_size;
+  report.vocab_size = c.vocab_size;
+  report.context_length = c.context_length;
+  report.tied_embeddings = c.tied_embeddings;
+  for (const tensor::RawTensor& tensor : source.checkpoint->tensors()) {
+    const std::string dtype(tensor::name(tensor.dtype));
+    report.tensors.push_back({tensor.name, dtype, shape_text(tensor.shape), tensor.num_bytes()});
+    report.num_parameters += tensor.num_rows() * tensor.num_cols();
+    const auto same = [&](const ModelReport::TypeCount& t) { return t.dtype == dtype; };
+    auto it = std::find_if(report.types.begin(), report.types.end(), same);
+    if (it == report.types.end()) it = report.types.insert(it, {dtype, 0, 0});
+    ++it->num_tensors;
+    it->num_bytes += tensor.num_bytes();
+  }
+  std::sort(report.types.begin(), report.types.end(),
+            [](const auto& a, const auto& b) { return a.num_bytes > b.num_bytes; });
+  // The type that most bytes of the layers have names the file, as llama.cpp's file type does.
+  report.file_type = report.types.empty() ? "" : report.types.front().dtype;
+  return report;
+}
+
+}  // namespace weft::engine

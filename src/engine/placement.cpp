@@ -1,0 +1,80 @@
+#include "engine/placement.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace weft::engine {
+namespace {
+
+std::vector<int> flattened(const std::vector<std::vector<int>>& devices, Range part) {
+  std::vector<int> cpus;
+  for (int64_t d = part.begin; d < part.end; ++d) {
+    const std::vector<int>& device = devices[static_cast<size_t>(d)];
+    cpus.insert(cpus.end(), device.begin(), device.end());
+  }
+  return cpus;
+}
+
+// Dedicated workers on the devices that the user named: an equal run of devices a rank.
+void place_on_devices(int num_ranks, int threads, const std::vector<std::vector<int>>& devices,
+                      PlacementPlan& plan) {
+  for (int r = 0; r < num_ranks; ++r) {
+    std::vector<int> cpus =
+        flattened(devices, equal_part({0, static_cast<int64_t>(devices.size())}, r, num_ranks));
+    const int count = threads > 0 ? threads : static_cast<int>(cpus.size());
+    if (count > static_cast<int>(cpus.size()))
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("rank {} is given {} cores and asked to run {} threads", r,
+                              cpus.size(), count),
+                  {}, "name more cores with --devices, or lower --threads");
+    cpus.resize(static_cast<size_t>(count));
+    plan.workers.push_back({{r, r + 1}, count, std::move(cpus)});
+    plan.threads_per_rank = std::max(plan.threads_per_rank, count);
+  }
+}
+
+}  // namespace
+
+PlacementPlan place_ranks(int num_ranks, const EngineOptions& options,
+                          const std::vector<int>& cpus,
+                          const std::vector<std::vector<int>>& devices) {
+  PlacementPlan plan;
+  const int num_cores = std::max(1, static_cast<int>(cpus.size()));
+  if (!devices.empty()) {
+    if (num_ranks > static_cast<int>(devices.size()))
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("{} ranks were asked for on {} devices (--devices {})", num_ranks,
+                              devices.size(), options.devices),
+                  "with --devices every rank needs a device of its own",
+                  "name more devices, lower --tp or --pp, or leave --devices out to share cores");
+    place_on_devices(num_ranks, options.threads_per_rank, devices, plan);
+    return plan;
+  }
+  const int threads =
+      options.threads_per_rank > 0 ? options.threads_per_rank : std::max(1, num_cores / num_ranks);
+  plan.threads_per_rank = threads;
+  const bool crowded = num_ranks * threads > num_cores;
+  if (crowded)
+    plan.warnings.push_back(fmt::format("{} ranks x {} threads share {} cores", num_ranks, threads,
+                                        num_cores));
+  plan.pooled = options.placement == Placement::kPooled ||
+                (options.placement == Placement::kAuto && crowded && num_ranks > 1);
+  if (plan.pooled) {
+    // A pool larger than the cores only where somebody asks for it by hand (tests do).
+    const int pool = options.placement == Placement::kPooled
+                         ? num_ranks * threads
+                         : std::min(num_cores, num_ranks * threads);
+    plan.workers.push_back({{0, num_ranks}, pool, {}});
+    return plan;
+  }
+  for (int r = 0; r < num_ranks; ++r) {
+    std::vector<int> own;
+    for (int t = 0; t < threads && !crowded; ++t)
+      own.push_back(cpus[static_cast<size_t>(r * threads + t)]);
+    plan.workers.push_back({{r, r + 1}, threads, std::move(own)});
+  }
+  return plan;
+}
+
+}  // namespace weft::engine

@@ -1,0 +1,188 @@
+#include "engine/replica.h"
+
+#include <algorithm>
+
+#include "base/clock.h"
+
+namespace weft::engine {
+namespace {
+
+// Far past every target, so that whoever waits looks at the flags. Nothing counts on afterwards.
+void release(WaitWord& word) {
+  word.add(1u << 30);
+  word.wake();
+}
+
+int64_t deadline_from_now(int64_t milliseconds) { return now_ns() + milliseconds * 1'000'000; }
+
+std::vector<std::unique_ptr<comm::Communicator>> make_world(int size, int64_t deadline_ms) {
+  if (size > 1) return comm::make_thread_group(size, {std::chrono::milliseconds(deadline_ms)});
+  std::vector<std::unique_ptr<comm::Communicator>> world;
+  world.push_back(comm::make_solo());
+  return world;
+}
+
+}  // namespace
+
+Replica::Replica(ReplicaShape shape, int64_t deadline_ms, const OnLoad& on_load)
+    : shape_(std::move(shape)),
+      deadline_ms_(deadline_ms),
+      max_in_flight_(std::min<uint64_t>(static_cast<uint64_t>(shape_.topology.num_stages()) + 1,
+                                        kRingSlots / 2)) {
+  try {
+    start_all(on_load);
+  } catch (...) {
+    stop();
+    throw;
+  }
+}
+
+Replica::~Replica() { stop(); }
+
+void Replica::start_all(const OnLoad& on_load) {
+  const int count = static_cast<int>(shape_.placement.workers.size());
+  auto world = make_world(count, deadline_ms_);
+  int64_t total = 0;
+  for (int w = 0; w < count; ++w) {
+    workers_.push_back(std::make_unique<Worker>(shape_, w, std::move(world[static_cast<size_t>(w)])));
+    total += workers_.back()->file_bytes();
+  }
+  std::atomic<int64_t> done{0};
+  std::mutex progress;
+  const std::function<void(int64_t)> on_bytes = [&](int64_t bytes) {
+    const int64_t now = done.fetch_add(bytes) + bytes;
+    if (!on_load) return;
+    const std::lock_guard lock(progress);
+    on_load(now, total);
+  };
+  for (int w = 1; w < count; ++w) threads_.emplace_back([this, w, &on_bytes] { serve(w, on_bytes); });
+  prepare_this_thread();
+  try {
+    workers_[0]->start(on_bytes);
+  } catch (const Error& e) {
+    fail(e.summary(), e.kind());
+  }
+  // on_bytes lives in this frame: every worker must be past its loading before it ends.
+  const uint32_t others = static_cast<uint32_t>(count - 1);
+  started_.wait_until([&](uint32_t v) { return v >= others; }, patience_);
+  throw_if_failed();
+}
+
+void Replica::serve(int index, const std::function<void(int64_t)>& on_bytes) {
+  prepare_this_thread();
+  try {
+    workers_[static_cast<size_t>(index)]->start(on_bytes);
+  } catch (const Error& e) {
+    fail(e.summary(), e.kind());
+  } catch (const std::exception& e) {
+    fail(e.what(), ErrorKind::kInternal);
+  }
+  started_.add(1);
+  started_.wake();
+  Patience patience;
+  for (uint32_t step = 0;; ++step) {
+    submitted_.wait_until(
+        [&](uint32_t v) { return WaitWord::reached(v, step + 1); }, patience);
+    if (stopping_.load() || failed_.load()) return;
+    try {
+      run_step(index, step);
+    } catch (const Error& e) {
+      fail(e.summary(), e.kind());
+    } catch (const std::exception& e) {
+      fail(e.what(), ErrorKind::kInternal);
+    }
+    done_.add(1);
+    done_.wake();
+  }
+}
+
+void Replica::run_step(int index, uint64_t step) {
+  Worker& worker = *workers_[static_cast<size_t>(index)];
+  Slot& slot = slots_[step % kRingSlots];
+  if (!worker.answers()) {
+    worker.run(slot.plan, worker.own_results());
+    return;
+  }
+  worker.run(slot.plan, slot.results);
+  answered_.add(1);
+  answered_.wake();
+}
+
+StepPlan& Replica::next_plan() {
+  // A slot may be refilled when every worker has left the step that used it last.
+  if (num_submitted_ >= kRingSlots) await_workers(num_submitted_ - kRingSlots + 1);
+  return slots_[num_submitted_ % kRingSlots].plan;
+}
+
+void Replica::await_workers(uint64_t num_steps) {
+  const uint32_t others = static_cast<uint32_t>(workers_.size() - 1);
+  const uint32_t target = static_cast<uint32_t>(num_steps) * others;
+  const bool in_time = done_.wait_until(
+      [&](uint32_t v) { return WaitWord::reached(v, target); }, patience_,
+      deadline_from_now(deadline_ms_));
+  throw_if_failed();
+  if (!in_time) throw Error(ErrorKind::kCommunication, "a rank did not finish its step in time");
+}
+
+void Replica::settle() {
+  while (in_flight() > 0) await();
+  await_workers(num_submitted_);
+}
+
+const Worker& Replica::worker_of(int rank) const {
+  for (size_t w = 0; w < workers_.size(); ++w) {
+    if (shape_.placement.workers[w].ranks.contains(rank)) return *workers_[w];
+  }
+  WEFT_CHECK(false, "no worker runs rank {}", rank);
+}
+
+void Replica::submit() {
+  const uint64_t step = num_submitted_++;
+  slots_[step % kRingSlots].plan.id = step;
+  submitted_.add(1);
+  submitted_.wake();
+  try {
+    run_step(0, step);
+  } catch (const Error& e) {
+    fail(e.summary(), e.kind());
+  }
+  throw_if_failed();
+}
+
+const std::vector<model::RowResult>& Replica::await() {
+  const uint32_t target = static_cast<uint32_t>(num_awaited_ + 1);
+  const bool in_time = answered_.wait_until(
+      [&](uint32_t v) { return WaitWord::reached(v, target) || failed_.load(); }, patience_,
+      deadline_from_now(deadline_ms_));
+  throw_if_failed();
+  if (!in_time)
+    throw Error(ErrorKind::kCommunication, fmt::format("step {} was not answered within {} s",
+                                                       num_awaited_, deadline_ms_ / 1000),
+                "a rank of the last stage is silent");
+  return slots_[num_awaited_++ % kRingSlots].results;
+}
+
+void Replica::fail(const std::string& reason, ErrorKind kind) {
+  {
+    const std::lock_guard lock(failure_mutex_);
+    if (!failure_) failure_ = Error(kind, reason);
+  }
+  failed_.store(true);
+  for (auto& worker : workers_) worker->abort(reason);
+  for (WaitWord* word : {&answered_, &done_, &submitted_}) release(*word);
+}
+
+void Replica::throw_if_failed() {
+  if (!failed_.load()) return;
+  const std::lock_guard lock(failure_mutex_);
+  throw *failure_;
+}
+
+void Replica::stop() {
+  stopping_.store(true);
+  release(submitted_);
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
+
+}  // namespace weft::engine

@@ -1,0 +1,83 @@
+// All workers of one replica in this process, and the ring of steps between planner and workers.
+//
+// The planner's thread is the leader of worker 0: it publishes a plan, runs its own part of the
+// step at once, and later awaits the answers of the last stage, in order. The other workers run on
+// threads of their own. Up to `kRingSlots` steps may be in flight.
+//
+//   slot:  planned ──> run by every worker ──> answered by the last stage ──> awaited ──> reused
+//          planner      workers                 its first worker               planner
+//
+// A worker that fails ends the waits of all others; the failure is thrown by the next `await`.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+#include "base/wait_word.h"
+#include "engine/worker.h"
+
+namespace weft::engine {
+
+class Replica {
+ public:
+  // Starts the workers and loads the weights. on_load as in Engine::load.
+  Replica(ReplicaShape shape, int64_t deadline_ms, const OnLoad& on_load);
+  ~Replica();
+
+  static constexpr uint64_t kRingSlots = 64;
+  // Steps that may wait for their answers at once: one more than there are stages.
+  uint64_t max_in_flight() const { return max_in_flight_; }
+  uint64_t in_flight() const { return num_submitted_ - num_awaited_; }
+
+  // The plan to fill for the next submit(); its vectors keep their memory.
+  StepPlan& next_plan();
+  void submit();
+  // The answers of the oldest step in flight, valid until kRingSlots more steps were submitted.
+  const std::vector<model::RowResult>& await();
+  // Awaits what is in flight and waits until every worker has left its last step, so that their
+  // clocks can be read and the next request finds an empty ring.
+  void settle();
+
+  int num_workers() const { return static_cast<int>(workers_.size()); }
+  const Worker& worker(int index) const { return *workers_[static_cast<size_t>(index)]; }
+  const Worker& worker_of(int rank) const;
+  const ReplicaShape& shape() const { return shape_; }
+
+ private:
+  struct Slot {
+    StepPlan plan;
+    std::vector<model::RowResult> results;
+  };
+
+  void start_all(const OnLoad& on_load);
+  void serve(int index, const std::function<void(int64_t)>& on_bytes);
+  void run_step(int index, uint64_t step);
+  void fail(const std::string& reason, ErrorKind kind);
+  void await_workers(uint64_t num_steps);
+  void throw_if_failed();
+  void stop();
+
+  ReplicaShape shape_;
+  int64_t deadline_ms_;
+  uint64_t max_in_flight_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<std::thread> threads_;
+  std::array<Slot, kRingSlots> slots_;
+  uint64_t num_submitted_ = 0, num_awaited_ = 0;
+  WaitWord submitted_;  // steps that workers may run; also moved to end them
+  WaitWord answered_;   // steps answered; also moved by a failure
+  WaitWord done_;       // steps finished, summed over the other workers
+  WaitWord started_;
+  std::atomic<bool> stopping_{false}, failed_{false};
+  std::mutex failure_mutex_;
+  std::optional<Error> failure_;
+  Patience patience_;
+};
+
+}  // namespace weft::engine

@@ -1,0 +1,147 @@
+#include "engine/split_report.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+
+namespace weft::engine {
+namespace {
+
+// "5", or "4-5" where the layers differ.
+class Spread {
+ public:
+  void add(int64_t value) {
+    low_ = any_ ? std::min(low_, value) : value;
+    high_ = any_ ? std::max(high_, value) : value;
+    any_ = true;
+  }
+  int64_t high() const { return high_; }
+  std::string text() const {
+    return low_ == high_ ? std::to_string(low_) : fmt::format("{}-{}", low_, high_);
+  }
+
+ private:
+  int64_t low_ = 0, high_ = 0;
+  bool any_ = false;
+};
+
+int64_t vector_bytes(const model::ModelConfig& c, const model::StageSplit& split) {
+  const int64_t norms = (c.post_norms ? 4 : 2) * c.hidden_size + (c.qk_norm ? 2 * c.head_dim : 0);
+  return (split.layers.size() * norms + (split.last ? c.hidden_size : 0)) * 4;
+}
+
+RankShare share_of(const model::ModelConfig& config, const model::StageSplit& split,
+                   const model::ShardSplit& shard, const model::ShardWeights& weights,
+                   const kernels::KvLayout& layout) {
+  RankShare share;
+  Spread heads, kv_heads, ffn;
+  for (const model::LayerShare& layer : shard.layers) {
+    heads.add(layer.attention.heads.size());
+    kv_heads.add(layer.attention.kv_heads.size());
+    ffn.add(layer.ffn.size());
+  }
+  share.layers = split.layers;
+  share.heads = heads.text();
+  share.kv_heads = kv_heads.text();
+  share.ffn = ffn.text();
+  const int tables = split.first && split.last && !config.tied_embeddings ? 2 : 1;
+  share.vocab_rows = shard.vocab.size() * tables;
+  share.weight_bytes = weights.num_bytes() + vector_bytes(config, split);
+  share.kv_bytes_per_token = kv_bytes_per_token(shard, layout);
+  if (split.shards.size() > 1) {
+    const kernels::PartialSums sums{nullptr, 1, config.hidden_size};
+    share.reduce_bytes_per_token =
+        2 * split.layers.size() * sums.stride() * 8 +
+        (split.first ? round_up(config.hidden_size, 16) * 4 : 0);
+  }
+  return share;
+}
+
+void add_asked_and_got(const parallel::Topology& topology, SplitReport& report) {
+  for (const parallel::Stage& stage : topology.stages()) {
+    const std::vector<double>& w = stage.weights;
+    if (std::all_of(w.begin(), w.end(), [&](double x) { return x == w.front(); })) continue;
+    double asked = 0;
+    int64_t got = 0;
+    for (int i = 0; i < stage.num_ranks(); ++i) {
+      asked += w[static_cast<size_t>(i)];
+      got += report.ranks[static_cast<size_t>(stage.first_rank + i)].weight_bytes;
+    }
+    for (int i = 0; i < stage.num_ranks(); ++i) {
+      const RankShare& rank = report.ranks[static_cast<size_t>(stage.first_rank + i)];
+      report.asked_and_got.push_back(
+          fmt::format("rank {}: asked for {:.1f} % of its stage, holds {:.1f} %", rank.rank,
+                      100.0 * w[static_cast<size_t>(i)] / asked,
+                      100.0 * static_cast<double>(rank.weight_bytes) / static_cast<double>(got)));
+    }
+  }
+}
+
+// Slowest rank's bytes per weight over the even share, per stage; the worst stage counts.
+double worst_imbalance(const parallel::Topology& topology, const SplitReport& report) {
+  double worst = 1.0;
+  for (const parallel::Stage& stage : topology.stages()) {
+    std::vector<double> shares;
+    for (int i = 0; i < stage.num_ranks(); ++i)
+      shares.push_back(static_cast<double>(
+          report.ranks[static_cast<size_t>(stage.first_rank + i)].weight_bytes));
+    worst = std::max(worst, parallel::imbalance(shares, stage.weights));
+  }
+  return worst;
+}
+
+}  // namespace
+
+kernels::KvLayout kv_layout(const model::ModelConfig& config, const EngineOptions& options) {
+  return {options.kv_type, config.head_dim, options.block_size};
+}
+
+int64_t kv_bytes_per_token(const model::ShardSplit& shard, const kernels::KvLayout& layout) {
+  int64_t heads = 0;
+  for (const model::LayerShare& layer : shard.layers) heads += layer.attention.kv_heads.size();
+  return heads * layout.head_bytes() / layout.block_tokens;
+}
+
+parallel::Topology resolve_topology(const ModelSource& source, const EngineOptions& options) {
+  return parallel::Topology::resolve(options.topology, source.config.num_layers,
+                                     model::stage_costs(source.config));
+}
+
+SplitReport report_split(const ModelSource& source, const parallel::Topology& topology,
+                         const std::vector<model::StageSplit>& splits,
+                         const kernels::KvLayout& layout) {
+  SplitReport report;
+  report.topology = topology.description();
+  int num_idle = 0;
+  for (size_t s = 0; s < splits.size(); ++s) {
+    const model::StageSplit& split = splits[s];
+    const model::StageWeights weights(*source.checkpoint, source.config, split,
+                                      {0, static_cast<int64_t>(split.shards.size())});
+    for (size_t i = 0; i < split.shards.size(); ++i) {
+      RankShare share = share_of(source.config, split, split.shards[i], weights.shards()[i], layout);
+      share.rank = topology.stages()[s].first_rank + static_cast<int>(i);
+      share.stage = static_cast<int>(s);
+      share.shard = static_cast<int>(i);
+      if (split.layers.size() > 0 && share.heads == "0") ++num_idle;
+      report.ranks.push_back(std::move(share));
+    }
+  }
+  if (num_idle > 0)
+    report.warnings.push_back(fmt::format(
+        "{} of {} ranks hold no query head: there are more ranks than the model's {} heads",
+        num_idle, topology.num_ranks(), source.config.num_heads));
+  add_asked_and_got(topology, report);
+  report.imbalance = worst_imbalance(topology, report);
+  return report;
+}
+
+Inspection inspect(const EngineOptions& options) {
+  const ModelSource source = open_model(options.model_path);
+  const parallel::Topology topology = resolve_topology(source, options);
+  const auto splits = model::split_model(source.config, topology);
+  return {report_model(source),
+          report_split(source, topology, splits, kv_layout(source.config, options))};
+}
+
+}  // namespace weft::engine

@@ -1,0 +1,191 @@
+#include "engine/worker.h"
+
+#include <cstring>
+
+#include "base/clock.h"
+#include "base/error.h"
+
+namespace weft::engine {
+namespace {
+
+int64_t residual_floats(const model::Batch& batch, const model::HiddenState& hidden) {
+  return batch.num_tokens() * hidden.stride;
+}
+
+}  // namespace
+
+Worker::Worker(const ReplicaShape& shape, int index, std::unique_ptr<comm::Communicator> world)
+    : shape_(shape),
+      index_(index),
+      place_(shape.placement.workers[static_cast<size_t>(index)]),
+      table_(*shape.table),
+      world_(std::move(world)),
+      team_(place_.num_threads, place_.cpus) {
+  plan_parts();
+}
+
+Worker::~Worker() = default;
+
+void Worker::plan_parts() {
+  for (int s = 0; s < shape_.topology.num_stages(); ++s) {
+    const parallel::Stage& stage = shape_.topology.stages()[static_cast<size_t>(s)];
+    const Range ranks{stage.first_rank, stage.first_rank + stage.num_ranks()};
+    const Range mine = ranks.intersect(place_.ranks);
+    if (mine.empty()) continue;
+    StagePart part;
+    part.index = s;
+    part.split = &shape_.splits[static_cast<size_t>(s)];
+    part.shards = {mine.begin - ranks.begin, mine.end - ranks.begin};
+    part.weights = std::make_unique<model::StageWeights>(
+        *shape_.source->checkpoint, shape_.source->config, *part.split, part.shards);
+    parts_.push_back(std::move(part));
+  }
+}
+
+int64_t Worker::file_bytes() const {
+  int64_t bytes = 0;
+  for (const StagePart& part : parts_) bytes += part.weights->file_bytes();
+  return bytes;
+}
+
+void Worker::start(const std::function<void(int64_t)>& on_bytes) {
+  team_.pin_leader();
+  for (StagePart& part : parts_) {
+    // A worker of several ranks holds whole stages: its stage communicators are of size one.
+    part.communicator = world_->split(shape_.placement.pooled ? index_ : part.index, index_);
+    part.weights->load(team_, on_bytes);
+    part.stage = std::make_unique<model::Stage>(
+        shape_.source->config, *part.split, *part.weights, allocate_cache(part), table_, team_,
+        *part.communicator, *shape_.ropes, model::StageLimits{shape_.max_batch_tokens});
+    if (part.split->last) part.head = std::make_unique<model::Head>(*part.stage);
+  }
+  world_->barrier("start of all ranks");
+}
+
+std::vector<cache::KvStorage> Worker::allocate_cache(const StagePart& part) const {
+  std::vector<cache::KvStorage> storage;
+  for (int64_t s = part.shards.begin; s < part.shards.end; ++s) {
+    std::vector<int64_t> heads;
+    for (const model::LayerShare& layer : part.split->shards[static_cast<size_t>(s)].layers)
+      heads.push_back(layer.attention.kv_heads.size());
+    storage.emplace_back(shape_.kv, heads, shape_.num_blocks);
+  }
+  return storage;
+}
+
+bool Worker::answers() const {
+  return !parts_.empty() && parts_.back().split->last && parts_.back().shards.begin == 0;
+}
+
+void Worker::run(const StepPlan& plan, std::vector<model::RowResult>& results) {
+  const int64_t begin_ns = now_ns();
+  fill_batch(plan);
+  for (size_t p = 0; p < parts_.size(); ++p) {
+    StagePart& part = parts_[p];
+    part.stage->begin(batch_);
+    if (part.split->first) {
+      part.stage->embed(batch_);
+    } else if (p == 0) {
+      receive(part);
+    } else {
+      hand_over(parts_[p - 1], &part);
+    }
+    part.stage->forward(batch_);
+    if (part.head) part.head->run(batch_, results);
+    clock_.reduce_ns += part.stage->take_reduce_ns();
+    clock_.wait_ns += part.communicator->take_wait_ns();
+    part.reduce_bytes += part.stage->take_reduce_bytes();
+  }
+  if (!parts_.back().split->last) hand_over(parts_.back(), nullptr);
+  clock_.wait_ns += world_->take_wait_ns();
+  clock_.compute_ns += team_.take_busy_ns();
+  clock_.total_ns += now_ns() - begin_ns;
+}
+
+void Worker::fill_batch(const StepPlan& plan) {
+  batch_.token_ids = plan.token_ids;
+  batch_.rows = plan.rows;
+  batch_.chunks.assign(1, {{0, static_cast<int64_t>(plan.token_ids.size())},
+                           plan.first_position, plan.block_table});
+}
+
+Range Worker::workers_of_stage(int stage) const {
+  const parallel::Stage& s = shape_.topology.stages()[static_cast<size_t>(stage)];
+  return {s.first_rank, s.first_rank + s.num_ranks()};  // dedicated: worker = rank
+}
+
+// Stages of different widths: member j of the next stage takes its hidden state from member
+// j % width of the one before, which all hold the same.
+void Worker::receive(StagePart& part) {
+  const Range senders = workers_of_stage(part.index - 1);
+  const int from = static_cast<int>(senders.begin + part.shards.begin % senders.size());
+  const model::HiddenState hidden = part.stage->hidden();
+  world_->recv(from, std::as_writable_bytes(std::span(
+                         hidden.residual, static_cast<size_t>(residual_floats(batch_, hidden)))),
+               "hidden state of the stage before");
+  world_->recv(from, std::as_writable_bytes(
+                         std::span(hidden.bad_layer, static_cast<size_t>(batch_.num_tokens()))),
+               "checks of the stage before");
+}
+
+void Worker::hand_over(StagePart& from, StagePart* next) {
+  const model::HiddenState hidden = from.stage->hidden();
+  const size_t floats = static_cast<size_t>(residual_floats(batch_, hidden));
+  const size_t tokens = static_cast<size_t>(batch_.num_tokens());
+  if (next != nullptr) {
+    const model::HiddenState to = next->stage->hidden();
+    std::memcpy(to.residual, hidden.residual, floats * sizeof(float));
+    std::memcpy(to.bad_layer, hidden.bad_layer, tokens * sizeof(int32_t));
+    return;
+  }
+  const Range receivers = workers_of_stage(from.index + 1);
+  const int64_t width = static_cast<int64_t>(from.split->shards.size());
+  for (int64_t j = from.shards.begin; j < receivers.size(); j += width) {
+    const int to = static_cast<int>(receivers.begin + j);
+    world_->send(to, std::as_bytes(std::span<const float>(hidden.residual, floats)),
+                 "hidden state for the next stage");
+    world_->send(to, std::as_bytes(std::span<const int32_t>(hidden.bad_layer, tokens)),
+                 "checks for the next stage");
+  }
+}
+
+void Worker::abort(const std::string& reason) {
+  for (StagePart& part : parts_) {
+    if (part.communicator) part.communicator->abort(reason);
+  }
+  world_->abort(reason);
+}
+
+std::pair<const Worker::StagePart*, int64_t> Worker::find(int rank) const {
+  for (const StagePart& part : parts_) {
+    const int first = shape_.topology.stages()[static_cast<size_t>(part.index)].first_rank;
+    const int64_t local = rank - first - part.shards.begin;
+    if (local >= 0 && local < part.shards.size()) return {&part, local};
+  }
+  WEFT_CHECK(false, "rank {} is not on worker {}", rank, index_);
+}
+
+Worker::RankBytes Worker::loaded_bytes(int rank) const {
+  const auto [part, local] = find(rank);
+  return {part->weights->loaded_bytes(local), part->stage->cache_bytes(static_cast<int>(local))};
+}
+
+RankClock Worker::clock(int rank) const {
+  RankClock clock = clock_;
+  clock.reduce_bytes = find(rank).first->reduce_bytes;
+  return clock;
+}
+
+int64_t Worker::step_weight_bytes() const {
+  int64_t bytes = 0;
+  for (const StagePart& part : parts_) {
+    for (const model::ShardWeights& shard : part.weights->shards()) {
+      bytes += shard.num_bytes();
+      if (shard.embedding && shard.embedding != shard.head && !shard.embedding->weight.empty())
+        bytes -= shard.embedding->weight.num_bytes();
+    }
+  }
+  return bytes;
+}
+
+}  // namespace weft::engine

@@ -1,0 +1,100 @@
+// One worker: a team of threads that runs one or more ranks through the steps it is given.
+//
+// It owns everything of its ranks: weights, cache, communicators, scratch. It receives all of it
+// in the constructor and shares nothing with other workers but the communicators' memory.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "base/thread_team.h"
+#include "comm/comm.h"
+#include "engine/engine.h"
+#include "engine/model_source.h"
+#include "engine/placement.h"
+#include "engine/step.h"
+#include "model/head.h"
+#include "model/split.h"
+#include "model/stage.h"
+#include "model/weights.h"
+
+namespace weft::engine {
+
+// What all workers of a replica agree on.
+struct ReplicaShape {
+  const ModelSource* source = nullptr;
+  parallel::Topology topology;
+  std::vector<model::StageSplit> splits;
+  PlacementPlan placement;
+  kernels::KvLayout kv;
+  const std::vector<model::RopeCache>* ropes = nullptr;
+  const kernels::KernelTable* table = nullptr;
+  int64_t num_blocks = 0;
+  int64_t max_batch_tokens = 512;
+};
+
+class Worker {
+ public:
+  // world: joins all workers, ranked as in the placement.
+  Worker(const ReplicaShape& shape, int index, std::unique_ptr<comm::Communicator> world);
+  ~Worker();
+
+  // Collective over the workers, from the thread that will call `run`: splits the communicators,
+  // loads the weights, allocates the cache.
+  void start(const std::function<void(int64_t)>& on_bytes);
+  int64_t file_bytes() const;  // that start() reads
+
+  // Runs one step. On the worker that answers (the last stage's first), `results` is filled.
+  void run(const StepPlan& plan, std::vector<model::RowResult>& results);
+  bool answers() const;
+  // Where a worker that does not answer leaves what it finds (every member of the last stage
+  // computes the choice).
+  std::vector<model::RowResult>& own_results() { return own_results_; }
+
+  // Ends every wait of the other workers with this reason.
+  void abort(const std::string& reason);
+
+  struct RankBytes {
+    int64_t weights = 0, kv = 0;
+  };
+  RankBytes loaded_bytes(int rank) const;
+  // Bytes of weights that a decoding step reads on this worker.
+  int64_t step_weight_bytes() const;
+  RankClock clock(int rank) const;
+
+ private:
+  // The part of this worker in one stage.
+  struct StagePart {
+    const model::StageSplit* split = nullptr;
+    int index = 0;  // of the stage
+    Range shards;   // of the stage that run here
+    std::unique_ptr<model::StageWeights> weights;
+    std::unique_ptr<comm::Communicator> communicator;
+    std::unique_ptr<model::Stage> stage;
+    std::unique_ptr<model::Head> head;
+    int64_t reduce_bytes = 0;  // by each of its shards
+  };
+
+  void plan_parts();
+  // The part that holds a rank, and which of its shards that is.
+  std::pair<const StagePart*, int64_t> find(int rank) const;
+  std::vector<cache::KvStorage> allocate_cache(const StagePart& part) const;
+  void fill_batch(const StepPlan& plan);
+  void receive(StagePart& part);
+  void hand_over(StagePart& from, StagePart* next);
+  Range workers_of_stage(int stage) const;
+
+  const ReplicaShape& shape_;
+  int index_;
+  const WorkerPlace& place_;
+  const kernels::KernelTable& table_;
+  std::unique_ptr<comm::Communicator> world_;
+  ThreadTeam team_;
+  std::vector<StagePart> parts_;
+  model::Batch batch_;
+  std::vector<model::RowResult> own_results_;
+  RankClock clock_;  // reduce_bytes unused: see StagePart
+};
+
+}  // namespace weft::engine

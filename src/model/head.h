@@ -1,0 +1,68 @@
+// The end of the last stage: final norm, logits of the rows that are wanted, and what is made of
+// them: the choice, logprobs, the hash. Exact for any cut of the vocabulary (DESIGN.md 1.6): the
+// maximum first, then integer sums of round(2^40 exp((logit - max) / T)); a sample is one
+// counter-based uniform number located in the integer cumulative sum in order of ids; every tie
+// goes to the smaller id.
+//
+// Every member of the stage calls `run` with the same batch and gets the same results.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "model/batch.h"
+#include "model/stage.h"
+
+namespace weft::model {
+
+class Head {
+ public:
+  // The stage must be the last one and outlive the head.
+  explicit Head(Stage& stage);
+  // results: one a row of the batch, in order; their vectors keep their memory between calls.
+  void run(const Batch& batch, std::vector<RowResult>& results);
+
+  // Rows whose logits are in memory at once.
+  static constexpr int64_t kRowsAtOnce = 16;
+  static constexpr int kMaxLogprobs = 128;
+
+ private:
+  // What a shard says of one row; gathered from all members.
+  struct Partial {
+    kernels::Candidate best;
+    float target_logit = 0.0f;
+    int32_t has_target = 0;
+    int64_t num_nan = 0;
+    uint64_t hash = 0;
+  };
+
+  void run_rows(const Batch& batch, Range rows, std::span<RowResult> results);
+  void compute_logits(const Batch& batch, Range rows);
+  void summarise(const Batch& batch, Range rows);
+  void sample(const LogitRow& row, int64_t local, RowResult& result);
+  void add_logprobs(const LogitRow& row, int64_t local, RowResult& result);
+  const float* logits(size_t shard, int64_t local) const;
+  int num_shards() const { return static_cast<int>(stage_.weights().shards().size()); }
+  int top_count(const LogitRow& row) const;
+  // Gathers one trivially copyable record a shard from all members, in vocabulary order.
+  template <typename T>
+  std::span<const T> gather(std::span<const T> mine);
+
+  Stage& stage_;
+  tensor::InputMap map_;
+  parallel::MatmulPhase matmul_;
+  tensor::Buffer logits_;              // [num_shards][kRowsAtOnce, padded rows]
+  std::vector<int64_t> logit_offset_;  // of each shard, in floats
+  tensor::Buffer input_;               // activations of the rows
+  kernels::Activations activations_;
+  tensor::Buffer normed_;              // [num_threads, stride]
+  std::vector<kernels::Candidate> top_;       // [num_shards, kRowsAtOnce, kMaxLogprobs + 1]
+  std::vector<Partial> partials_;             // [num_shards, kRowsAtOnce]
+  std::vector<int64_t> sums_;                 // [num_shards] of exp_sum
+  std::vector<float> row_max_;                // [kRowsAtOnce]
+  float target_logit_[kRowsAtOnce] = {};      // of the choice or target
+  std::vector<kernels::Candidate> merged_;
+  std::vector<std::byte> gathered_;
+};
+
+}  // namespace weft::model

@@ -1,0 +1,330 @@
+#include "model/stage.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/error.h"
+
+namespace weft::model {
+namespace {
+
+using kernels::Activations;
+using kernels::ActivationType;
+
+constexpr int kNumForms = 3;
+constexpr int64_t kSmallTakes = 64;  // arena takes of a step, each rounded up to 64 bytes
+
+uint8_t form_bit(const parallel::ColumnLinear& linear) {
+  if (linear.weight.empty()) return 0;
+  return static_cast<uint8_t>(1 << static_cast<int>(linear.weight.activation_type()));
+}
+
+int64_t row_input_bytes(const parallel::RowLinear& linear, int64_t num_tokens) {
+  if (linear.weight.empty()) return 0;
+  return kernels::activation_bytes(linear.weight.activation_type(), num_tokens,
+                                   linear.weight.layout().inputs.num_groups());
+}
+
+}  // namespace
+
+Stage::Stage(const ModelConfig& config, const StageSplit& split, const StageWeights& weights,
+             std::vector<cache::KvStorage> storage, const kernels::KernelTable& table,
+             ThreadTeam& team, comm::Communicator& communicator,
+             const std::vector<RopeCache>& ropes, StageLimits limits)
+    : config_(config),
+      split_(split),
+      weights_(weights),
+      storage_(std::move(storage)),
+      table_(table),
+      team_(team),
+      communicator_(communicator),
+      ropes_(ropes),
+      limits_(limits),
+      hidden_map_(tensor::InputMap::whole(config.hidden_size)),
+      exact_(communicator, table, static_cast<int>(weights.shards().size()), limits.max_tokens,
+             config.hidden_size),
+      matmul_(table) {
+  for (int s = 0; s < num_shards(); ++s) sizes_.push_back(sizes_of(s));
+  steps_.resize(weights.shards().size());
+  hidden_.stride = round_up(config.hidden_size, 16);
+  arena_ = tensor::Arena(arena_bytes());
+  if (split.first)
+    embedding_exchange_ = tensor::Buffer(limits.max_tokens * hidden_.stride * 4, "embeddings");
+}
+
+const LayerShard& Stage::shard(int shard_index, size_t layer) const {
+  return weights_.shards()[static_cast<size_t>(shard_index)].layers[layer];
+}
+
+Stage::ShardSizes Stage::sizes_of(int shard_index) const {
+  ShardSizes sizes;
+  for (const LayerShard& layer : weights_.shards()[static_cast<size_t>(shard_index)].layers) {
+    sizes.query = std::max(sizes.query, layer.query.weight.padded_rows());
+    sizes.key = std::max(sizes.key, layer.key.weight.padded_rows());
+    sizes.value = std::max(sizes.value, layer.value.weight.padded_rows());
+    sizes.gate = std::max(sizes.gate, layer.gate.weight.padded_rows());
+    for (const parallel::RowLinear* linear : {&layer.output, &layer.down})
+      sizes.row_input_bytes =
+          std::max(sizes.row_input_bytes, row_input_bytes(*linear, limits_.max_tokens));
+  }
+  return sizes;
+}
+
+int64_t Stage::arena_bytes() const {
+  const int64_t tokens = limits_.max_tokens;
+  int64_t floats = tokens * hidden_.stride + team_.num_threads() * 2 * hidden_.stride;
+  int64_t bytes = tokens * 4;
+  for (const ShardSizes& s : sizes_) {
+    floats += tokens * (2 * s.query + s.key + s.value + 2 * s.gate);
+    bytes += s.row_input_bytes;
+  }
+  for (int form = 0; form < kNumForms; ++form)
+    bytes += kernels::activation_bytes(static_cast<ActivationType>(form), tokens,
+                                       hidden_map_.num_groups());
+  const int64_t takes = kSmallTakes + 8 * static_cast<int64_t>(sizes_.size());
+  return floats * 4 + bytes + takes * 64;
+}
+
+void Stage::begin(const Batch& batch) {
+  num_tokens_ = batch.num_tokens();
+  WEFT_CHECK_LE(num_tokens_, limits_.max_tokens);
+  arena_.rewind();
+  hidden_.residual = arena_.take<float>(num_tokens_ * hidden_.stride);
+  hidden_.bad_layer = arena_.take<int32_t>(num_tokens_);
+  std::fill_n(hidden_.bad_layer, num_tokens_, -1);
+  scratch_ = arena_.take<float>(team_.num_threads() * 2 * hidden_.stride);
+  for (size_t s = 0; s < steps_.size(); ++s) {
+    ShardStep& step = steps_[s];
+    step.query = arena_.take<float>(num_tokens_ * sizes_[s].query);
+    step.mixed = arena_.take<float>(num_tokens_ * sizes_[s].query);
+    step.key = arena_.take<float>(num_tokens_ * sizes_[s].key);
+    step.value = arena_.take<float>(num_tokens_ * sizes_[s].value);
+    step.gate = arena_.take<float>(num_tokens_ * sizes_[s].gate);
+    step.up = arena_.take<float>(num_tokens_ * sizes_[s].gate);
+    step.row_memory = arena_.take<std::byte>(sizes_[s].row_input_bytes);
+  }
+  for (int form = 0; form < kNumForms; ++form) {
+    const auto type = static_cast<ActivationType>(form);
+    const int64_t bytes = kernels::activation_bytes(type, num_tokens_, hidden_map_.num_groups());
+    inputs_.forms[form] = kernels::place_activations(type, num_tokens_, hidden_map_.num_groups(),
+                                                     arena_.take<std::byte>(bytes));
+  }
+  chunk_of_token_.resize(static_cast<size_t>(num_tokens_));
+  for (size_t c = 0; c < batch.chunks.size(); ++c) {
+    for (int64_t t = batch.chunks[c].tokens.begin; t < batch.chunks[c].tokens.end; ++t)
+      chunk_of_token_[static_cast<size_t>(t)] = c;
+  }
+}
+
+void Stage::embed(const Batch& batch) {
+  float* rows = embedding_exchange_.as<float>();
+  const int64_t stride = hidden_.stride;
+  team_.parallel_for(num_tokens_, [&](int64_t token, int) {
+    float* row = rows + token * stride;
+    std::memset(row, 0, static_cast<size_t>(stride) * sizeof(float));
+    const int64_t id = batch.token_ids[static_cast<size_t>(token)];
+    for (const ShardWeights& shard : weights_.shards()) {
+      if (!shard.vocab.contains(id)) continue;
+      const parallel::PackedLinear& weight = shard.embedding->weight;
+      table_.dequantize_row(weight.layout(), weight.panels(), id - shard.vocab.begin, row);
+    }
+  });
+  // One member holds the row and the others zeros: their sum as integers is the row's own bits.
+  const int64_t words = num_tokens_ * stride / 2;
+  const int64_t* own = reinterpret_cast<const int64_t*>(rows);
+  const int64_t* parts[parallel::kMaxRanksPerStage] = {own};
+  int num_parts = 1;
+  if (communicator_.size() > 1) {
+    const int64_t begin_ns = now_ns();
+    if (communicator_.lends_views()) {
+      num_parts = 0;
+      for (const std::byte* view : communicator_.exchange(embedding_exchange_.data(), "embedding"))
+        parts[num_parts++] = reinterpret_cast<const int64_t*>(view);
+    } else {
+      communicator_.all_reduce({reinterpret_cast<int64_t*>(rows), static_cast<size_t>(words)},
+                               "embedding");
+    }
+    reduce_ns_ += now_ns() - begin_ns;
+  }
+  if (split_.shards.size() > 1) reduce_bytes_ += words * 8;
+  team_.parallel_for(num_tokens_, [&](int64_t token, int) {
+    const int64_t* row_parts[parallel::kMaxRanksPerStage];
+    for (int p = 0; p < num_parts; ++p) row_parts[p] = parts[p] + token * stride / 2;
+    float* out = hidden_.residual + token * stride;
+    table_.add_int64(reinterpret_cast<int64_t*>(out), row_parts, num_parts, stride / 2);
+    if (config_.embedding_scale != 1.0f)
+      table_.scale(out, config_.embedding_scale, config_.hidden_size);
+  });
+}
+
+void Stage::forward(const Batch& batch) {
+  if (weights_.vectors().empty()) return;  // a stage of the head alone
+  const std::vector<float>& first_norm = weights_.vectors().front().attention_norm;
+  const uint8_t wanted = attention_inputs(0);
+  team_.parallel_for(num_tokens_, [&](int64_t token, int thread) {
+    float* normed = scratch_ + thread * 2 * hidden_.stride;
+    table_.rms_norm(hidden_.residual + token * hidden_.stride, first_norm.data(),
+                    config_.norm_eps, normed, config_.hidden_size);
+    lay_out(normed, wanted, token);
+  });
+  for (size_t layer = 0; layer < weights_.vectors().size(); ++layer) run_layer(layer, batch);
+}
+
+void Stage::run_layer(size_t layer, const Batch& batch) {
+  project_qkv(layer);
+  rotate_and_store(layer, batch);
+  attend(layer, batch);
+  project_output(layer);
+  const LayerVectors& v = weights_.vectors()[layer];
+  add_reduced(reduce("attention output"), v.output_bias, v.post_attention_norm, &v.ffn_norm,
+              ffn_inputs(layer), layer);
+  project_gate_up(layer);
+  activate_and_project_down(layer);
+  const bool more = layer + 1 < weights_.vectors().size();
+  add_reduced(reduce("FFN output"), {}, v.post_ffn_norm,
+              more ? &weights_.vectors()[layer + 1].attention_norm : nullptr,
+              more ? attention_inputs(layer + 1) : 0, layer);
+}
+
+void Stage::project_qkv(size_t layer) {
+  for (int s = 0; s < num_shards(); ++s) {
+    const LayerShard& part = shard(s, layer);
+    ShardStep& step = steps_[static_cast<size_t>(s)];
+    matmul_.add(part.query, input_of(part.query), step.query);
+    matmul_.add(part.key, input_of(part.key), step.key);
+    matmul_.add(part.value, input_of(part.value), step.value);
+  }
+  matmul_.run(team_);
+}
+
+void Stage::project_output(size_t layer) {
+  place_row_inputs(layer, /*down=*/false);
+  team_.parallel_for(num_tokens_ * num_shards(), [&](int64_t tile, int) {
+    const int s = static_cast<int>(tile % num_shards());
+    const LayerShard& part = shard(s, layer);
+    ShardStep& step = steps_[static_cast<size_t>(s)];
+    lay_out_row(part.output, step, s, step.mixed, part.query.weight.padded_rows(),
+                tile / num_shards());
+  });
+  for (int s = 0; s < num_shards(); ++s)
+    matmul_.add(shard(s, layer).output, steps_[static_cast<size_t>(s)].row_input,
+                exact_.partial(s, num_tokens_));
+  matmul_.run(team_);
+}
+
+void Stage::project_gate_up(size_t layer) {
+  for (int s = 0; s < num_shards(); ++s) {
+    const LayerShard& part = shard(s, layer);
+    ShardStep& step = steps_[static_cast<size_t>(s)];
+    matmul_.add(part.gate, input_of(part.gate), step.gate);
+    matmul_.add(part.up, input_of(part.up), step.up);
+  }
+  matmul_.run(team_);
+}
+
+void Stage::activate_and_project_down(size_t layer) {
+  place_row_inputs(layer, /*down=*/true);
+  team_.parallel_for(num_tokens_ * num_shards(), [&](int64_t tile, int) {
+    const int s = static_cast<int>(tile % num_shards());
+    const LayerShard& part = shard(s, layer);
+    ShardStep& step = steps_[static_cast<size_t>(s)];
+    const int64_t token = tile / num_shards(), stride = part.gate.weight.padded_rows();
+    float* gate = step.gate + token * stride;
+    const float* up = step.up + token * stride;
+    if (config_.activation == Activation::kSilu) {
+      table_.silu_mul(gate, up, part.share.ffn.size());
+    } else {
+      table_.gelu_tanh_mul(gate, up, part.share.ffn.size());
+    }
+    lay_out_row(part.down, step, s, step.gate, stride, token);
+  });
+  for (int s = 0; s < num_shards(); ++s)
+    matmul_.add(shard(s, layer).down, steps_[static_cast<size_t>(s)].row_input,
+                exact_.partial(s, num_tokens_));
+  matmul_.run(team_);
+}
+
+void Stage::place_row_inputs(size_t layer, bool down) {
+  for (int s = 0; s < num_shards(); ++s) {
+    const parallel::RowLinear& linear = down ? shard(s, layer).down : shard(s, layer).output;
+    if (linear.weight.empty()) continue;
+    ShardStep& step = steps_[static_cast<size_t>(s)];
+    step.row_input = kernels::place_activations(linear.weight.activation_type(), num_tokens_,
+                                                linear.weight.layout().inputs.num_groups(),
+                                                step.row_memory);
+  }
+}
+
+void Stage::lay_out_row(const parallel::RowLinear& linear, ShardStep& step, int shard_index,
+                        const float* x, int64_t stride, int64_t token) {
+  const kernels::PartialSums sums = exact_.partial(shard_index, num_tokens_);
+  std::memset(sums.data + token * sums.stride(), 0, static_cast<size_t>(sums.stride()) * 8);
+  if (!linear.weight.empty())
+    table_.prepare(linear.weight.layout().inputs, x + token * stride, step.row_input, token);
+}
+
+std::span<const int64_t* const> Stage::reduce(const char* phase) {
+  const int64_t begin_ns = now_ns();
+  const auto parts = exact_.reduce(team_, num_tokens_, phase);
+  reduce_ns_ += now_ns() - begin_ns;
+  if (split_.shards.size() > 1) reduce_bytes_ += exact_.bytes(num_tokens_);
+  return parts;
+}
+
+void Stage::add_reduced(std::span<const int64_t* const> parts, const std::vector<float>& bias,
+                        const std::vector<float>& post_norm, const std::vector<float>* next_norm,
+                        uint8_t next_wanted, size_t layer) {
+  const kernels::PartialSums shape{nullptr, num_tokens_, config_.hidden_size};
+  team_.parallel_for(num_tokens_, [&](int64_t token, int thread) {
+    const int64_t* rows[parallel::kMaxRanksPerStage];
+    for (size_t p = 0; p < parts.size(); ++p) rows[p] = parts[p] + token * shape.stride();
+    float* residual = hidden_.residual + token * hidden_.stride;
+    float* sum = scratch_ + thread * 2 * hidden_.stride;
+    float* normed = sum + hidden_.stride;
+    const int64_t bad = table_.finish_exact(rows, static_cast<int>(parts.size()),
+                                            config_.hidden_size,
+                                            bias.empty() ? nullptr : bias.data(), sum);
+    if (bad != 0 && hidden_.bad_layer[token] < 0)
+      hidden_.bad_layer[token] = static_cast<int32_t>(split_.layers.begin) +
+                                 static_cast<int32_t>(layer);
+    if (!post_norm.empty())
+      table_.rms_norm(sum, post_norm.data(), config_.norm_eps, sum, config_.hidden_size);
+    table_.add(residual, sum, config_.hidden_size);
+    if (next_norm == nullptr) return;
+    table_.rms_norm(residual, next_norm->data(), config_.norm_eps, normed, config_.hidden_size);
+    lay_out(normed, next_wanted, token);
+  });
+}
+
+void Stage::lay_out(const float* normed, uint8_t wanted, int64_t token) {
+  for (int form = 0; form < kNumForms; ++form) {
+    if ((wanted >> form & 1) != 0) table_.prepare(hidden_map_, normed, inputs_.forms[form], token);
+  }
+}
+
+uint8_t Stage::attention_inputs(size_t layer) const {
+  uint8_t wanted = 0;
+  for (int s = 0; s < num_shards(); ++s) {
+    const LayerShard& part = shard(s, layer);
+    wanted |= form_bit(part.query) | form_bit(part.key) | form_bit(part.value);
+  }
+  return wanted;
+}
+
+uint8_t Stage::ffn_inputs(size_t layer) const {
+  uint8_t wanted = 0;
+  for (int s = 0; s < num_shards(); ++s)
+    wanted |= form_bit(shard(s, layer).gate) | form_bit(shard(s, layer).up);
+  return wanted;
+}
+
+const Activations& Stage::input_of(const parallel::ColumnLinear& linear) const {
+  return inputs_.forms[static_cast<int>(linear.weight.activation_type())];
+}
+
+int64_t Stage::take_reduce_bytes() { return std::exchange(reduce_bytes_, 0); }
+int64_t Stage::take_reduce_ns() { return std::exchange(reduce_ns_, 0); }
+
+}  // namespace weft::model

@@ -1,0 +1,150 @@
+// One pipeline stage on one worker: the layers of one or more shards, executed phase by phase by
+// one team of threads.
+//
+// A worker that has a rank for itself holds one shard and exchanges partial sums with its peers
+// through the stage's communicator; where ranks outnumber cores, one worker holds all shards of
+// the stage and runs their tiles side by side in each phase. Both are the same code: a list of
+// shards, a team, a communicator (perhaps of size one).
+//
+// A layer is eight phases (parallel_for, one barrier each), of which two end in an exact
+// reduction:  QKV | rotate, store | attend | lay out | output + reduce, norm | gate, up | activate
+// | down + reduce, norm.
+//
+// Thread rule: the team's leader calls; nothing is allocated after the first step of a size.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/thread_team.h"
+#include "cache/kv_storage.h"
+#include "comm/comm.h"
+#include "kernels/kernels.h"
+#include "model/batch.h"
+#include "model/config.h"
+#include "model/rope.h"
+#include "model/weights.h"
+#include "parallel/linear.h"
+#include "tensor/buffer.h"
+
+namespace weft::model {
+
+struct StageLimits {
+  int64_t max_tokens = 512;  // of one batch
+};
+
+// The hidden state of a step: one row a token, the same on every worker of a stage.
+struct HiddenState {
+  float* residual = nullptr;      // [num_tokens, stride]
+  int32_t* bad_layer = nullptr;   // [num_tokens]; -1: every sum was in range
+  int64_t stride = 0;             // hidden_size rounded up to 16
+};
+
+class Stage {
+ public:
+  // `storage` holds one KvStorage a local shard. All references outlive the stage.
+  Stage(const ModelConfig& config, const StageSplit& split, const StageWeights& weights,
+        std::vector<cache::KvStorage> storage, const kernels::KernelTable& table, ThreadTeam& team,
+        comm::Communicator& communicator, StageLimits limits);
+
+  // Begins a step: places its hidden state and scratch in the arena.
+  void begin(const Batch& batch);
+  // First stage: looks the tokens up.
+  void embed(const Batch& batch);
+  // Runs this stage's layers over the hidden state.
+  void forward(const Batch& batch);
+  HiddenState hidden() { return hidden_; }
+
+  const kernels::KernelTable& table() const { return table_; }
+  ThreadTeam& team() { return team_; }
+  comm::Communicator& communicator() { return communicator_; }
+  const StageWeights& weights() const { return weights_; }
+  const ModelConfig& config() const { return config_; }
+  tensor::Arena& arena() { return arena_; }
+  int64_t cache_bytes(int shard_index) const {
+    return storage_[static_cast<size_t>(shard_index)].num_bytes();
+  }
+  // Payload that one shard has added to reductions since the last call.
+  int64_t take_reduce_bytes();
+  int64_t take_reduce_ns();
+
+ private:
+  // Inputs of column-parallel linears in the forms that this layer's weights want.
+  struct HiddenInputs {
+    kernels::Activations forms[3];  // by ActivationType
+    uint8_t wanted = 0;             // bit per ActivationType
+  };
+  // One shard's buffers in a step.
+  struct ShardStep {
+    float *query = nullptr, *key = nullptr, *value = nullptr, *mixed = nullptr;
+    float *gate = nullptr, *up = nullptr;
+    std::byte* row_memory = nullptr;   // of row_input
+    kernels::Activations row_input;    // of the output or down projection, whichever is next
+  };
+  // The largest of each over the stage's layers.
+  struct ShardSizes {
+    int64_t query = 0, key = 0, value = 0, gate = 0;  // padded rows
+    int64_t row_input_bytes = 0;                      // for limits.max_tokens
+  };
+  struct AttentionTile {
+    int shard = 0;
+    size_t chunk = 0;
+    Range tokens, heads;
+    int64_t kv_head = 0;
+  };
+
+  void run_layer(size_t layer, const Batch& batch);
+  const LayerShard& shard(int shard_index, size_t layer) const;
+  int num_shards() const { return static_cast<int>(weights_.shards().size()); }
+  ShardSizes sizes_of(int shard_index) const;
+  void project_qkv(size_t layer);
+  void rotate_and_store(size_t layer, const Batch& batch);
+  void rotate_heads(size_t layer, float* x, int64_t num_heads, const std::vector<float>& norm,
+                    int64_t position);
+  void attend(size_t layer, const Batch& batch);
+  void list_attention_tiles(size_t layer, const Batch& batch);
+  void run_attention_tile(size_t layer, const Batch& batch, const AttentionTile& tile);
+  void project_output(size_t layer);
+  void project_gate_up(size_t layer);
+  void activate_and_project_down(size_t layer);
+  // Lays a shard's local vector out for a row-parallel linear and clears its partial sums.
+  void lay_out_row(const parallel::RowLinear& linear, ShardStep& step, int shard_index,
+                   const float* x, int64_t stride, int64_t token);
+  void place_row_inputs(size_t layer, bool down);
+  // residual += norm(sum of parts + bias); then the next norm, laid out for the next linears.
+  void add_reduced(std::span<const int64_t* const> parts, const std::vector<float>& bias,
+                   const std::vector<float>& post_norm, const std::vector<float>* next_norm,
+                   uint8_t next_wanted, size_t layer);
+  void lay_out(const float* normed, uint8_t wanted, int64_t token);
+  std::span<const int64_t* const> reduce(const char* phase);
+  int64_t arena_bytes() const;
+  uint8_t attention_inputs(size_t layer) const;
+  uint8_t ffn_inputs(size_t layer) const;
+  const kernels::Activations& input_of(const parallel::ColumnLinear& linear) const;
+
+  const ModelConfig& config_;
+  StageSplit split_;
+  const StageWeights& weights_;
+  std::vector<cache::KvStorage> storage_;
+  const kernels::KernelTable& table_;
+  ThreadTeam& team_;
+  comm::Communicator& communicator_;
+  const std::vector<RopeCache>& ropes_;  // of config.ropes, shared by all workers
+  StageLimits limits_;
+  tensor::InputMap hidden_map_;
+  parallel::ExactReduce exact_;
+  parallel::MatmulPhase matmul_;
+  tensor::Arena arena_;
+  tensor::Buffer embedding_exchange_;  // FP32 rows as int64 pairs; lent to peers
+  std::vector<ShardSizes> sizes_;
+  std::vector<ShardStep> steps_;
+  std::vector<AttentionTile> tiles_;
+  std::vector<size_t> chunk_of_token_;
+  HiddenState hidden_;
+  HiddenInputs inputs_;
+  float* scratch_ = nullptr;  // [num_threads, 2, stride]
+  int64_t num_tokens_ = 0;
+  int64_t reduce_bytes_ = 0, reduce_ns_ = 0;
+};
+
+}  // namespace weft::model

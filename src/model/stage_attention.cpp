@@ -1,0 +1,121 @@
+// The attention half of a layer between its two projections: rotation, the cache, the scores.
+#include <algorithm>
+
+#include "base/error.h"
+#include "model/stage.h"
+
+namespace weft::model {
+namespace {
+
+// Query tokens of one attention tile: enough to reuse the keys that it loads, few enough that a
+// chunk of 512 tokens gives every thread several tiles.
+constexpr int64_t kTokensPerTile = 32;
+
+}  // namespace
+
+void Stage::rotate_and_store(size_t layer, const Batch& batch) {
+  const LayerVectors& vectors = weights_.vectors()[layer];
+  const int64_t dim = config_.head_dim;
+  team_.parallel_for(num_tokens_ * num_shards(), [&](int64_t tile, int) {
+    const size_t s = static_cast<size_t>(tile % num_shards());
+    const int64_t token = tile / num_shards();
+    const LayerShard& part = shard(static_cast<int>(s), layer);
+    const SequenceChunk& chunk = batch.chunks[chunk_of_token_[static_cast<size_t>(token)]];
+    const int64_t position = chunk.first_position + token - chunk.tokens.begin;
+    const Range kv_heads = part.share.attention.kv_heads;
+    rotate_heads(layer, steps_[s].query + token * part.query.weight.padded_rows(),
+                 part.share.attention.heads.size(), vectors.query_norm, position);
+    float* key = steps_[s].key + token * part.key.weight.padded_rows();
+    const float* value = steps_[s].value + token * part.value.weight.padded_rows();
+    rotate_heads(layer, key, kv_heads.size(), vectors.key_norm, position);
+
+    cache::KvStorage& storage = storage_[s];
+    const int64_t block_tokens = storage.layout().block_tokens;
+    const int32_t block = chunk.block_table[static_cast<size_t>(position / block_tokens)];
+    for (int64_t head = 0; head < kv_heads.size(); ++head) {
+      table_.write_kv({key + head * dim, value + head * dim, storage.layout(),
+                       storage.head(static_cast<int64_t>(layer), block, head),
+                       position % block_tokens});
+    }
+  });
+}
+
+void Stage::rotate_heads(size_t layer, float* x, int64_t num_heads, const std::vector<float>& norm,
+                         int64_t position) {
+  const int64_t dim = config_.head_dim;
+  if (!norm.empty()) {
+    for (int64_t head = 0; head < num_heads; ++head)
+      table_.rms_norm(x + head * dim, norm.data(), config_.norm_eps, x + head * dim, dim);
+  }
+  const int64_t model_layer = split_.layers.begin + static_cast<int64_t>(layer);
+  const size_t rope_index =
+      static_cast<size_t>(config_.layer_rope[static_cast<size_t>(model_layer)]);
+  const kernels::RopeTable rope = ropes_[rope_index].table();
+  table_.rope(x, num_heads, dim, rope.cos_of(position), rope.sin_of(position), rope.num_pairs,
+              config_.rope_layout);
+}
+
+void Stage::attend(size_t layer, const Batch& batch) {
+  list_attention_tiles(layer, batch);
+  team_.parallel_for(static_cast<int64_t>(tiles_.size()), [&](int64_t tile, int) {
+    run_attention_tile(layer, batch, tiles_[static_cast<size_t>(tile)]);
+  });
+}
+
+// Tiles: a shard's query heads of one KV head, some tokens of one sequence. Where that leaves
+// threads idle (few KV heads, one token), a group's query heads are dealt out singly.
+void Stage::list_attention_tiles(size_t layer, const Batch& batch) {
+  tiles_.clear();
+  const int64_t group = config_.num_heads / config_.num_kv_heads;
+  for (int pass = 0; pass < 2; ++pass) {
+    const bool singly = pass == 1;
+    for (int s = 0; s < num_shards(); ++s) {
+      const parallel::AttentionShare& share = shard(s, layer).share.attention;
+      for (int64_t kv = share.kv_heads.begin; kv < share.kv_heads.end; ++kv) {
+        const Range heads = Range{kv * group, (kv + 1) * group}.intersect(share.heads);
+        const int64_t step = singly ? 1 : heads.size();
+        for (int64_t h = heads.begin; h < heads.end; h += step) {
+          for (size_t c = 0; c < batch.chunks.size(); ++c) {
+            const int64_t length = batch.chunks[c].tokens.size();
+            for (int64_t t = 0; t < length; t += kTokensPerTile)
+              tiles_.push_back({s, c, {t, std::min(length, t + kTokensPerTile)},
+                                {h - share.heads.begin, h + step - share.heads.begin},
+                                kv - share.kv_heads.begin});
+          }
+        }
+      }
+    }
+    if (static_cast<int>(tiles_.size()) >= 2 * team_.num_threads() || singly ||
+        team_.num_threads() == 1)
+      return;
+    tiles_.clear();
+  }
+}
+
+void Stage::run_attention_tile(size_t layer, const Batch& batch, const AttentionTile& tile) {
+  const size_t s = static_cast<size_t>(tile.shard);
+  const LayerShard& part = shard(tile.shard, layer);
+  const SequenceChunk& chunk = batch.chunks[tile.chunk];
+  const cache::KvStorage& storage = storage_[s];
+  const int64_t stride = part.query.weight.padded_rows();
+  const size_t model_layer = static_cast<size_t>(split_.layers.begin) + layer;
+  kernels::Attention op;
+  op.q = steps_[s].query + chunk.tokens.begin * stride;
+  op.q_stride = stride;
+  op.out = steps_[s].mixed + chunk.tokens.begin * stride;
+  op.out_stride = stride;
+  op.tokens = tile.tokens;
+  op.heads = tile.heads;
+  op.kv_head = tile.kv_head;
+  op.first_position = chunk.first_position;
+  op.window = config_.layer_window[model_layer];
+  op.scale = config_.attention_scale;
+  op.softcap = config_.attention_softcap;
+  op.layout = storage.layout();
+  op.cache = storage.layer(static_cast<int64_t>(layer));
+  op.block_stride = storage.block_stride(static_cast<int64_t>(layer));
+  op.block_table = chunk.block_table.data();
+  table_.attention(op);
+}
+
+}  // namespace weft::model
