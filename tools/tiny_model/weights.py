@@ -157,6 +157,18 @@ def to_gguf_layout(tensor: Tensor, values: np.ndarray) -> np.ndarray:
     return values
 
 
+def from_gguf_layout(tensor: Tensor, values: np.ndarray) -> np.ndarray:
+    """The inverse of to_gguf_layout."""
+    if tensor.permute_heads:
+        rows = values.shape[0]
+        split = values.reshape(tensor.permute_heads, rows // tensor.permute_heads // 2, 2,
+                               *values.shape[1:])
+        values = np.ascontiguousarray(split.swapaxes(1, 2)).reshape(values.shape)
+    if tensor.gguf_adds_one:
+        values = values - np.float32(1.0)
+    return values
+
+
 def llama3_frequency_factors(preset: Preset) -> np.ndarray:
     """rope_freqs.weight: what llama3 scaling divides each frequency by, FP32 [head_dim / 2]."""
     scaling = preset.rope_scaling
