@@ -1,8 +1,9 @@
 #include <fmt/format.h>
 
-#include <set>
+#include <map>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "checkpoint/mapped_checkpoint.h"
 #include "checkpoint/refuse.h"
@@ -16,32 +17,35 @@ namespace fs = std::filesystem;
 constexpr std::string_view kExtension = ".safetensors";
 constexpr std::string_view kIndexName = "model.safetensors.index.json";
 
-void add_file(ModelParts& parts, const fs::path& path) {
+// Adds the file's tensors, which must include those that an index places in it.
+void add_file(ModelParts& parts, const fs::path& path,
+              const std::vector<std::string>& indexed_tensors = {}) {
+  const std::string file = path.string();
   parts.files.emplace_back(path);
-  parts.tensors.add_all(parse_safetensors(parts.files.back().bytes(), path.string()),
-                        path.string());
+  const TensorTable tensors = parse_safetensors(parts.files.back().bytes(), file);
+  for (const std::string& tensor : indexed_tensors) {
+    if (tensors.find(tensor) == nullptr) {
+      refuse(file, fmt::format("lacks tensor {}, which the index places in it", shown(tensor)),
+             "the index and the file are of different models, or one is damaged", kFetchAgain);
+    }
+  }
+  parts.tensors.add_all(tensors, file);
 }
 
 void add_indexed_files(ModelParts& parts, const fs::path& index_path) {
   const MappedFile index(index_path);
   const std::string file = index_path.string();
-  const auto file_of = parse_safetensors_index(index.bytes(), file);
-  std::set<std::string, std::less<>> names;
-  for (const auto& [tensor, name] : file_of) names.insert(name);
-  for (const std::string& name : names) {
+  std::map<std::string, std::vector<std::string>> tensors_of;  // file name → tensors
+  for (const auto& [tensor, name] : parse_safetensors_index(index.bytes(), file)) {
+    tensors_of[name].push_back(tensor);
+  }
+  for (const auto& [name, tensors] : tensors_of) {
     const fs::path path = index_path.parent_path() / name;
     if (!is_there(path)) {
       refuse(file, fmt::format("names {}, which is not beside it", shown(name)),
              "a model of several files needs all of them in one folder", "fetch the missing file");
     }
-    add_file(parts, path);
-  }
-  for (const auto& [tensor, name] : file_of) {
-    if (parts.tensors.find(tensor) == nullptr) {
-      refuse(file,
-             fmt::format("places tensor {} in {}, where it is not", shown(tensor), shown(name)),
-             "the index and the files are of different models, or one is damaged", kFetchAgain);
-    }
+    add_file(parts, path, tensors);
   }
 }
 

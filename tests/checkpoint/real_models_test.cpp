@@ -2,9 +2,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
+#include <numeric>
 #include <string>
 
 #include "checkpoint/checkpoint.h"
@@ -37,6 +40,18 @@ T value_of(const Checkpoint& model, std::string_view key) {
   return std::get<T>(*value);
 }
 
+std::array<float, 3> first_floats(const tensor::RawTensor& tensor) {
+  std::array<float, 3> floats;
+  std::memcpy(floats.data(), tensor.data, sizeof(floats));
+  return floats;
+}
+
+int64_t byte_sum(const tensor::RawTensor& tensor) {
+  return std::accumulate(
+      tensor.data, tensor.data + tensor.num_bytes(), int64_t{0},
+      [](int64_t sum, std::byte b) { return sum + std::to_integer<int64_t>(b); });
+}
+
 TEST_F(RealModels, SmolLM2) {
   OPEN_OR_SKIP("SmolLM2-135M-Instruct.Q4_1.gguf");
   EXPECT_EQ(model->format(), FileFormat::kGguf);
@@ -54,6 +69,16 @@ TEST_F(RealModels, SmolLM2) {
   EXPECT_EQ(model->require("blk.0.attn_k.weight").dtype, DType::kQ4_1);
   EXPECT_EQ(model->require("output_norm.weight").dtype, DType::kF32);
   EXPECT_EQ(model->find("output.weight"), nullptr);
+
+  // Bytes as gguf-py reads them.
+  EXPECT_EQ(model->tensors().front().name, "token_embd.weight");
+  EXPECT_EQ(model->tensors().back().name, "output_norm.weight");
+  EXPECT_EQ(first_floats(model->require("output_norm.weight")),
+            (std::array{1.7578125f, 1.8203125f, 1.78125f}));
+  EXPECT_EQ(byte_sum(down), 69307170);
+  EXPECT_EQ(byte_sum(model->require("blk.0.attn_k.weight")), 8735540);
+  EXPECT_EQ(value_of<double>(*model, "llama.rope.freq_base"), 100000.0);
+  EXPECT_EQ(value_of<bool>(*model, "tokenizer.ggml.add_bos_token"), false);
 }
 
 TEST_F(RealModels, Gemma3) {
@@ -69,7 +94,17 @@ TEST_F(RealModels, Gemma3) {
   EXPECT_EQ(value_of<std::vector<std::string>>(*model, "tokenizer.ggml.tokens").size(), 262144u);
   EXPECT_EQ(value_of<std::vector<double>>(*model, "tokenizer.ggml.scores").size(), 262144u);
   EXPECT_EQ(model->require("token_embd.weight").shape, (std::vector<int64_t>{262144, 640}));
-  EXPECT_EQ(model->require("blk.17.attn_q_norm.weight").num_bytes(), 256 * 4);
+  EXPECT_EQ(model->require("blk.0.ffn_down.weight").dtype, DType::kQ6_K);
+
+  // Bytes as gguf-py reads them.
+  EXPECT_EQ(model->tensors().front().name, "output_norm.weight");
+  EXPECT_EQ(model->tensors().back().name, "blk.17.post_ffw_norm.weight");
+  EXPECT_EQ(first_floats(model->require("output_norm.weight")),
+            (std::array{7.125f, 9.5625f, 47.0f}));
+  EXPECT_EQ(byte_sum(model->require("blk.17.attn_q_norm.weight")), 53937);
+  const tensor::RawTensor& embedding = model->require("token_embd.weight");
+  EXPECT_EQ(embedding.data[0], std::byte{0xf2});
+  EXPECT_EQ(embedding.data[embedding.num_bytes() - 1], std::byte{0xea});
 }
 
 }  // namespace
