@@ -1,0 +1,37 @@
+// One answer as data (`--json`) and as lines for people (`--stats`, `--logprobs`, `--logits-hash`).
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace weft::cli {
+
+// What belongs to an answer: borrowed for the time of a call.
+struct Answer {
+  const engine::Engine& engine;
+  const engine::GenerationRequest& request;
+  const engine::GenerationResult& result;
+};
+
+// Tokens a second and GB a second, 0 where there was nothing to measure. The first generated token
+// comes out of the prompt's last step, so n tokens are n - 1 generation steps.
+double prompt_rate(const Answer& answer);
+double generation_rate(const Answer& answer);
+double read_rate_gb(const Answer& answer);
+
+// 16 hexadecimal digits.
+std::string hash_text(uint64_t hash);
+
+// One JSON object in one line. Keys that were not asked for are null (logits_hash) or absent
+// (logprobs, prompt_logprobs). JSON has no NaN and no infinity: such numbers become null.
+std::string answer_json(const Answer& answer);
+
+std::vector<std::string> stats_lines(const Answer& answer);
+// What was asked for beside the text: logprobs, a line a position (the chosen token, then the best
+// ones with their logprobs), and the hash of the logits.
+std::vector<std::string> detail_lines(const Answer& answer);
+
+}  // namespace weft::cli

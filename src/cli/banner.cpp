@@ -1,0 +1,117 @@
+#include "cli/banner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cli/quantity.h"
+#include "cli/version.h"
+
+namespace weft::cli {
+namespace {
+
+constexpr size_t kRankRows = 10, kAskedLines = 3, kWarningLines = 4;
+
+std::string range_text(Range range) {
+  if (range.empty()) return "none";
+  if (range.size() == 1) return fmt::format("{}", range.begin);
+  return fmt::format("{}-{}", range.begin, range.end - 1);
+}
+
+// The cells of a rank without its number: equal cells make neighbours one row.
+std::vector<std::string> share_cells(const engine::RankShare& share, bool kv_per_token) {
+  return {fmt::format("{}", share.stage),
+          range_text(share.layers),
+          share.heads,
+          share.kv_heads,
+          share.ffn,
+          fmt::format("{}", share.vocab_rows),
+          bytes_text(share.weight_bytes),
+          bytes_text(kv_per_token ? share.kv_bytes_per_token : share.kv_bytes)};
+}
+
+// At most `most` of `lines`; the last one then counts those that are left out.
+std::vector<std::string> shortened(std::vector<std::string> lines, size_t most,
+                                   const std::string& what) {
+  if (lines.size() <= most) return lines;
+  const size_t left_out = lines.size() - most + 1;
+  lines.resize(most - 1);
+  lines.push_back(fmt::format("  ... and {} more {}", left_out, what));
+  return lines;
+}
+
+std::string split_line(const engine::Engine& engine) {
+  const engine::SplitReport& split = engine.split();
+  const size_t ranks = split.ranks.size();
+  const int threads = engine.threads_per_rank();
+  const std::string how = engine.pooled()
+                              ? "on one pool of threads"
+                              : fmt::format("of {} thread{}{}", threads, threads == 1 ? "" : "s",
+                                            ranks == 1 ? "" : " each");
+  return fmt::format("split    {}: {} rank{} {}; the slowest holds {:.2f} times the mean",
+                     split.topology, ranks, ranks == 1 ? "" : "s", how, split.imbalance);
+}
+
+}  // namespace
+
+std::string model_line(const engine::ModelReport& model) {
+  const std::string& name = model.name.empty() ? model.path : model.name;
+  return fmt::format("{}: {}, {}, {} parameters, {}", name, model.architecture, model.file_type,
+                     count_text(model.num_parameters), bytes_text(model.file_bytes));
+}
+
+std::string shape_line(const engine::ModelReport& model) {
+  return fmt::format(
+      "{} layers, hidden {}, {} heads and {} KV heads of {}, FFN {}, vocabulary {}{}",
+      model.num_layers, model.hidden_size, model.num_heads, model.num_kv_heads, model.head_dim,
+      model.ffn_size, model.vocab_size, model.tied_embeddings ? " (tied)" : "");
+}
+
+std::vector<std::string> rank_lines(const std::vector<engine::RankShare>& ranks, size_t max_rows,
+                                    bool kv_per_token) {
+  TextTable table({"rank", "stage", "layers", "heads", "KV heads", "FFN", "vocabulary", "weights",
+                   kv_per_token ? "KV/token" : "KV cache"});
+  size_t rows = 0, shown = 0;
+  for (size_t begin = 0; begin < ranks.size() && rows < max_rows; ++rows) {
+    std::vector<std::string> cells = share_cells(ranks[begin], kv_per_token);
+    size_t end = begin + 1;
+    while (end < ranks.size() && share_cells(ranks[end], kv_per_token) == cells) ++end;
+    cells.insert(cells.begin(), range_text({ranks[begin].rank, ranks[end - 1].rank + 1}));
+    table.add_row(std::move(cells));
+    begin = shown = end;
+  }
+  std::vector<std::string> lines = table.lines();
+  if (shown < ranks.size()) {
+    lines.push_back(
+        fmt::format("  ... and {} more ranks (weft inspect shows them)", ranks.size() - shown));
+  }
+  return lines;
+}
+
+std::vector<std::string> banner_lines(const engine::Engine& engine,
+                                      const engine::EngineOptions& options) {
+  const engine::ModelReport& model = engine.model();
+  const engine::SplitReport& split = engine.split();
+  std::vector<std::string> lines = {fmt::format("weft {}  {}", version(), model_line(model)),
+                                    "model    " + shape_line(model), split_line(engine)};
+  const auto append = [&](const std::vector<std::string>& more) {
+    lines.insert(lines.end(), more.begin(), more.end());
+  };
+  append(rank_lines(split.ranks, kRankRows, false));
+  std::vector<std::string> asked;
+  for (const std::string& line : split.asked_and_got) asked.push_back("  " + line);
+  append(shortened(std::move(asked), kAskedLines, "ranks"));
+  lines.push_back(fmt::format(
+      "cache    {} tokens fit ({}), at most {} in one request", engine.kv_cache_tokens(),
+      options.kv_type == kernels::KvType::kF32 ? "f32" : "bf16", engine.max_model_len()));
+  lines.push_back(fmt::format("kernels  {}", engine.isa()));
+  lines.push_back(
+      fmt::format("loaded   in {:.2f} s, {:.2f} GB/s", engine.load_seconds(),
+                  per_second(static_cast<double>(model.file_bytes), engine.load_seconds()) / 1e9));
+  std::vector<std::string> warnings;
+  for (const std::string& warning : split.warnings) warnings.push_back("warning: " + warning);
+  append(shortened(std::move(warnings), kWarningLines, "warnings"));
+  return lines;
+}
+
+}  // namespace weft::cli

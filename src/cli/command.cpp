@@ -1,0 +1,111 @@
+#include "cli/command.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <new>
+#include <ostream>
+
+#include "base/did_you_mean.h"
+#include "base/error.h"
+#include "cli/version.h"
+
+namespace weft::cli {
+namespace {
+
+using Commands = std::vector<std::unique_ptr<Command>>;
+
+Commands all_commands() {
+  Commands commands;
+  commands.push_back(make_run_command());
+  commands.push_back(make_inspect_command());
+  commands.push_back(make_pull_command());
+  return commands;
+}
+
+std::vector<std::string> names_of(const Commands& commands) {
+  std::vector<std::string> names;
+  for (const auto& command : commands) names.push_back(command->options().command());
+  return names;
+}
+
+std::string overview(const Commands& commands) {
+  std::string text =
+      "weft runs one language model on any number of ranks, with the same bits for every split\n\n"
+      "usage: weft COMMAND [options]\n\n";
+  for (const auto& command : commands) {
+    text += fmt::format("  {:<10}{}\n", command->options().command(), command->options().summary());
+  }
+  text +=
+      "\n  weft COMMAND --help    the command's options\n"
+      "  weft --version         version, compiler and kernel table\n"
+      "\nexit codes: 2 usage, 3 model, 4 memory, 5 communication, 70 internal, 130 Ctrl-C\n";
+  return text;
+}
+
+Command& find_command(const Commands& commands, const std::string& name) {
+  for (const auto& command : commands) {
+    if (command->options().command() == name) return *command;
+  }
+  throw Error(ErrorKind::kUsage,
+              fmt::format("unknown command '{}'{}", name, did_you_mean(name, names_of(commands))),
+              "", "weft --help lists the commands");
+}
+
+int execute(const Commands& commands, Command& command, const std::vector<std::string>& arguments,
+            const Context& context) {
+  for (const auto& other : commands) {
+    command.options().accept_keys(other->options().keys(), names_of(commands));
+  }
+  const OptionSet::Outcome outcome = command.options().parse(arguments, context.environment);
+  if (outcome.help) {
+    context.console.out << command.options().help();
+    return 0;
+  }
+  for (const std::string& warning : outcome.warnings) {
+    context.console.err << "weft: warning: " << warning << "\n";
+  }
+  return command.execute(context);
+}
+
+int dispatch(const std::vector<std::string>& arguments, const Context& context) {
+  const Commands commands = all_commands();
+  if (arguments.empty()) {
+    context.console.err << overview(commands);
+    return static_cast<int>(ErrorKind::kUsage);
+  }
+  const std::string& first = arguments[0];
+  if (first == "--version" || first == "-V" || first == "version") {
+    context.console.out << version_text(context.engine.isa());
+    return 0;
+  }
+  if (first == "--help" || first == "-h" || first == "help") {
+    const bool one = arguments.size() > 1;
+    context.console.out << (one ? find_command(commands, arguments[1]).options().help()
+                                : overview(commands));
+    return 0;
+  }
+  return execute(commands, find_command(commands, first), {arguments.begin() + 1, arguments.end()},
+                 context);
+}
+
+}  // namespace
+
+int run_program(const std::vector<std::string>& arguments, const Context& context) {
+  const auto fail = [&](ErrorKind kind, std::string_view message) {
+    context.console.out.flush();
+    context.console.err << "weft: " << message << std::endl;
+    return static_cast<int>(kind);
+  };
+  try {
+    return dispatch(arguments, context);
+  } catch (const Error& error) {
+    return fail(error.kind(), error.what());
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorKind::kMemory, "out of memory");
+  } catch (const std::exception& error) {
+    return fail(ErrorKind::kInternal, fmt::format("internal error: {}", error.what()));
+  }
+}
+
+}  // namespace weft::cli

@@ -1,0 +1,60 @@
+// The program as its commands: one file a command, each with its options declared once
+// (base/options.h). Nothing here knows the terminal or the engine directly: a command sees them
+// through `Context`, so that tests put their own in their place.
+//
+// Exit codes: 0, 2 usage, 3 model, 4 memory, 5 communication, 70 internal, 130 after Ctrl-C.
+#pragma once
+
+#include <functional>
+#include <iosfwd>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/options.h"
+#include "engine/engine.h"
+
+namespace weft::cli {
+
+inline constexpr int kInterruptedExit = 130;
+
+// Standard output carries the answer and nothing else; all that is said about it goes to `err`.
+struct Console {
+  std::istream& in;
+  std::ostream& out;
+  std::ostream& err;
+  bool in_is_terminal = false, out_is_terminal = false, err_is_terminal = false;
+};
+
+// The doors of the engine that commands walk through.
+struct EngineDoor {
+  std::function<std::unique_ptr<engine::Engine>(const engine::EngineOptions&,
+                                                const engine::OnLoad&)>
+      load;
+  std::function<engine::Inspection(const engine::EngineOptions&)> inspect;
+  std::function<std::string_view()> isa;  // name of the kernel table, for --version
+};
+
+struct Context {
+  Console& console;
+  const Environment& environment;
+  const EngineDoor& engine;
+};
+
+class Command {
+ public:
+  virtual ~Command() = default;
+  virtual OptionSet& options() = 0;
+  // Called once, after the options were parsed. Returns the exit code; throws Error.
+  virtual int execute(const Context& context) = 0;
+};
+
+std::unique_ptr<Command> make_run_command();
+std::unique_ptr<Command> make_inspect_command();
+std::unique_ptr<Command> make_pull_command();
+
+// The whole program behind main(): `arguments` are those after the program's name. Never throws.
+int run_program(const std::vector<std::string>& arguments, const Context& context);
+
+}  // namespace weft::cli

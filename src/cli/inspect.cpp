@@ -1,0 +1,145 @@
+// weft inspect MODEL: what a model is, and what each rank of a split would hold. Reads metadata
+// only.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "cli/banner.h"
+#include "cli/command.h"
+#include "cli/model_options.h"
+#include "cli/quantity.h"
+
+namespace weft::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json model_json(const engine::ModelReport& model, bool with_tensors) {
+  Json types = Json::array();
+  for (const auto& type : model.types) {
+    types.push_back(
+        {{"dtype", type.dtype}, {"num_tensors", type.num_tensors}, {"num_bytes", type.num_bytes}});
+  }
+  Json object = {{"path", model.path},
+                 {"name", model.name},
+                 {"architecture", model.architecture},
+                 {"family", model.family},
+                 {"tokenizer", model.tokenizer},
+                 {"file_type", model.file_type},
+                 {"num_parameters", model.num_parameters},
+                 {"file_bytes", model.file_bytes},
+                 {"num_layers", model.num_layers},
+                 {"hidden_size", model.hidden_size},
+                 {"num_heads", model.num_heads},
+                 {"num_kv_heads", model.num_kv_heads},
+                 {"head_dim", model.head_dim},
+                 {"ffn_size", model.ffn_size},
+                 {"vocab_size", model.vocab_size},
+                 {"context_length", model.context_length},
+                 {"tied_embeddings", model.tied_embeddings},
+                 {"types", std::move(types)}};
+  if (!with_tensors) return object;
+  Json tensors = Json::array();
+  for (const auto& tensor : model.tensors) {
+    tensors.push_back({{"name", tensor.name},
+                       {"dtype", tensor.dtype},
+                       {"shape", tensor.shape},
+                       {"num_bytes", tensor.num_bytes}});
+  }
+  object["tensors"] = std::move(tensors);
+  return object;
+}
+
+Json split_json(const engine::SplitReport& split) {
+  Json ranks = Json::array();
+  for (const engine::RankShare& share : split.ranks) {
+    ranks.push_back({{"rank", share.rank},
+                     {"stage", share.stage},
+                     {"shard", share.shard},
+                     {"layers", {share.layers.begin, share.layers.end}},
+                     {"heads", share.heads},
+                     {"kv_heads", share.kv_heads},
+                     {"ffn", share.ffn},
+                     {"vocab_rows", share.vocab_rows},
+                     {"weight_bytes", share.weight_bytes},
+                     {"kv_bytes_per_token", share.kv_bytes_per_token},
+                     {"reduce_bytes_per_token", share.reduce_bytes_per_token}});
+  }
+  return {{"topology", split.topology},
+          {"imbalance", split.imbalance},
+          {"asked_and_got", split.asked_and_got},
+          {"warnings", split.warnings},
+          {"ranks", std::move(ranks)}};
+}
+
+void print_text(const engine::Inspection& inspection, bool with_tensors, std::ostream& out) {
+  const engine::ModelReport& model = inspection.model;
+  const engine::SplitReport& split = inspection.split;
+  out << model_line(model) << "\n"
+      << "path       " << model.path << "\n"
+      << "shape      " << shape_line(model) << "\n"
+      << "context    " << model.context_length << " tokens\n"
+      << "tokenizer  " << model.tokenizer << "\n";
+  out << "tensors\n";
+  TextTable types({"<type", "tensors", "bytes"});
+  for (const auto& type : model.types) {
+    types.add_row({type.dtype, fmt::format("{}", type.num_tensors), bytes_text(type.num_bytes)});
+  }
+  for (const std::string& line : types.lines()) out << line << "\n";
+  if (with_tensors) {
+    TextTable tensors({"<name", "<type", "shape", "bytes"});
+    for (const auto& tensor : model.tensors) {
+      tensors.add_row(
+          {tensor.name, tensor.dtype, tensor.shape, fmt::format("{}", tensor.num_bytes)});
+    }
+    for (const std::string& line : tensors.lines()) out << line << "\n";
+  }
+  out << fmt::format("split      {}; the slowest rank holds {:.2f} times the mean\n",
+                     split.topology, split.imbalance);
+  for (const std::string& line : rank_lines(split.ranks, split.ranks.size(), true)) {
+    out << line << "\n";
+  }
+  int64_t reduced = 0;
+  for (const engine::RankShare& share : split.ranks) reduced += share.reduce_bytes_per_token;
+  out << fmt::format("all-reduce {} a token, over all ranks\n", bytes_text(reduced));
+  for (const std::string& line : split.asked_and_got) out << "  " << line << "\n";
+  for (const std::string& warning : split.warnings) out << "warning: " << warning << "\n";
+}
+
+class InspectCommand : public Command {
+ public:
+  InspectCommand() {
+    model_.declare(&options_);
+    options_.group("Output");
+    options_.add("--json", &json_, {"", "one JSON object in place of the text", {}, ""});
+    options_.add("--tensors", &tensors_, {"", "list every tensor", {}, ""});
+  }
+
+  OptionSet& options() override { return options_; }
+
+  int execute(const Context& context) override {
+    const engine::Inspection inspection =
+        context.engine.inspect(model_.resolve(context.environment));
+    std::ostream& out = context.console.out;
+    if (json_) {
+      Json object = {{"model", model_json(inspection.model, tensors_)},
+                     {"split", split_json(inspection.split)}};
+      out << object.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
+    } else {
+      print_text(inspection, tensors_, out);
+    }
+    return 0;
+  }
+
+ private:
+  OptionSet options_{"inspect", "show what a model is and what each rank would hold"};
+  ModelOptions model_;
+  bool json_ = false, tensors_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_inspect_command() { return std::make_unique<InspectCommand>(); }
+
+}  // namespace weft::cli

@@ -1,0 +1,48 @@
+#include "cli/interrupt.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+
+#include "base/error.h"
+#include "cli/command.h"
+
+namespace weft::cli {
+namespace {
+
+// A signal handler has no other way to what it stops: the one state of this program that is global.
+std::atomic<InterruptAction::Action> g_action{nullptr};
+std::atomic<void*> g_argument{nullptr};
+std::atomic<int> g_count{0};
+struct sigaction g_previous_int, g_previous_term;
+
+void on_signal(int) {
+  if (g_count.fetch_add(1) > 0) _exit(kInterruptedExit);
+  if (const InterruptAction::Action action = g_action.load()) action(g_argument.load());
+}
+
+}  // namespace
+
+InterruptAction::InterruptAction(Action action, void* argument) {
+  WEFT_CHECK(g_action.load() == nullptr, "two interrupt actions at once");
+  g_count = 0;
+  g_argument = argument;
+  g_action = action;
+  struct sigaction handler {};
+  handler.sa_handler = on_signal;
+  sigemptyset(&handler.sa_mask);
+  handler.sa_flags = SA_RESTART;
+  sigaction(SIGINT, &handler, &g_previous_int);
+  sigaction(SIGTERM, &handler, &g_previous_term);
+}
+
+InterruptAction::~InterruptAction() {
+  sigaction(SIGINT, &g_previous_int, nullptr);
+  sigaction(SIGTERM, &g_previous_term, nullptr);
+  g_action = nullptr;
+}
+
+bool InterruptAction::interrupted() const { return g_count.load() > 0; }
+
+}  // namespace weft::cli

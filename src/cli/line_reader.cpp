@@ -1,0 +1,71 @@
+#include "cli/line_reader.h"
+
+#include <histedit.h>
+
+#include <clocale>
+#include <cstdio>
+
+namespace weft::cli {
+
+struct LineReader::State {
+  EditLine* editor = nullptr;
+  History* history = nullptr;
+  HistEvent event{};
+  std::string prompt;
+  bool interrupted = false;
+
+  static State& of(EditLine* editor) {
+    void* data = nullptr;
+    el_get(editor, EL_CLIENTDATA, &data);
+    return *static_cast<State*>(data);
+  }
+  static char* show_prompt(EditLine* editor) { return of(editor).prompt.data(); }
+  static unsigned char on_interrupt(EditLine* editor, int) {
+    of(editor).interrupted = true;
+    return CC_EOF;
+  }
+};
+
+LineReader::LineReader() : state_(std::make_unique<State>()) {
+  // Without a locale of UTF-8 the editor would count and cut bytes.
+  if (std::setlocale(LC_CTYPE, "") == nullptr || MB_CUR_MAX < 4) {
+    std::setlocale(LC_CTYPE, "C.UTF-8");
+  }
+  state_->history = history_init();
+  history(state_->history, &state_->event, H_SETSIZE, 1000);
+  state_->editor = el_init("weft", stdin, stdout, stderr);
+  el_set(state_->editor, EL_CLIENTDATA, state_.get());
+  el_set(state_->editor, EL_PROMPT, &State::show_prompt);
+  el_set(state_->editor, EL_EDITOR, "emacs");
+  el_set(state_->editor, EL_HIST, history, state_->history);
+  el_set(state_->editor, EL_SIGNAL, 1);
+  // While a line is edited Ctrl-C is a key like any other, so that no signal cuts the editor short.
+  el_set(state_->editor, EL_SETTY, "-d", "intr=", nullptr);
+  el_set(state_->editor, EL_ADDFN, "weft-interrupt", "give up this line", &State::on_interrupt);
+  el_set(state_->editor, EL_BIND, "^C", "weft-interrupt", nullptr);
+  el_source(state_->editor, nullptr);  // the user's own ~/.editrc
+}
+
+LineReader::~LineReader() {
+  el_end(state_->editor);
+  history_end(state_->history);
+}
+
+TypedLine LineReader::read(const std::string& prompt) {
+  state_->prompt = prompt;
+  state_->interrupted = false;
+  int count = 0;
+  const char* line = el_gets(state_->editor, &count);
+  if (state_->interrupted) {
+    std::fputs("^C\n", stdout);
+    std::fflush(stdout);
+    return {TypedLine::Kind::kInterrupt, ""};
+  }
+  if (line == nullptr || count <= 0) return {TypedLine::Kind::kEnd, ""};
+  std::string text(line, static_cast<size_t>(count));
+  if (!text.empty() && text.back() == '\n') text.pop_back();
+  if (!text.empty()) history(state_->history, &state_->event, H_ENTER, text.c_str());
+  return {TypedLine::Kind::kText, text};
+}
+
+}  // namespace weft::cli

@@ -1,0 +1,194 @@
+// weft run MODEL: answers one prompt, or chats in the terminal.
+#include <fmt/format.h>
+
+#include <istream>
+#include <iterator>
+#include <ostream>
+
+#include "base/error.h"
+#include "cli/answer_report.h"
+#include "cli/banner.h"
+#include "cli/chat.h"
+#include "cli/interrupt.h"
+#include "cli/model_options.h"
+#include "cli/progress_bar.h"
+#include "cli/prompt.h"
+
+namespace weft::cli {
+namespace {
+
+class RunCommand : public Command {
+ public:
+  RunCommand() {
+    options_.group("Prompt");
+    options_.add(
+        "--prompt,-p", &prompt_,
+        {"TEXT", "answer this and end; - reads standard input", {}, "a chat on a terminal"});
+    options_.add("--system,-s", &system_, {"TEXT", "system message of the conversation", {}, ""});
+    options_.add("--no-chat-template", &no_chat_template_,
+                 {"", "continue the prompt as plain text", {}, ""});
+    options_.add("--prompt-ids", &prompt_ids_,
+                 {"LIST", "token ids in place of a text: 1,2,3", {}, ""});
+    model_.declare(&options_);
+    declare_generation();
+    options_.group("Output");
+    options_.add("--json", &json_,
+                 {"", "one JSON object on standard output and nothing else", {}, ""});
+    options_.add("--stats", &stats_,
+                 {"", "speed, and each rank's time in compute, all-reduce and waiting", {}, ""});
+    options_.add("--logits-hash", &logits_hash_,
+                 {"", "hash of the raw logits: equal for every split", {}, ""});
+    options_.add("--quiet,-q", &quiet_, {"", "no banner and no progress", {}, ""});
+  }
+
+  OptionSet& options() override { return options_; }
+
+  int execute(const Context& context) override {
+    check_together();
+    const engine::EngineOptions engine_options = model_.resolve(context.environment);
+    const std::unique_ptr<engine::Engine> engine = load(context, engine_options);
+    Console& console = context.console;
+    const bool one_answer = prompt_ || !prompt_ids_.empty() || json_;
+    if (one_answer || !console.in_is_terminal || !console.out_is_terminal) {
+      return answer_once(*engine, console);
+    }
+    LineReader reader;
+    return chat(
+        *engine, {system_, stats_}, [&] { return request(); },
+        [&](const std::string& prompt) { return reader.read(prompt); }, console);
+  }
+
+ private:
+  void declare_generation() {
+    options_.group("Generation");
+    options_.add("--max-tokens,-n", &max_tokens_,
+                 {"TOKENS", "longest answer; the context's end comes first", {}, ""}, 1);
+    options_.add("--temperature", &temperature_,
+                 {"T", "0 always takes the likeliest token", {}, ""}, 0.0f, 100.0f);
+    options_.add("--seed", &seed_, {"N", "of the sampling", {}, ""});
+    options_.add("--stop", &stop_,
+                 {"TEXT", "end before this text; may be given several times", {}, ""});
+    options_.add("--ignore-eos", &ignore_eos_,
+                 {"", "go on to --max-tokens, for measuring", {}, ""});
+    options_.add("--logprobs", &logprobs_,
+                 {"N", "logprobs of the N likeliest tokens and the chosen one", {}, "none"}, -1,
+                 100);
+    options_.add("--prompt-logprobs", &prompt_logprobs_,
+                 {"N", "the same for the prompt's tokens", {}, "none"}, -1, 100);
+  }
+
+  // Combinations that say two things at once. Before the model is loaded, which may take long.
+  void check_together() const {
+    const auto refuse = [](const char* what, const char* why) {
+      throw Error(ErrorKind::kUsage, what, why, "give one of the two");
+    };
+    if (prompt_ && !prompt_ids_.empty()) {
+      refuse("--prompt and --prompt-ids are both given", "each is the whole prompt");
+    }
+    if (!system_.empty() && !prompt_ids_.empty()) {
+      refuse("--system and --prompt-ids are both given", "ids are the whole prompt");
+    }
+    if (!system_.empty() && no_chat_template_) {
+      refuse("--system and --no-chat-template are both given",
+             "without a template there is no place for a system message");
+    }
+    if (json_ && !prompt_ && prompt_ids_.empty() && no_chat_template_) {
+      refuse("--json and --no-chat-template need a prompt", "there is nothing to continue");
+    }
+  }
+
+  std::unique_ptr<engine::Engine> load(const Context& context,
+                                       const engine::EngineOptions& options) const {
+    Console& console = context.console;
+    std::unique_ptr<engine::Engine> engine;
+    {
+      ProgressBar bar(console.err, console.err_is_terminal, !quiet_, "loading");
+      engine = context.engine.load(options,
+                                   [&](int64_t done, int64_t total) { bar.update(done, total); });
+    }
+    if (!quiet_) {
+      for (const std::string& line : banner_lines(*engine, options)) console.err << line << "\n";
+      console.err.flush();
+    }
+    return engine;
+  }
+
+  // Everything but the prompt.
+  engine::GenerationRequest request() const {
+    engine::GenerationRequest request;
+    request.max_tokens = max_tokens_;
+    request.temperature = temperature_;
+    request.seed = seed_;
+    request.ignore_eos = ignore_eos_;
+    request.num_logprobs = logprobs_;
+    request.num_prompt_logprobs = prompt_logprobs_;
+    request.hash_logits = logits_hash_;
+    request.stop = stop_;
+    return request;
+  }
+
+  std::vector<int32_t> prompt_token_ids(const engine::Engine& engine, Console& console) const {
+    if (!prompt_ids_.empty()) return parse_ids(prompt_ids_, engine.model().vocab_size);
+    std::string text = prompt_.value_or(std::string(kBuiltInPrompt));
+    if (text == "-") {
+      text.assign(std::istreambuf_iterator<char>(console.in), {});
+    } else if (!prompt_ && !quiet_) {
+      console.err << "> " << text << std::endl;
+    }
+    if (no_chat_template_) return plain_ids(engine, text);
+    std::vector<text::Message> messages;
+    if (!system_.empty()) messages.push_back({"system", system_});
+    messages.push_back({"user", text});
+    if (engine.chat_template() == nullptr && !quiet_) {
+      console.err << "this model ships no chat template: the prompt is continued as plain text\n";
+    }
+    return conversation_ids(engine, messages);
+  }
+
+  int answer_once(engine::Engine& engine, Console& console) const {
+    engine::GenerationRequest request = this->request();
+    request.prompt_ids = prompt_token_ids(engine, console);
+    fit_answer(engine, &request);
+    const InterruptAction interrupt(
+        [](void* target) { static_cast<engine::Engine*>(target)->cancel(); }, &engine);
+    const engine::OnText on_text = [&](const std::string& piece) {
+      if (!json_) console.out << piece << std::flush;
+      return true;
+    };
+    const engine::GenerationResult result = engine.generate(request, on_text);
+    print({engine, request, result}, console);
+    return interrupt.interrupted() ? kInterruptedExit : 0;
+  }
+
+  void print(const Answer& answer, Console& console) const {
+    if (json_) {
+      console.out << answer_json(answer) << std::endl;
+    } else {
+      console.out << "\n";
+      for (const std::string& line : detail_lines(answer)) console.out << line << "\n";
+      console.out.flush();
+    }
+    if (!stats_) return;
+    for (const std::string& line : stats_lines(answer)) console.err << line << "\n";
+    console.err.flush();
+  }
+
+  OptionSet options_{"run", "answer a prompt, or chat in the terminal"};
+  ModelOptions model_;
+  std::optional<std::string> prompt_;
+  std::string prompt_ids_, system_;
+  bool no_chat_template_ = false;
+  int64_t max_tokens_ = 512;
+  float temperature_ = 0.0f;
+  uint64_t seed_ = 0;
+  std::vector<std::string> stop_;
+  bool ignore_eos_ = false;
+  int logprobs_ = -1, prompt_logprobs_ = -1;
+  bool json_ = false, stats_ = false, logits_hash_ = false, quiet_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_run_command() { return std::make_unique<RunCommand>(); }
+
+}  // namespace weft::cli

@@ -1,0 +1,22 @@
+#include "cli/version.h"
+
+#include <fmt/format.h>
+
+// WEFT_VERSION and WEFT_COMMIT come from src/cli/CMakeLists.txt; the commit is `git describe` at
+// configure time.
+
+namespace weft::cli {
+
+std::string_view version() { return WEFT_VERSION; }
+
+std::string version_text(std::string_view isa) {
+#if defined(__clang__)
+  const std::string compiler = "clang " __clang_version__;
+#else
+  const std::string compiler = "gcc " __VERSION__;
+#endif
+  return fmt::format("weft {} ({})\ncompiler  {}\nkernels   {}\n", version(), WEFT_COMMIT, compiler,
+                     isa);
+}
+
+}  // namespace weft::cli
