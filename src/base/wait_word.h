@@ -55,19 +55,22 @@ class WaitWord {
     return static_cast<int32_t>(value - target) >= 0;
   }
 
-  uint32_t load() const { return value_.load(std::memory_order_acquire); }
+  // Sequentially consistent, as `done` of a waiter about to sleep must be (free on x86).
+  uint32_t load() const { return value_.load(std::memory_order_seq_cst); }
   // Both return the new value and wake nobody.
   uint32_t add(uint32_t n) { return value_.fetch_add(n, std::memory_order_seq_cst) + n; }
   uint32_t set_bits(uint32_t bits) {
     return value_.fetch_or(bits, std::memory_order_seq_cst) | bits;
   }
+  bool has_sleepers() const { return sleepers_.load(std::memory_order_seq_cst) != 0; }
   // Wakes up to `count` sleeping waiters, which then look at the value again.
   void wake(int count = kEverybody) {
-    if (sleepers_.load(std::memory_order_seq_cst) != 0) wake_sleepers(count);
+    if (has_sleepers()) wake_sleepers(count);
   }
 
   // Returns true as soon as done(value) holds, false once `deadline_ns` (of now_ns) has passed.
-  // `done` looks at nothing but the value.
+  // `done` may also look at other words; then whoever makes it true there asks `has_sleepers` and
+  // changes this word too.
   bool wait_until(FunctionRef<bool(uint32_t value)> done, Patience& patience,
                   int64_t deadline_ns = kNoDeadline);
 

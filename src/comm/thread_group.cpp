@@ -60,10 +60,9 @@ std::shared_ptr<ThreadGroup> ThreadGroup::make(int size, GroupOptions options,
 }
 
 void ThreadGroup::wake_aborted() {
-  for (Seat& seat : seats_) {
-    seat.arrivals.set_bits(kAbortedBit);
-    seat.arrivals.wake();
-  }
+  for (Seat& seat : seats_) seat.arrivals.set_bits(kAbortedBit);
+  gate_.set_bits(kAbortedBit);
+  gate_.wake();
   for (Mailbox& box : mailboxes_) box.wake_aborted();
 }
 

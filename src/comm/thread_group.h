@@ -12,6 +12,9 @@
 //   member 0   show A0 . . | show A1 . . | show A2      A0's side is free again here
 //   member 1   show B0 . . | show B1 . . | show B2
 //
+// Waiters spin over the seats. Who has spun in vain sleeps at the group's gate, and the last to
+// arrive opens it if anybody sleeps there: one sleep a step, however many are late.
+//
 // Rejected: one shared arrival counter (every arrival takes the line away from every waiter, and
 // it cannot say who is missing).
 #pragma once
@@ -86,6 +89,13 @@ class ThreadGroup {
   Family& family() { return *family_; }
   const std::shared_ptr<Family>& shared_family() const { return family_; }
   Seat& seat(int rank) { return seats_[static_cast<size_t>(rank)]; }
+  const Seat& seat(int rank) const { return seats_[static_cast<size_t>(rank)]; }
+  WaitWord& gate() { return gate_; }
+  // The first member from `from` on that has not come as far as `target`, size() where all have.
+  int first_missing(uint32_t target, int from) const {
+    while (from < size() && WaitWord::reached(seat(from).arrivals.load(), target)) ++from;
+    return from;
+  }
   Mailbox& mailbox(int from, int to) {
     return mailboxes_[static_cast<size_t>(from) * seats_.size() + static_cast<size_t>(to)];
   }
@@ -97,7 +107,8 @@ class ThreadGroup {
 
   GroupOptions options_;
   std::shared_ptr<Family> family_;
-  std::vector<Seat> seats_;
+  alignas(128) WaitWord gate_;
+  alignas(128) std::vector<Seat> seats_;
   std::vector<Mailbox> mailboxes_;  // [from * size + to]
 };
 

@@ -56,7 +56,7 @@ class ThreadMember final : public Communicator {
  private:
   // Shows `part` to the others, waits until all have shown theirs and leaves them in parts_.
   void step(Verb verb, const std::byte* part, int64_t num_bytes, const char* phase);
-  void wait_for(int other, uint32_t target, const char* phase);
+  void wait_for_all(uint32_t target, const char* phase);
   void check_same_call(const Seat::Side& mine, int other) const;
   int side_index() const { return static_cast<int>(num_steps_ & 1); }
   // The scratch that the next step may show: nobody reads it any more (comm/thread_group.h).
@@ -101,31 +101,35 @@ void ThreadMember::step(Verb verb, const std::byte* part, int64_t num_bytes, con
   mine.verb = verb;
   mine.phase.store(phase, std::memory_order_relaxed);
   const uint32_t value = seat.arrivals.add(kOneArrival);
-  seat.arrivals.wake();
   if ((value & kAbortedBit) != 0) fail_aborted();
-  const uint32_t target = count_in(value);
+  wait_for_all(count_in(value), phase);
   for (int other = 0; other < size(); ++other) {
-    if (other != rank_) {
-      wait_for(other, target, phase);
-      check_same_call(mine, other);
-    }
+    if (other != rank_) check_same_call(mine, other);
     parts_[static_cast<size_t>(other)] = group_->seat(other).sides[side].part;
   }
   ++num_steps_;
 }
 
-void ThreadMember::wait_for(int other, uint32_t target, const char* phase) {
-  WaitWord& arrivals = group_->seat(other).arrivals;
-  const auto done = [target](uint32_t value) {
-    return (value & kAbortedBit) != 0 || WaitWord::reached(value, target);
-  };
-  if (!done(arrivals.load())) {
+void ThreadMember::wait_for_all(uint32_t target, const char* phase) {
+  WaitWord& gate = group_->gate();
+  int missing = group_->first_missing(target, 0);
+  if (missing == size()) {
+    // Only the last to arrive comes here at once; nobody else can know that the gate may open.
+    if (gate.has_sleepers()) {
+      gate.add(kOneArrival);
+      gate.wake();
+    }
+  } else {
+    const auto done = [&](uint32_t value) {
+      missing = group_->first_missing(target, missing);
+      return missing == size() || (value & kAbortedBit) != 0;
+    };
     const int64_t begin = now_ns();
-    const bool in_time = arrivals.wait_until(done, patience_, begin + timeout_ns());
+    const bool in_time = gate.wait_until(done, patience_, begin + timeout_ns());
     wait_ns_ += now_ns() - begin;
     if (!in_time) fail_silent(phase);
   }
-  if ((arrivals.load() & kAbortedBit) != 0) fail_aborted();
+  if ((gate.load() & kAbortedBit) != 0) fail_aborted();
 }
 
 void ThreadMember::check_same_call(const Seat::Side& mine, int other) const {

@@ -160,7 +160,7 @@ TEST_P(ThreadGroupOfSize, NobodyLeavesABarrierBeforeAllHaveCome) {
 // The double-buffer rule, as a fused reduce uses it: two buffers in turn, plain memory, nothing
 // else between. A value overwritten too early, or ThreadSanitizer, would show it.
 TEST_P(ThreadGroupOfSize, ExchangeLendsTwoBuffersInTurn) {
-  constexpr int kRounds = 2000;
+  constexpr int kRounds = 500;
   std::atomic<int> wrong = 0;
   run_members(GetParam(), [&](Communicator& comm) {
     std::vector<int64_t> buffers[2] = {std::vector<int64_t>(65), std::vector<int64_t>(65)};
@@ -183,7 +183,7 @@ TEST_P(ThreadGroupOfSize, ExchangeLendsTwoBuffersInTurn) {
 
 // Any order of verbs, lengths and roots, with members that dawdle here and there.
 TEST_P(ThreadGroupOfSize, RandomSequencesOfVerbs) {
-  constexpr int kCalls = 400;
+  constexpr int kCalls = 150;
   std::atomic<int> wrong = 0;
   for (const int64_t two_shot_bytes : {-1, 0, 800}) {
     GroupOptions options;
