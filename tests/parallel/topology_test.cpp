@@ -209,7 +209,7 @@ TEST(Topology, ErrorsForWhatIsNotATopology) {
   expect_error({.pp = "30,"}, {"\"\""});
   expect_error({.pp = "1.5"}, {"\"1.5\""});
   expect_error({.pp = "99999999999999999999"}, {"99999999999999999999"});
-  expect_error({.pp = "1000001,29"}, {"1000001"});
+  expect_error({.pp = "1000001,29"}, {"\"1000001\" is not"});
   expect_error({.pp = "0,30"}, {"stage 0 of 2 has no layer"});
   expect_error({.pp = "15,0,15"}, {"stage 1 of 3 has no layer"});
   expect_error({.weights = "2,0,1"}, {"\"0\""});

@@ -1,0 +1,59 @@
+// The blocks of one replica's KV cache: who holds each, and which are free. Block ids are global
+// to the replica; a rank's bytes of a block lie in its KvStorage, which this file does not know.
+//
+// A block is free (nobody holds it) or used (held once or more). `allocate` hands out a block
+// held once; every `retain` adds a holder, every `release` takes one away, and the last release
+// frees the block:
+//
+//            allocate              retain                retain
+//     free ------------> 1 holder ------------> 2 holders ------> ...
+//          <------------          <------------           <------
+//            release               release               release
+//
+// All verbs are O(1) and allocate nothing; the block freed last is handed out first, because its
+// bytes are the likeliest to be in a processor's cache. Contents are never cleared: a position
+// that attention masks contributes nothing, whatever memory holds there (DESIGN.md 1.4).
+//
+// Thread rule: one thread (the scheduler's). Ids that were never handed out, and a release of a
+// free block, are bugs (CHECK); "no free block" is an expected outcome.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace weft::cache {
+
+class BlockPool {
+ public:
+  // num_blocks >= 0 blocks of block_size >= 1 tokens, all free.
+  BlockPool(int64_t num_blocks, int64_t block_size);
+  BlockPool(const BlockPool&) = delete;
+  BlockPool& operator=(const BlockPool&) = delete;
+
+  // A block with one holder; none where no block is free.
+  std::optional<int32_t> allocate();
+  // Adds a holder to a used block.
+  void retain(int32_t block);
+  // Takes a holder away; frees the block with the last one.
+  void release(int32_t block);
+
+  int64_t num_holders(int32_t block) const;
+  int64_t num_blocks() const { return static_cast<int64_t>(holders_.size()); }
+  int64_t num_free() const { return static_cast<int64_t>(free_.size()); }
+  int64_t num_used() const { return num_blocks() - num_free(); }
+  int64_t block_size() const { return block_size_; }
+  // Blocks that `num_tokens` tokens need.
+  int64_t blocks_for(int64_t num_tokens) const;
+
+  // True where free + used = all: every block is either on the free list, once and without a
+  // holder, or off it with at least one. O(num_blocks), for tests and idle times.
+  bool is_consistent() const;
+
+ private:
+  int64_t block_size_;
+  std::vector<int32_t> holders_;  // [num_blocks]
+  std::vector<int32_t> free_;     // a stack; capacity num_blocks
+};
+
+}  // namespace weft::cache

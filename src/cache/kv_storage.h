@@ -1,0 +1,69 @@
+// The bytes of the KV cache that one shard holds: for each layer of its stage, for each block of
+// the replica, the KV heads that the shard's query heads touch. How many those are may differ from
+// layer to layer, since the cut rotates; a layer of none takes no memory.
+//
+//   storage = layer 0: [num_blocks, num_kv_heads(0), head_bytes]
+//             layer 1: [num_blocks, num_kv_heads(1), head_bytes]
+//             ...
+//
+// Head k of block b of layer l is at layer(l) + b * block_stride(l) + k * layout.head_bytes();
+// what lies inside a head is the kernels' business (kernels::KvLayout). Layers begin at multiples
+// of 64 bytes.
+//
+// Example: 30 layers, heads of 64 in BF16, blocks of 16: 4 KiB a head and block; a shard with 2 KV
+// heads in every layer needs 240 KiB a block, 15 KiB a token.
+//
+// Thread rule: none of its own; who writes which slot is the step's plan. Memory that was never
+// written is zero and, for the most part, not yet taken from the system.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "tensor/buffer.h"
+
+namespace weft::cache {
+
+// What one block, and one token in it, take on a shard with these KV heads a layer.
+int64_t kv_bytes_per_block(std::span<const int64_t> kv_heads_per_layer,
+                           const kernels::KvLayout& layout);
+int64_t kv_bytes_per_token(std::span<const int64_t> kv_heads_per_layer,
+                           const kernels::KvLayout& layout);
+
+class KvStorage {
+ public:
+  // Throws Error(kMemory) where the system has no such memory.
+  KvStorage(std::span<const int64_t> kv_heads_per_layer, const kernels::KvLayout& layout,
+            int64_t num_blocks);
+
+  int64_t num_layers() const { return static_cast<int64_t>(layers_.size()); }
+  int64_t num_blocks() const { return num_blocks_; }
+  const kernels::KvLayout& layout() const { return layout_; }
+  int64_t num_kv_heads(int64_t layer) const { return at(layer).num_kv_heads; }
+  // Bytes from a block of a layer to the next.
+  int64_t block_stride(int64_t layer) const { return at(layer).num_kv_heads * head_bytes_; }
+  int64_t bytes() const { return buffer_.size(); }
+
+  // Block 0 of a layer; null where the shard holds no head of it.
+  std::byte* layer(int64_t layer);
+  const std::byte* layer(int64_t layer) const;
+  // One block's part of one KV head.
+  std::byte* head(int64_t layer, int64_t block, int64_t kv_head);
+
+ private:
+  struct Layer {
+    int64_t num_kv_heads = 0;
+    int64_t offset = 0;
+  };
+  const Layer& at(int64_t layer) const;
+
+  kernels::KvLayout layout_;
+  int64_t head_bytes_ = 0, num_blocks_ = 0;
+  std::vector<Layer> layers_;
+  tensor::Buffer buffer_;
+};
+
+}  // namespace weft::cache
