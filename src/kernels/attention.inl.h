@@ -16,25 +16,12 @@
 // or a value; no row sees which others stand beside it.
 #pragma once
 
+#include "kernels/attention_block.inl.h"
 #include "kernels/float_math.inl.h"
 #include "kernels/kernels.h"
 
-#define WEFT_UNROLL _Pragma("GCC unroll 16")
-
 namespace weft::kernels {
 namespace {
-
-// Score accumulators: kTileRows x kTileVectors, beside kTileVectors keys and one broadcast. A
-// table with 32 registers of 16 lanes takes 6 x 4 + 4 + 1; one with 16 registers of 8 lanes has
-// room for 6 x 1 of its register pairs.
-constexpr int kTileRows = 6;
-#ifdef __AVX512F__
-constexpr int kTileVectors = 4;
-#else
-constexpr int kTileVectors = 1;
-#endif
-constexpr int kBlock = static_cast<int>(kAttentionBlock);
-constexpr int kSixteens = kBlock / 16;
 
 struct Row {
   const float* q;
@@ -55,84 +42,6 @@ struct Tile {
   alignas(64) float values[kTileRows][kMaxHeadDim];
   alignas(64) float merged_values[kTileRows][kMaxHeadDim];
 };
-
-// Where the sixteens of a block lie in the cache: a sixteen never crosses a cache block. One that
-// no row sees points to one that is seen, so that whole blocks can be read without a branch.
-template <typename Element>
-struct BlockView {
-  const Element* keys[kSixteens];    // + d * key_stride
-  const Element* values[kSixteens];  // + i * value_stride
-  int64_t key_stride, value_stride;
-};
-
-WEFT_INLINE F32x16 load_widened(const float* p) { return load(p); }
-WEFT_INLINE F32x16 load_widened(const uint16_t* p) { return load_bf16(p); }
-
-// The block at `block`, of which some row sees [begin, end).
-template <typename Element>
-WEFT_INLINE BlockView<Element> view_block(const Attention& op, int64_t block, int64_t begin,
-                                          int64_t end) {
-  const int64_t tokens = op.layout.block_tokens, head_dim = op.layout.head_dim;
-  const int64_t padded = (head_dim + 15) / 16 * 16;
-  const int64_t head_bytes = (head_dim + padded) * tokens * static_cast<int64_t>(sizeof(Element));
-  const int64_t first = (begin - block) / 16, last = (end - 1 - block) / 16;
-  BlockView<Element> view;
-  view.key_stride = tokens;
-  view.value_stride = padded;
-  for (int64_t i = 0; i < kSixteens; ++i) {
-    const int64_t position = block + 16 * (i < first ? first : i > last ? last : i);
-    const int64_t index = position / tokens, slot = position - index * tokens;
-    const std::byte* head =
-        op.cache + op.block_table[index] * op.block_stride + op.kv_head * head_bytes;
-    view.keys[i] = reinterpret_cast<const Element*>(head) + slot;
-    view.values[i] = reinterpret_cast<const Element*>(head) + head_dim * tokens + slot * padded;
-  }
-  return view;
-}
-
-// ---------------------------------------------------------------- scores
-
-template <int kRows, typename Element>
-void score_rows(const Tile& tile, const BlockView<Element>& view, int64_t head_dim,
-                float (*scores)[kBlock]) {
-  for (int first = 0; first < kSixteens; first += kTileVectors) {
-    F32x16 sums[kRows][kTileVectors];
-    WEFT_UNROLL for (int r = 0; r < kRows; ++r) {
-      WEFT_UNROLL for (int v = 0; v < kTileVectors; ++v) sums[r][v] = zero_f32();
-    }
-    for (int64_t d = 0; d < head_dim; ++d) {
-      F32x16 keys[kTileVectors];
-      WEFT_UNROLL for (int v = 0; v < kTileVectors; ++v) keys[v] =
-          load_widened(view.keys[first + v] + d * view.key_stride);
-      WEFT_UNROLL for (int r = 0; r < kRows; ++r) {
-        const F32x16 q = broadcast(tile.rows[r].q[d]);
-        WEFT_UNROLL for (int v = 0; v < kTileVectors; ++v) sums[r][v] = fma(keys[v], q, sums[r][v]);
-      }
-    }
-    WEFT_UNROLL for (int r = 0; r < kRows; ++r) {
-      WEFT_UNROLL for (int v = 0; v < kTileVectors; ++v)
-          store(&scores[r][16 * (first + v)], sums[r][v]);
-    }
-  }
-}
-
-template <typename Element>
-void score_block(Tile& tile, const BlockView<Element>& view, int64_t head_dim) {
-  switch (tile.num_rows) {
-    case 1:
-      return score_rows<1>(tile, view, head_dim, tile.weights);
-    case 2:
-      return score_rows<2>(tile, view, head_dim, tile.weights);
-    case 3:
-      return score_rows<3>(tile, view, head_dim, tile.weights);
-    case 4:
-      return score_rows<4>(tile, view, head_dim, tile.weights);
-    case 5:
-      return score_rows<5>(tile, view, head_dim, tile.weights);
-    default:
-      return score_rows<6>(tile, view, head_dim, tile.weights);
-  }
-}
 
 // ---------------------------------------------------------------- softmax
 
@@ -195,71 +104,60 @@ void weigh(const Attention& op, Tile& tile, int r, int from, int to) {
   row.in_span = true;
 }
 
-// ---------------------------------------------------------------- values
+// ---------------------------------------------------------------- blocks
 
-// values[r][column ..] += weights[r][t] * value[t], t in [from, to), for kRows rows from `first`.
-template <int kRows, int kVectors, typename Element>
-WEFT_INLINE void add_columns(Tile& tile, const BlockView<Element>& view, int first, int from,
-                             int to, int64_t column) {
-  F32x16 sums[kRows][kVectors];
-  WEFT_UNROLL for (int r = 0; r < kRows; ++r) {
-    WEFT_UNROLL for (int v = 0; v < kVectors; ++v) sums[r][v] =
-        load(&tile.values[first + r][column + 16 * v]);
+template <typename Element>
+void score_block(Tile& tile, const BlockView<Element>& view, const BlockView<Element>& next,
+                 int64_t head_dim) {
+  const float* q[kTileRows];
+  for (int r = 0; r < tile.num_rows; ++r) q[r] = tile.rows[r].q;
+  switch (tile.num_rows) {
+    case 1:
+      return score_rows<1>(q, view, next, head_dim, tile.weights);
+    case 2:
+      return score_rows<2>(q, view, next, head_dim, tile.weights);
+    case 3:
+      return score_rows<3>(q, view, next, head_dim, tile.weights);
+    case 4:
+      return score_rows<4>(q, view, next, head_dim, tile.weights);
+    case 5:
+      return score_rows<5>(q, view, next, head_dim, tile.weights);
+    default:
+      return score_rows<6>(q, view, next, head_dim, tile.weights);
   }
-  for (int t = from; t < to;) {
-    const int stop = (t | 15) + 1 < to ? (t | 15) + 1 : to;  // of this sixteen
-    const Element* value = view.values[t / 16] + t % 16 * view.value_stride + column;
-    for (; t < stop; ++t, value += view.value_stride) {
-      F32x16 loaded[kVectors];
-      WEFT_UNROLL for (int v = 0; v < kVectors; ++v) loaded[v] = load_widened(value + 16 * v);
-      WEFT_UNROLL for (int r = 0; r < kRows; ++r) {
-        const F32x16 weight = broadcast(tile.weights[first + r][t]);
-        WEFT_UNROLL for (int v = 0; v < kVectors; ++v) sums[r][v] =
-            fma(weight, loaded[v], sums[r][v]);
-      }
-    }
-  }
-  WEFT_UNROLL for (int r = 0; r < kRows; ++r) {
-    WEFT_UNROLL for (int v = 0; v < kVectors; ++v)
-        store(&tile.values[first + r][column + 16 * v], sums[r][v]);
-  }
-}
-
-template <int kRows, typename Element>
-void add_rows(Tile& tile, const BlockView<Element>& view, int first, int from, int to) {
-  if (from >= to) return;
-  int64_t v = 0;
-  for (; v + kTileVectors <= tile.num_vectors; v += kTileVectors)
-    add_columns<kRows, kTileVectors>(tile, view, first, from, to, 16 * v);
-  for (; v < tile.num_vectors; ++v) add_columns<kRows, 1>(tile, view, first, from, to, 16 * v);
 }
 
 template <typename Element>
-void add_all_rows(Tile& tile, const BlockView<Element>& view, int from, int to) {
-  switch (tile.num_rows) {
-    case 1:
-      return add_rows<1>(tile, view, 0, from, to);
-    case 2:
-      return add_rows<2>(tile, view, 0, from, to);
-    case 3:
-      return add_rows<3>(tile, view, 0, from, to);
-    case 4:
-      return add_rows<4>(tile, view, 0, from, to);
-    case 5:
-      return add_rows<5>(tile, view, 0, from, to);
-    default:
-      return add_rows<6>(tile, view, 0, from, to);
-  }
+void add_one_row(Tile& tile, const BlockView<Element>& view, int r, int from, int to) {
+  add_rows<1>(tile.weights + r, view, view, from, to, tile.num_vectors, tile.values + r);
 }
 
-// ---------------------------------------------------------------- blocks and spans
+template <typename Element>
+void add_all_rows(Tile& tile, const BlockView<Element>& view, const BlockView<Element>& next,
+                  int from, int to) {
+  const int64_t n = tile.num_vectors;
+  switch (tile.num_rows) {
+    case 1:
+      return add_rows<1>(tile.weights, view, next, from, to, n, tile.values);
+    case 2:
+      return add_rows<2>(tile.weights, view, next, from, to, n, tile.values);
+    case 3:
+      return add_rows<3>(tile.weights, view, next, from, to, n, tile.values);
+    case 4:
+      return add_rows<4>(tile.weights, view, next, from, to, n, tile.values);
+    case 5:
+      return add_rows<5>(tile.weights, view, next, from, to, n, tile.values);
+    default:
+      return add_rows<6>(tile.weights, view, next, from, to, n, tile.values);
+  }
+}
 
 // Rows see different ends of a block: what all see is added together, the rest row by row. No row
 // touches a value that it does not see: 0 * NaN is NaN.
 template <typename Element>
-void add_block(const Attention& op, Tile& tile, int64_t block, int64_t begin, int64_t end) {
-  const BlockView<Element> view = view_block<Element>(op, block, begin, end);
-  score_block(tile, view, op.layout.head_dim);
+void add_block(const Attention& op, Tile& tile, int64_t block, const BlockView<Element>& view,
+               const BlockView<Element>& next) {
+  score_block(tile, view, next, op.layout.head_dim);
   int from[kTileRows], to[kTileRows];
   int common_from = 0, common_to = kBlock;
   for (int r = 0; r < tile.num_rows; ++r) {
@@ -271,13 +169,15 @@ void add_block(const Attention& op, Tile& tile, int64_t block, int64_t begin, in
     if (to[r] < common_to) common_to = to[r];
   }
   if (common_from >= common_to) {
-    for (int r = 0; r < tile.num_rows; ++r) add_rows<1>(tile, view, r, from[r], to[r]);
+    for (int r = 0; r < tile.num_rows; ++r) add_one_row(tile, view, r, from[r], to[r]);
     return;
   }
-  for (int r = 0; r < tile.num_rows; ++r) add_rows<1>(tile, view, r, from[r], common_from);
-  add_all_rows(tile, view, common_from, common_to);
-  for (int r = 0; r < tile.num_rows; ++r) add_rows<1>(tile, view, r, common_to, to[r]);
+  for (int r = 0; r < tile.num_rows; ++r) add_one_row(tile, view, r, from[r], common_from);
+  add_all_rows(tile, view, next, common_from, common_to);
+  for (int r = 0; r < tile.num_rows; ++r) add_one_row(tile, view, r, common_to, to[r]);
 }
+
+// ---------------------------------------------------------------- spans
 
 void close_span(Tile& tile, int r) {
   Row& row = tile.rows[r];
@@ -312,10 +212,15 @@ template <typename Element>
 void attend_tile(const Attention& op, Tile& tile) {
   // Rows stand in the order of their tokens, so what they see begins and ends in order too.
   const int64_t begin = tile.rows[0].begin, end = tile.rows[tile.num_rows - 1].end;
-  for (int64_t block = begin / kBlock * kBlock; block < end; block += kBlock) {
+  int64_t block = begin / kBlock * kBlock;
+  BlockView<Element> view = view_block<Element>(op, block, begin, end);
+  for (; block < end; block += kBlock) {
+    const bool last = block + kBlock >= end;
+    const BlockView<Element> next =
+        last ? view : view_block<Element>(op, block + kBlock, begin, end);
     if (block % kAttentionSpan == 0) close_spans(tile);
-    add_block<Element>(op, tile, block, begin > block ? begin : block,
-                       end < block + kBlock ? end : block + kBlock);
+    add_block(op, tile, block, view, next);
+    view = next;
   }
   close_spans(tile);
   for (int r = 0; r < tile.num_rows; ++r) {
