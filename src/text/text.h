@@ -14,11 +14,11 @@ namespace weft::text {
 
 // What a GGUF file says of its tokenizer (keys tokenizer.ggml.*), filled by the caller.
 struct GgufVocab {
-  std::string model;                // "gpt2" (byte-level BPE) or "llama" (SentencePiece)
-  std::string pre;                  // tokenizer.ggml.pre; an unknown one is Error(kModel)
+  std::string model;  // "gpt2" (byte-level BPE) or "llama" (SentencePiece)
+  std::string pre;    // tokenizer.ggml.pre; an unknown one is Error(kModel)
   std::vector<std::string> tokens;
-  std::vector<double> scores;       // may be empty
-  std::vector<int64_t> token_types; // 1 normal 2 unknown 3 control 4 user-defined 5 unused 6 byte
+  std::vector<double> scores;        // may be empty
+  std::vector<int64_t> token_types;  // 1 normal 2 unknown 3 control 4 user-defined 5 unused 6 byte
   std::vector<std::string> merges;
   int64_t bos_id = -1, eos_id = -1, unk_id = -1, pad_id = -1;
   std::optional<bool> add_bos, add_eos, add_space_prefix;
@@ -44,6 +44,9 @@ class Tokenizer {
   virtual std::string decode(std::span<const int32_t> ids, bool special) const = 0;
   virtual bool is_special(int32_t id) const = 0;
   virtual std::optional<int32_t> find_token(std::string_view text) const = 0;
+  // SentencePiece puts a space before the first word of a text, and decoding takes it away again:
+  // `decode` and TextStream drop one space at the very beginning, `piece` never does.
+  virtual bool strips_leading_space() const { return false; }
   // "gpt2/smollm", "llama/default", "tokenizer.json BPE": for `inspect`.
   virtual std::string description() const = 0;
 };
@@ -53,14 +56,16 @@ struct Message {
   std::string content;
 };
 
-// A Jinja chat template as transformers runs it (trim_blocks, lstrip_blocks, tojson, raise_exception,
-// strftime_now; Python's string methods). Errors: Error(kModel) with the template's line.
+// A Jinja chat template as transformers runs it (trim_blocks, lstrip_blocks, tojson,
+// raise_exception, strftime_now; Python's string methods). Errors: Error(kModel) with the
+// template's line.
 class ChatTemplate {
  public:
   static std::unique_ptr<ChatTemplate> compile(std::string_view source, std::string_view bos_token,
                                                std::string_view eos_token);
   virtual ~ChatTemplate() = default;
-  virtual std::string render(std::span<const Message> messages, bool add_generation_prompt) const = 0;
+  virtual std::string render(std::span<const Message> messages,
+                             bool add_generation_prompt) const = 0;
   // The general form: a JSON array of messages and a JSON object of further variables (tools, …).
   virtual std::string render_json(std::string_view messages_json, bool add_generation_prompt,
                                   std::string_view extra_json) const = 0;
@@ -79,12 +84,21 @@ class TextStream {
   bool stopped() const { return stopped_; }
 
  private:
-  std::string release();
+  struct StopString {
+    explicit StopString(std::string stop);
+    bool advance(char byte);  // true where the stop string is complete
+    std::string text;
+    std::vector<size_t> fallback;
+    size_t matched = 0;  // this many bytes of `text` are the end of what was seen
+  };
+  std::string release(std::string_view text);
+
   const Tokenizer& tokenizer_;
-  std::vector<std::string> stop_strings_;
-  std::string held_;  // bytes not yet emitted
+  std::vector<StopString> stop_strings_;
+  std::string incomplete_;  // the beginning of a character
+  std::string held_;        // complete characters that may begin a stop string
   bool stopped_ = false;
-  bool first_ = true;
+  bool at_start_ = true;
 };
 
 }  // namespace weft::text
