@@ -48,8 +48,15 @@ def _f16_bytes(jitter: np.ndarray, scale: float) -> np.ndarray:
     return factor.astype(np.float16).reshape(-1, 1).view(np.uint8)
 
 
+def _signed_f16_bytes(blocks, jitter, scale):
+    """As _f16_bytes with a random sign, which keeps codes that lean to one side centred."""
+    magnitude = _f16_bytes(jitter, scale)
+    magnitude[:, 1] |= blocks[:, 1] & np.uint8(128)
+    return magnitude
+
+
 def _q4_0(blocks, jitter, std):
-    blocks[:, 0:2] = _f16_bytes(jitter, std / 4.64)  # codes 0..15 around 8
+    blocks[:, 0:2] = _signed_f16_bytes(blocks, jitter, std / 4.64)  # codes -8..7
 
 
 def _q4_1(blocks, jitter, std):
@@ -58,7 +65,7 @@ def _q4_1(blocks, jitter, std):
 
 
 def _q5_0(blocks, jitter, std):
-    blocks[:, 0:2] = _f16_bytes(jitter, std / 9.25)
+    blocks[:, 0:2] = _signed_f16_bytes(blocks, jitter, std / 9.25)
 
 
 def _q5_1(blocks, jitter, std):
@@ -119,7 +126,7 @@ def _q6_k(blocks, jitter, std):
 
 
 def _iq4_nl(blocks, jitter, std):
-    blocks[:, 0:2] = _f16_bytes(jitter, std / 70.0)
+    blocks[:, 0:2] = _signed_f16_bytes(blocks, jitter, std / 70.0)
 
 
 def _iq4_xs(blocks, jitter, std):
@@ -127,9 +134,11 @@ def _iq4_xs(blocks, jitter, std):
 
 
 def _mxfp4(blocks, jitter, std):
-    """Powers of two: two neighbouring exponents, at random."""
-    exponent = 127 + round(math.log2(std / 5.5)) + 1  # codes are stored doubled
-    blocks[:, 0] = exponent - (jitter & np.uint8(1))
+    """Scales are powers of two: the two around the wanted one, mixed to its variance."""
+    wanted = math.log2(std / 2.926)  # 2.926: deviation of the 16 codes
+    exponent = math.floor(wanted)
+    share_of_larger = (4.0 ** (wanted - exponent) - 1.0) / 3.0
+    blocks[:, 0] = 127 + exponent + (jitter < 256.0 * share_of_larger)
 
 
 _SET_SCALES = {T.Q4_0: _q4_0, T.Q4_1: _q4_1, T.Q5_0: _q5_0, T.Q5_1: _q5_1, T.Q8_0: _q8_0,

@@ -77,8 +77,8 @@ def _attention(preset: Preset, layer: int, step: float) -> Iterator[Tensor]:
     hidden = preset.hidden_size
     interleaved = preset.gguf_arch == "llama"
     yield _norm(preset, hf + "input_layernorm.weight", gguf + "attn_norm.weight", hidden)
-    for part, size, gain, heads in (("q", preset.q_size, 1.5, preset.num_heads),
-                                    ("k", preset.kv_size, 1.5, preset.num_kv_heads),
+    for part, size, gain, heads in (("q", preset.q_size, 1.2, preset.num_heads),
+                                    ("k", preset.kv_size, 1.2, preset.num_kv_heads),
                                     ("v", preset.kv_size, 1.0, 0)):
         names = hf + f"self_attn.{part}_proj.", gguf + f"attn_{part}."
         permute = heads if interleaved else 0
@@ -90,7 +90,7 @@ def _attention(preset: Preset, layer: int, step: float) -> Iterator[Tensor]:
     if preset.has_qk_norm:
         for part in "qk":
             yield _norm(preset, hf + f"self_attn.{part}_norm.weight",
-                        gguf + f"attn_{part}_norm.weight", preset.head_dim, 1.5)
+                        gguf + f"attn_{part}_norm.weight", preset.head_dim, 1.25)
     yield Tensor(hf + "self_attn.o_proj.weight", gguf + "attn_output.weight",
                  (hidden, preset.q_size), _output_std(preset, step, preset.q_size))
     if preset.attention_bias and interleaved:
