@@ -1,0 +1,86 @@
+// What surrounds the matrix kernels and is the same for every instruction set.
+#include <algorithm>
+
+#include "base/error.h"
+#include "kernels/kernels.h"
+#include "kernels/panel_codes.h"
+
+namespace weft::kernels {
+namespace {
+
+constexpr int64_t kAlignment = 64;
+
+int64_t value_bytes(ActivationType type) {
+  switch (type) {
+    case ActivationType::kF32:
+      return 4;
+    case ActivationType::kBF16:
+      return 2;
+    case ActivationType::kInt8:
+      return 1;
+  }
+  WEFT_CHECK(false, "activation type {}", static_cast<int>(type));
+}
+
+struct Sizes {
+  int64_t values, scales, sums;
+};
+Sizes sizes_of(ActivationType type, int64_t num_tokens, int64_t num_groups) {
+  const int64_t groups = num_tokens * num_groups;
+  const bool quantized = type == ActivationType::kInt8;
+  return {round_up(groups * kGroupInputs * value_bytes(type), kAlignment),
+          quantized ? round_up(groups * 4, kAlignment) : 0,
+          quantized ? round_up(groups * 8, kAlignment) : 0};
+}
+
+}  // namespace
+
+ActivationType activation_type(const tensor::PanelFormat& format) {
+  if (format.quantized()) return ActivationType::kInt8;
+  return format.codes == Codes::kBF16 ? ActivationType::kBF16 : ActivationType::kF32;
+}
+
+int64_t activation_bytes(ActivationType type, int64_t num_tokens, int64_t num_groups) {
+  const Sizes sizes = sizes_of(type, num_tokens, num_groups);
+  return sizes.values + sizes.scales + sizes.sums;
+}
+
+Activations place_activations(ActivationType type, int64_t num_tokens, int64_t num_groups,
+                              void* memory) {
+  const Sizes sizes = sizes_of(type, num_tokens, num_groups);
+  auto* base = static_cast<std::byte*>(memory);
+  Activations out{type, num_tokens, num_groups, base, nullptr, nullptr};
+  if (type == ActivationType::kInt8) {
+    out.scales = reinterpret_cast<float*>(base + sizes.values);
+    out.sums = reinterpret_cast<int32_t*>(base + sizes.values + sizes.scales);
+  }
+  return out;
+}
+
+Tiling choose_tiling(const PanelLayout& layout, int64_t num_tokens, int num_threads) {
+  // A tile's activations stay in half of a 1 MiB L2 while its panels pass by, in whole register
+  // tiles of six tokens where there are so many.
+  constexpr int64_t kActivationBytes = 512 << 10;
+  constexpr int64_t kTokenMultiple = 12;
+  const int64_t token_bytes = std::max<int64_t>(
+      1, activation_bytes(activation_type(layout.format), 1, layout.inputs.num_groups()));
+  int64_t tokens = std::max(kTokenMultiple, kActivationBytes / token_bytes);
+  tokens = tokens / kTokenMultiple * kTokenMultiple;
+  if (num_tokens <= tokens) tokens = num_tokens;
+  const int64_t token_tiles =
+      ceil_div(std::max<int64_t>(1, num_tokens), std::max<int64_t>(1, tokens));
+
+  // Pairs of panels are the kernels' unit. Eight tiles a thread even out unequal cores; a tile of
+  // a matrix-vector product keeps at least 64 KiB, so that its stream outlasts its hand-out.
+  constexpr int64_t kTilesPerThread = 8;
+  constexpr int64_t kStreamBytes = 64 << 10;
+  const int64_t wanted = std::max<int64_t>(1, kTilesPerThread * num_threads / token_tiles);
+  int64_t panels = num_threads == 1 ? layout.num_panels() : ceil_div(layout.num_panels(), wanted);
+  if (num_tokens < kTokenMultiple) {
+    panels = std::max(panels, kStreamBytes / std::max<int64_t>(1, layout.panel_bytes()));
+  }
+  panels = round_up(std::max<int64_t>(1, panels), 2);
+  return {panels, std::max<int64_t>(1, tokens)};
+}
+
+}  // namespace weft::kernels

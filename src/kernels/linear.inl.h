@@ -1,0 +1,396 @@
+// The kernel text of linears: activations, tiles of the product, exact sums. Included after a
+// vec_*.h and its dot_*.h; kernels.h defines the arithmetic, panel_codes.h the bytes.
+//
+// A tile is kTilePanels x 16 rows and a few tokens, whose accumulators stay in registers while
+// their panels and activations stream by. Every output has accumulators of its own and sees its
+// groups in order, so the tile's shape never shows in a result.
+#pragma once
+
+#include "kernels/kernels.h"
+#include "kernels/linear_format.h"
+
+namespace weft::kernels {
+namespace {
+
+using tensor::InputGroup;
+using tensor::InputMap;
+using tensor::PanelFormat;
+using tensor::Segment;
+
+template <Codes kCodes_>
+struct Plain {
+  static constexpr Codes kCodes = kCodes_;
+  static constexpr int kHalves = 1;
+  static constexpr int kInputBytes = kCodes == Codes::kF32 ? 4 : 2;
+};
+
+// ---------------------------------------------------------------- what a tile sees
+
+// Where the sums of units go: FP32 outputs or, where `sums` is set, fixed point.
+struct Sink {
+  float* out = nullptr;
+  int64_t out_stride = 0;
+  const float* bias = nullptr;
+  int64_t* sums = nullptr;
+  int64_t sums_stride = 0;
+  int64_t bad_index = 0;
+  int64_t num_rows = 0;
+};
+
+struct Tile {
+  const Segment* segments;
+  int64_t num_segments;
+  int64_t num_groups;
+  const uint8_t* panels;  // of the first panel
+  int64_t panel_bytes;
+  int64_t panel;       // the first panel
+  int64_t num_panels;  // 1 .. kTilePanels; missing ones repeat the last and are not stored
+  int64_t token;       // the first token
+  Activations input;
+};
+
+WEFT_INLINE int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
+
+template <int kTokens>
+WEFT_INLINE void store_unit(const Sink& sink, int64_t panel, int64_t token,
+                            const F32x16 (&acc)[kTokens]) {
+  const int64_t row = panel * kPanelRows;
+  const int64_t rows = minimum(kPanelRows, sink.num_rows - row);
+  if (sink.sums == nullptr) {
+    const F32x16 bias = sink.bias != nullptr ? load_n(sink.bias + row, rows) : zero_f32();
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) {
+      store(sink.out + (token + t) * sink.out_stride + row,
+            sink.bias != nullptr ? acc[t] + bias : acc[t]);
+    }
+    return;
+  }
+  const F32x16 limit = broadcast(kUnitLimit);
+  const F32x16 factor = broadcast(static_cast<float>(int64_t{1} << kFixedPointBits));
+#pragma GCC unroll 8
+  for (int t = 0; t < kTokens; ++t) {
+    int64_t* sums = sink.sums + (token + t) * sink.sums_stride;
+    const Mask16 good = abs(acc[t]) < limit;
+    const uint32_t bad = bits(~good & first_lanes(rows));
+    if (bad != 0) [[unlikely]] {
+      __atomic_fetch_add(sums + sink.bad_index, __builtin_popcount(bad), __ATOMIC_RELAXED);
+    }
+    const F32x16 fixed = select(good, acc[t] * factor, zero_f32());
+    store_i64(sums + row, load_i64(sums + row) + to_i64(fixed));
+  }
+}
+
+// ---------------------------------------------------------------- quantised weights
+
+// The scale and minimum of one half of one group: 16 rows.
+template <class Format>
+struct Header {
+  F32x16 d, minus_dmin;
+};
+
+template <class Format>
+WEFT_INLINE Header<Format> load_header(const uint8_t* p) {
+  Header<Format> header{zero_f32(), zero_f32()};
+  const auto* halves = reinterpret_cast<const uint16_t*>(p);
+  if constexpr (Format::kTwoLevel) header.d = load_f16(halves);
+  if constexpr (Format::kTwoLevel && Format::kHasMin) {
+    header.minus_dmin = zero_f32() - load_f16(halves + 16);
+  }
+  return header;
+}
+
+template <class Format>
+WEFT_INLINE F32x16 load_scale(const Header<Format>& header, const uint8_t* group, int half) {
+  const uint8_t* p = group + half * Format::kScaleBytes;
+  if constexpr (Format::kScales == Scales::kF16) {
+    return load_f16(reinterpret_cast<const uint16_t*>(p));
+  }
+  if constexpr (Format::kScales == Scales::kF32) return load(reinterpret_cast<const float*>(p));
+  if constexpr (Format::kTwoLevel) return header.d * load_scale_s8(p);
+}
+
+template <class Format>
+WEFT_INLINE F32x16 load_min(const Header<Format>& header, const uint8_t* group, int half) {
+  const uint8_t* p = group + Format::kMinOffset + half * Format::kScaleBytes;
+  if constexpr (Format::kTwoLevel) return header.minus_dmin * load_scale_u8(p);
+  return load_f16(reinterpret_cast<const uint16_t*>(p));
+}
+
+// The activations of one group of each token of the tile.
+template <int kTokens>
+struct GroupInput {
+  const int8_t* x[kTokens];
+  F32x16 scale[kTokens];
+};
+
+// acc += one half of a group: products into t, minimums straight into acc afterwards.
+template <class Format, int kHalf, int kPanels, int kTokens>
+WEFT_INLINE void multiply_half(const Header<Format> (&headers)[kPanels],
+                               const uint8_t* const (&groups)[kPanels],
+                               const int8_t* const (&x)[kTokens], const int32_t (&sums)[kTokens],
+                               F32x16 (&t)[kPanels][kTokens]) {
+  constexpr int kSteps = 8 / Format::kHalves;
+  const uint8_t* codes[kPanels];
+  for (int p = 0; p < kPanels; ++p) codes[p] = groups[p] + Format::kCodesOffset;
+  I32x16 c[kPanels][kTokens];
+  dot_codes<Format, kHalf * kSteps, kSteps>(codes, x, sums, c);
+#pragma GCC unroll 8
+  for (int p = 0; p < kPanels; ++p) {
+    const F32x16 scale = load_scale<Format>(headers[p], groups[p], kHalf);
+#pragma GCC unroll 8
+    for (int i = 0; i < kTokens; ++i) {
+      const F32x16 value = to_float(c[p][i]);
+      t[p][i] = kHalf == 0 ? value * scale : fma(value, scale, t[p][i]);
+    }
+  }
+}
+
+template <class Format, int kPanels, int kTokens>
+WEFT_INLINE void multiply_group(const Header<Format> (&headers)[kPanels],
+                                const uint8_t* const (&groups)[kPanels], const Activations& input,
+                                int64_t token, int64_t group, F32x16 (&acc)[kPanels][kTokens]) {
+  const int8_t* x[kTokens];
+  F32x16 x_scale[kTokens];
+  int32_t sums[2][kTokens];
+#pragma GCC unroll 8
+  for (int t = 0; t < kTokens; ++t) {
+    const int64_t at = (token + t) * input.num_groups + group;
+    x[t] = static_cast<const int8_t*>(input.values) + at * kGroupInputs;
+    x_scale[t] = broadcast(input.scales[at]);
+    sums[0][t] = input.sums[2 * at];
+    sums[1][t] = input.sums[2 * at + 1];
+    if constexpr (Format::kHalves == 1) sums[0][t] += sums[1][t];
+  }
+  F32x16 product[kPanels][kTokens];
+  multiply_half<Format, 0>(headers, groups, x, sums[0], product);
+  if constexpr (Format::kHalves == 2) {
+    multiply_half<Format, 1>(headers, groups, x, sums[1], product);
+  }
+#pragma GCC unroll 8
+  for (int p = 0; p < kPanels; ++p) {
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) acc[p][t] = fma(product[p][t], x_scale[t], acc[p][t]);
+  }
+  if constexpr (Format::kHasMin) {
+#pragma GCC unroll 2
+    for (int half = 0; half < Format::kHalves; ++half) {
+      F32x16 min[kPanels];
+      for (int p = 0; p < kPanels; ++p) min[p] = load_min<Format>(headers[p], groups[p], half);
+#pragma GCC unroll 8
+      for (int t = 0; t < kTokens; ++t) {
+        const F32x16 sum = x_scale[t] * to_float(broadcast_int(sums[half][t]));
+#pragma GCC unroll 8
+        for (int p = 0; p < kPanels; ++p) acc[p][t] = fma(min[p], sum, acc[p][t]);
+      }
+    }
+  }
+}
+
+template <class Format, int kPanels, int kTokens>
+void run_quantized(const Tile& tile, const Sink& sink) {
+  const uint8_t* at[kPanels];
+  for (int p = 0; p < kPanels; ++p) {
+    at[p] = tile.panels + minimum(p, tile.num_panels - 1) * tile.panel_bytes;
+  }
+  F32x16 acc[kPanels][kTokens];
+  for (int p = 0; p < kPanels; ++p) {
+    for (int t = 0; t < kTokens; ++t) acc[p][t] = zero_f32();
+  }
+  int64_t group = 0;
+  for (int64_t s = 0; s < tile.num_segments; ++s) {
+    const Segment segment = tile.segments[s];
+    Header<Format> headers[kPanels];
+    for (int p = 0; p < kPanels; ++p) {
+      headers[p] = load_header<Format>(at[p]);
+      at[p] += Format::kHeaderBytes;
+    }
+    for (int32_t i = 0; i < segment.num_groups; ++i, ++group) {
+      multiply_group<Format>(headers, at, tile.input, tile.token, group, acc);
+      for (int p = 0; p < kPanels; ++p) at[p] += Format::kGroupBytes;
+    }
+    if (!segment.ends_unit) continue;
+    for (int p = 0; p < kPanels; ++p) {
+      if (p < tile.num_panels) store_unit(sink, tile.panel + p, tile.token, acc[p]);
+      for (int t = 0; t < kTokens; ++t) acc[p][t] = zero_f32();
+    }
+  }
+}
+
+// ---------------------------------------------------------------- plain weights
+
+template <class Format, bool kHardwareBf16, int kPanels, int kTokens>
+WEFT_INLINE void multiply_inputs(const uint8_t* const (&at)[kPanels],
+                                 const uint8_t* const (&x)[kTokens], int first,
+                                 F32x16 (&acc)[kPanels][kTokens]) {
+  if constexpr (Format::kCodes == Codes::kBF16) {  // two inputs
+    Bf16Pairs w[kPanels];
+#pragma GCC unroll 8
+    for (int p = 0; p < kPanels; ++p) {
+      w[p] = load_bf16_pairs(reinterpret_cast<const uint16_t*>(at[p] + 32 * first));
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) {
+      const Bf16Pairs v = broadcast_bf16_pair(reinterpret_cast<const uint16_t*>(x[t] + 2 * first));
+#pragma GCC unroll 8
+      for (int p = 0; p < kPanels; ++p) acc[p][t] = dot_bf16<kHardwareBf16>(acc[p][t], w[p], v);
+    }
+  } else {
+    F32x16 w[kPanels];
+#pragma GCC unroll 8
+    for (int p = 0; p < kPanels; ++p) {
+      if constexpr (Format::kCodes == Codes::kF16) {
+        w[p] = load_f16(reinterpret_cast<const uint16_t*>(at[p] + 32 * first));
+      } else {
+        w[p] = load(reinterpret_cast<const float*>(at[p] + 64 * first));
+      }
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) {
+      const F32x16 v = broadcast(*reinterpret_cast<const float*>(x[t] + 4 * first));
+#pragma GCC unroll 8
+      for (int p = 0; p < kPanels; ++p) acc[p][t] = fma(w[p], v, acc[p][t]);
+    }
+  }
+}
+
+template <class Format, bool kHardwareBf16, int kPanels, int kTokens>
+void run_plain(const Tile& tile, const Sink& sink) {
+  constexpr int kGroupBytes = Format::kInputBytes * kGroupInputs * kPanelRows;
+  constexpr int kInputBytes = Format::kCodes == Codes::kBF16 ? 2 : 4;  // of an activation
+  constexpr int kInputs = Format::kCodes == Codes::kBF16 ? 2 : 1;
+  const uint8_t* at[kPanels];
+  for (int p = 0; p < kPanels; ++p) {
+    at[p] = tile.panels + minimum(p, tile.num_panels - 1) * tile.panel_bytes;
+  }
+  const uint8_t* x[kTokens];
+  for (int t = 0; t < kTokens; ++t) {
+    x[t] = static_cast<const uint8_t*>(tile.input.values) +
+           (tile.token + t) * tile.num_groups * kGroupInputs * kInputBytes;
+  }
+  F32x16 acc[kPanels][kTokens];
+  for (int p = 0; p < kPanels; ++p) {
+    for (int t = 0; t < kTokens; ++t) acc[p][t] = zero_f32();
+  }
+  for (int64_t s = 0; s < tile.num_segments; ++s) {
+    const Segment segment = tile.segments[s];
+    for (int32_t i = 0; i < segment.num_groups; ++i) {
+#pragma GCC unroll 4
+      for (int input = 0; input < kGroupInputs; input += kInputs) {
+        multiply_inputs<Format, kHardwareBf16>(at, x, input, acc);
+      }
+      for (int p = 0; p < kPanels; ++p) at[p] += kGroupBytes;
+      for (int t = 0; t < kTokens; ++t) x[t] += kGroupInputs * kInputBytes;
+    }
+    if (!segment.ends_unit) continue;
+    for (int p = 0; p < kPanels; ++p) {
+      if (p < tile.num_panels) store_unit(sink, tile.panel + p, tile.token, acc[p]);
+      for (int t = 0; t < kTokens; ++t) acc[p][t] = zero_f32();
+    }
+  }
+}
+
+// ---------------------------------------------------------------- from a call to tiles
+
+template <class Format, bool kHardwareBf16, int kTokens>
+void run_tile(const Tile& tile, const Sink& sink, int64_t num_tokens) {
+  if (num_tokens == kTokens) {
+    if constexpr (Format::kCodes <= Codes::kBF16) {
+      run_plain<Format, kHardwareBf16, kTilePanels, kTokens>(tile, sink);
+    } else {
+      run_quantized<Format, kTilePanels, kTokens>(tile, sink);
+    }
+    return;
+  }
+  if constexpr (kTokens > 1) run_tile<Format, kHardwareBf16, kTokens - 1>(tile, sink, num_tokens);
+}
+
+// Panels outside, tokens inside: a pair of panels comes from memory once and is then read from the
+// nearest cache for every tile of tokens. Tokens are cut evenly, 7 into 4 + 3.
+template <class Format, bool kHardwareBf16>
+void run_tiles(Tile tile, const Sink& sink, Range panels, Range tokens) {
+  const uint8_t* first = tile.panels;
+  const int64_t most = kTileTokens<Format>;
+  const int64_t num_cuts = (tokens.end - tokens.begin + most - 1) / most;
+  for (tile.panel = panels.begin; tile.panel < panels.end; tile.panel += kTilePanels) {
+    tile.num_panels = minimum(kTilePanels, panels.end - tile.panel);
+    tile.panels = first + tile.panel * tile.panel_bytes;
+    tile.token = tokens.begin;
+    for (int64_t left = num_cuts; left > 0; --left) {
+      const int64_t num_tokens = (tokens.end - tile.token + left - 1) / left;
+      run_tile<Format, kHardwareBf16, kTileTokens<Format>>(tile, sink, num_tokens);
+      tile.token += num_tokens;
+    }
+  }
+}
+
+template <class Format>
+WEFT_INLINE bool is_format(const PanelFormat& format) {
+  return format.codes == Format::kCodes && format.scales == Format::kScales &&
+         format.has_min == Format::kHasMin && format.zero == Format::kZero &&
+         format.scale_inputs == 32 / Format::kHalves;
+}
+
+template <class Format>
+WEFT_INLINE bool run_if(const PanelFormat& format, const Tile& tile, const Sink& sink, Range panels,
+                        Range tokens) {
+  if (!is_format<Format>(format)) return false;
+  run_tiles<Format, false>(tile, sink, panels, tokens);
+  return true;
+}
+
+template <class... Formats>
+WEFT_INLINE bool run_one_of(const PanelFormat& format, const Tile& tile, const Sink& sink,
+                            Range panels, Range tokens) {
+  return (run_if<Formats>(format, tile, sink, panels, tokens) || ...);
+}
+
+template <bool kHardwareBf16>
+void run_matmul(const Matmul& op, const Sink& sink, Range panels, Range tokens) {
+  const PanelLayout& layout = *op.layout;
+  Tile tile{};
+  tile.segments = layout.inputs.segments().data();
+  tile.num_segments = static_cast<int64_t>(layout.inputs.segments().size());
+  tile.num_groups = layout.inputs.num_groups();
+  tile.panels = reinterpret_cast<const uint8_t*>(op.panels);
+  tile.panel_bytes = layout.panel_bytes();
+  tile.input = op.input;
+  switch (layout.format.codes) {
+    case Codes::kF32:
+      return run_tiles<Plain<Codes::kF32>, false>(tile, sink, panels, tokens);
+    case Codes::kF16:
+      return run_tiles<Plain<Codes::kF16>, false>(tile, sink, panels, tokens);
+    case Codes::kBF16:
+      return run_tiles<Plain<Codes::kBF16>, kHardwareBf16>(tile, sink, panels, tokens);
+    default:
+      break;
+  }
+  if (!run_one_of<FormatQ4_0, FormatQ4_1, FormatQ5_0, FormatQ5_1, FormatQ8_0, FormatQ2K, FormatQ3K,
+                  FormatQ4K, FormatQ5K, FormatQ6K, FormatIQ4XS, FormatMXFP4>(
+          layout.format, tile, sink, panels, tokens)) {
+    __builtin_trap();
+  }
+}
+
+template <bool kHardwareBf16>
+void matmul(const Matmul& op, Range panels, Range tokens, const float* bias, float* out,
+            int64_t out_stride) {
+  Sink sink;
+  sink.out = out;
+  sink.out_stride = out_stride;
+  sink.bias = bias;
+  sink.num_rows = op.layout->num_rows;
+  run_matmul<kHardwareBf16>(op, sink, panels, tokens);
+}
+
+template <bool kHardwareBf16>
+void matmul_exact(const Matmul& op, Range panels, Range tokens, const PartialSums& out) {
+  Sink sink;
+  sink.sums = out.data;
+  sink.num_rows = out.num_rows;
+  sink.bad_index = (out.num_rows + 15) / 16 * 16;
+  sink.sums_stride = sink.bad_index + 8;
+  run_matmul<kHardwareBf16>(op, sink, panels, tokens);
+}
+
+}  // namespace
+}  // namespace weft::kernels

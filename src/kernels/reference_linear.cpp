@@ -1,0 +1,215 @@
+#include "kernels/reference_linear.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "base/function_ref.h"
+#include "kernels/float_types.h"
+#include "kernels/panel_codes.h"
+
+namespace weft::kernels::reference {
+namespace {
+
+using tensor::InputGroup;
+using tensor::PanelFormat;
+using tensor::Segment;
+
+void quantize(const float* x, int8_t* codes, float* scale, int32_t* sums) {
+  float largest = 0;
+  bool finite = true;
+  for (int i = 0; i < 32; ++i) {
+    finite = finite && std::isfinite(x[i]);
+    largest = std::max(largest, std::fabs(x[i]));
+  }
+  const bool usable = finite && largest >= kSmallestGroup;
+  *scale = usable ? largest / 127.0f : 0.0f;
+  if (!finite) *scale = std::numeric_limits<float>::quiet_NaN();
+  sums[0] = sums[1] = 0;
+  for (int i = 0; i < 32; ++i) {
+    codes[i] = usable ? static_cast<int8_t>(std::rint(x[i] * (127.0f / largest))) : int8_t{0};
+    sums[i / 16] += codes[i];
+  }
+}
+
+template <typename T>
+T read(const std::byte* base, int64_t index) {
+  T value;
+  std::memcpy(&value, base + index * static_cast<int64_t>(sizeof(T)), sizeof(T));
+  return value;
+}
+
+// One output: a row of a panel, a token. Walks its groups in order.
+class Output {
+ public:
+  Output(const Matmul& op, int64_t row, int64_t token)
+      : layout_(*op.layout),
+        format_(op.layout->format),
+        input_(op.input),
+        panel_(op.panels + row / kPanelRows * op.layout->panel_bytes()),
+        lane_(row % kPanelRows),
+        token_(token) {}
+
+  // Calls on_unit with each unit's sum.
+  void run(FunctionRef<void(float)> on_unit) {
+    const std::byte* at = panel_;
+    float acc = 0;
+    for (const Segment& segment : layout_.inputs.segments()) {
+      const std::byte* header = at;
+      at += layout_.header_bytes();
+      for (int32_t i = 0; i < segment.num_groups; ++i, at += layout_.group_bytes()) {
+        const int64_t group = segment.first_group + i;
+        acc =
+            format_.quantized() ? add_quantized(acc, header, at, group) : add_plain(acc, at, group);
+      }
+      if (!segment.ends_unit) continue;
+      on_unit(acc);
+      acc = 0;
+    }
+  }
+
+ private:
+  float add_plain(float acc, const std::byte* group, int64_t g) const {
+    const int64_t first = (token_ * input_.num_groups + g) * kGroupInputs;
+    const auto weight = [&](int64_t slot) {
+      const std::byte* p = group + float_offset(format_.codes, lane_, slot);
+      if (format_.codes == Codes::kF32) return read<float>(p, 0);
+      const uint16_t half = read<uint16_t>(p, 0);
+      return format_.codes == Codes::kF16 ? float_from_f16(half) : float_from_bf16(half);
+    };
+    if (format_.codes == Codes::kBF16) {
+      const auto* x = static_cast<const uint16_t*>(input_.values) + first;
+      for (int64_t slot = 0; slot < kGroupInputs; slot += 2) {
+        acc = std::fma(weight(slot + 1), float_from_bf16(x[slot + 1]), acc);
+        acc = std::fma(weight(slot), float_from_bf16(x[slot]), acc);
+      }
+      return acc;
+    }
+    const auto* x = static_cast<const float*>(input_.values) + first;
+    for (int64_t slot = 0; slot < kGroupInputs; ++slot) acc = std::fma(weight(slot), x[slot], acc);
+    return acc;
+  }
+
+  float scale_of(const std::byte* header, const std::byte* group, int64_t half) const {
+    if (format_.scales == Scales::kF16) return float_from_f16(read<uint16_t>(group, lane_));
+    if (format_.scales == Scales::kF32) return read<float>(group, lane_);
+    return float_from_f16(read<uint16_t>(header, lane_)) *
+           static_cast<float>(read<int8_t>(group, half * kPanelRows + lane_));
+  }
+
+  float min_of(const std::byte* header, const std::byte* group, int64_t half) const {
+    const std::byte* mins = group + (layout_.group_bytes() - tensor::code_bytes(format_.codes)) / 2;
+    if (format_.scales == Scales::kF16) return float_from_f16(read<uint16_t>(mins, lane_));
+    return -(float_from_f16(read<uint16_t>(header, kPanelRows + lane_)) *
+             static_cast<float>(read<uint8_t>(mins, half * kPanelRows + lane_)));
+  }
+
+  float add_quantized(float acc, const std::byte* header, const std::byte* group, int64_t g) const {
+    const int64_t at = token_ * input_.num_groups + g;
+    const auto* x = static_cast<const int8_t*>(input_.values) + at * kGroupInputs;
+    const auto* codes = reinterpret_cast<const uint8_t*>(group + layout_.group_bytes() -
+                                                         tensor::code_bytes(format_.codes));
+    const int64_t halves = kGroupInputs / format_.scale_inputs;
+    float t = 0;
+    for (int64_t half = 0; half < halves; ++half) {
+      int32_t c = 0;
+      for (int64_t i = 0; i < format_.scale_inputs; ++i) {
+        const int64_t slot = half * format_.scale_inputs + i;
+        c += (code_at(format_.codes, codes, lane_, slot) - format_.zero) * x[slot];
+      }
+      const float scale = scale_of(header, group, half);
+      t = half == 0 ? static_cast<float>(c) * scale : std::fma(static_cast<float>(c), scale, t);
+    }
+    acc = std::fma(t, input_.scales[at], acc);
+    if (!format_.has_min) return acc;
+    for (int64_t half = 0; half < halves; ++half) {
+      const int32_t sum =
+          halves == 2 ? input_.sums[2 * at + half] : input_.sums[2 * at] + input_.sums[2 * at + 1];
+      acc = std::fma(min_of(header, group, half), input_.scales[at] * static_cast<float>(sum), acc);
+    }
+    return acc;
+  }
+
+  const PanelLayout& layout_;
+  const PanelFormat& format_;
+  const Activations& input_;
+  const std::byte* panel_;
+  int64_t lane_, token_;
+};
+
+}  // namespace
+
+void prepare(const tensor::InputMap& map, const float* x, const Activations& out, int64_t token) {
+  int64_t g = 0;
+  for (const InputGroup& group : map.groups()) {
+    float block[32] = {};
+    for (int64_t slot = group.slots.begin; slot < group.slots.end; ++slot) {
+      block[slot] = x[group.block * kGroupInputs + slot - map.inputs().begin];
+    }
+    const int64_t at = token * out.num_groups + g++;
+    if (out.type == ActivationType::kInt8) {
+      quantize(block, static_cast<int8_t*>(out.values) + 32 * at, out.scales + at,
+               out.sums + 2 * at);
+    }
+    for (int64_t i = 0; i < 32; ++i) {
+      if (out.type == ActivationType::kF32) static_cast<float*>(out.values)[32 * at + i] = block[i];
+      if (out.type == ActivationType::kBF16) {
+        static_cast<uint16_t*>(out.values)[32 * at + i] = bf16_from_float(block[i]);
+      }
+    }
+  }
+}
+
+void matmul(const Matmul& op, Range panels, Range tokens, const float* bias, float* out,
+            int64_t out_stride) {
+  const Range rows{panels.begin * kPanelRows, panels.end * kPanelRows};
+  for (int64_t token = tokens.begin; token < tokens.end; ++token) {
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+      Output(op, row, token).run([&](float sum) {
+        const bool has_bias = bias != nullptr && row < op.layout->num_rows;
+        out[token * out_stride + row] = has_bias ? sum + bias[row] : sum;
+      });
+    }
+  }
+}
+
+void matmul_exact(const Matmul& op, Range panels, Range tokens, const PartialSums& out) {
+  const Range rows =
+      Range{panels.begin * kPanelRows, panels.end * kPanelRows}.intersect({0, op.layout->num_rows});
+  for (int64_t token = tokens.begin; token < tokens.end; ++token) {
+    int64_t* sums = out.data + token * out.stride();
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+      Output(op, row, token).run([&](float sum) {
+        if (!(std::fabs(sum) < kUnitLimit)) {
+          ++sums[out.bad_index()];
+          return;
+        }
+        sums[row] += std::llrint(std::ldexp(static_cast<double>(sum), kFixedPointBits));
+      });
+    }
+  }
+}
+
+void add_int64(int64_t* sum, const int64_t* const* parts, int num_parts, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    uint64_t total = 0;
+    for (int p = 0; p < num_parts; ++p) total += static_cast<uint64_t>(parts[p][i]);
+    sum[i] = static_cast<int64_t>(total);
+  }
+}
+
+int64_t finish_exact(const int64_t* const* parts, int num_parts, int64_t num_rows,
+                     const float* bias, float* out) {
+  int64_t bad = 0;
+  for (int p = 0; p < num_parts; ++p) bad += parts[p][round_up(num_rows, 16)];
+  for (int64_t row = 0; row < num_rows; ++row) {
+    uint64_t total = 0;
+    for (int p = 0; p < num_parts; ++p) total += static_cast<uint64_t>(parts[p][row]);
+    out[row] = static_cast<float>(static_cast<int64_t>(total)) * 0x1p-30f;
+    if (bias != nullptr) out[row] += bias[row];
+  }
+  return bad;
+}
+
+}  // namespace weft::kernels::reference
