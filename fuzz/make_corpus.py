@@ -192,6 +192,8 @@ def safetensors_files():
         "metadata_number": safetensors({"__metadata__": {"a": 1}}),
         "metadata_deep": safetensors({"__metadata__": {"a": {"b": "c"}}}),
         "tensor_number": safetensors({"a": 1}),
+        "tensor_true": safetensors({"a": True}),
+        "tensor_null": safetensors({"a": None}),
         "tensor_twice": safetensors(b'{"a":' + good + b',"a":' + good + b"}", bytes(8)),
         "field_twice": raw(b'{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}'),
         "field_unknown": raw(b'{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1}'),

@@ -74,13 +74,6 @@ fs::path only_model_in(const fs::path& folder) {
 
 }  // namespace
 
-const tensor::RawTensor* Checkpoint::find(std::string_view name) const {
-  for (const tensor::RawTensor& tensor : tensors()) {
-    if (tensor.name == name) return &tensor;
-  }
-  return nullptr;
-}
-
 const tensor::RawTensor& Checkpoint::require(std::string_view name) const {
   const tensor::RawTensor* tensor = find(name);
   if (tensor == nullptr) {

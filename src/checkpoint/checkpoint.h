@@ -41,8 +41,8 @@ class Checkpoint {
 
   // Tensors in file order.
   virtual const std::vector<tensor::RawTensor>& tensors() const = 0;
-  virtual const tensor::RawTensor* find(std::string_view name) const;  // null where absent
-  const tensor::RawTensor& require(std::string_view name) const;       // Error(kModel) where absent
+  virtual const tensor::RawTensor* find(std::string_view name) const = 0;  // null where absent
+  const tensor::RawTensor& require(std::string_view name) const;  // Error(kModel) where absent
 
   // GGUF metadata (empty for safetensors); of a split, the first file's. Keys are sorted.
   virtual const Value* find_value(std::string_view key) const = 0;

@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 #include <numeric>
 #include <string>
@@ -82,10 +82,10 @@ TEST_F(RealModels, SmolLM2) {
 }
 
 TEST_F(RealModels, Gemma3) {
-  const auto begin = std::chrono::steady_clock::now();
+  const std::clock_t begin = std::clock();  // of this process, so that a busy machine is no failure
   OPEN_OR_SKIP("gemma-3-270m.Q4_K_M.gguf");
-  const auto took = std::chrono::steady_clock::now() - begin;
-  EXPECT_LT(took, std::chrono::seconds(1)) << "262,144 tokens must not make opening slow";
+  const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+  EXPECT_LT(seconds, 1.0) << "262,144 tokens must not make opening slow";
   EXPECT_EQ(model->file_bytes(), 253113024);
   EXPECT_EQ(model->tensors().size(), 236u);
   EXPECT_EQ(value_of<std::string>(*model, "general.architecture"), "gemma3");
