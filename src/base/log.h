@@ -1,0 +1,37 @@
+// Lines for whoever runs the program, on standard error; standard output belongs to the answers.
+// A thin face over spdlog: its default logger is the one place where the process's log goes.
+// Thread-safe. Not for hot paths: a line formats and takes a lock.
+#pragma once
+
+#include <spdlog/spdlog.h>
+
+#include <string_view>
+#include <utility>
+
+namespace weft {
+
+// level: "debug", "info", "warn", "error" or "off"; Error(kUsage) naming the levels otherwise.
+// Called once, before other threads start; until then spdlog's own defaults hold.
+void start_log(std::string_view level);
+
+template <typename... Args>
+void log_debug(fmt::format_string<Args...> text, Args&&... args) {
+  spdlog::debug(text, std::forward<Args>(args)...);
+}
+
+template <typename... Args>
+void log_info(fmt::format_string<Args...> text, Args&&... args) {
+  spdlog::info(text, std::forward<Args>(args)...);
+}
+
+template <typename... Args>
+void log_warn(fmt::format_string<Args...> text, Args&&... args) {
+  spdlog::warn(text, std::forward<Args>(args)...);
+}
+
+template <typename... Args>
+void log_error(fmt::format_string<Args...> text, Args&&... args) {
+  spdlog::error(text, std::forward<Args>(args)...);
+}
+
+}  // namespace weft
