@@ -13,7 +13,8 @@ from gguf.quants import quantize
 
 UNQUANTIZED = (T.F32, T.F16, T.BF16)
 QUANTIZED_BY_GGUF = (T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0)
-ROW_BYTES_AT_ONCE = 1 << 26
+BLOCK_BYTES_AT_ONCE = 1 << 24  # another value gives other bytes of larger tensors
+VALUES_AT_ONCE = 1 << 18
 
 
 def encode(values: np.ndarray, dtype: T) -> np.ndarray:
@@ -22,7 +23,20 @@ def encode(values: np.ndarray, dtype: T) -> np.ndarray:
         return values.astype(np.float32).view(np.uint8)
     if dtype == T.F16:
         return values.astype(np.float16).view(np.uint8)
+    if dtype == T.BF16:
+        return _bf16(values).view(np.uint8)
     return quantize(values, dtype)
+
+
+def _bf16(values: np.ndarray) -> np.ndarray:
+    """Rounds to nearest even, as gguf-py does for finite values, a cacheful at a time."""
+    flat = values.reshape(-1).view(np.uint32)
+    out = np.empty(flat.size, np.uint16)
+    for begin in range(0, flat.size, VALUES_AT_ONCE):
+        bits = flat[begin:begin + VALUES_AT_ONCE]
+        odd = (bits >> np.uint32(16)) & np.uint32(1)
+        out[begin:begin + VALUES_AT_ONCE] = (bits + odd + np.uint32(0x7FFF)) >> np.uint32(16)
+    return out.reshape(values.shape)
 
 
 def random_blocks(stream: np.random.PCG64, dtype: T, shape: tuple[int, ...], std: float):
@@ -30,7 +44,7 @@ def random_blocks(stream: np.random.PCG64, dtype: T, shape: tuple[int, ...], std
     block_elements, block_bytes = GGML_QUANT_SIZES[dtype]
     num_blocks = math.prod(shape) // block_elements
     out = np.empty((num_blocks, block_bytes), np.uint8)
-    at_once = ROW_BYTES_AT_ONCE // block_bytes
+    at_once = BLOCK_BYTES_AT_ONCE // block_bytes
     for begin in range(0, num_blocks, at_once):
         end = min(num_blocks, begin + at_once)
         num_words = (end - begin) * (block_bytes + 8) // 8 + 1
