@@ -25,7 +25,7 @@ FILE_TYPE_IDS = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8,
                  "Q4_K_S": 14, "Q4_K_M": 15, "Q5_K": 16, "Q5_K_S": 16, "Q5_K_M": 17, "Q6_K": 18,
                  "IQ4_NL": 25, "IQ4_XS": 30, "BF16": 32, "MXFP4": 38}
 
-FALLBACK = {T.Q2_K: T.IQ4_NL, T.Q3_K: T.IQ4_NL, T.IQ4_XS: T.IQ4_NL, T.Q4_K: T.Q5_0,
+FALLBACK = {T.Q2_K: T.Q4_0, T.Q3_K: T.Q4_0, T.IQ4_XS: T.IQ4_NL, T.Q4_K: T.Q5_0,
             T.Q5_K: T.Q5_1, T.Q6_K: T.Q8_0}
 
 TYPE_NAMES = list(PLAIN) + list(MIXES)
