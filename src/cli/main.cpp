@@ -2,7 +2,7 @@
 
 #include <iostream>
 
-#include "cli/command.h"
+#include "cli/commands.h"
 #include "engine/engine.h"
 #include "kernels/kernels.h"
 

@@ -6,12 +6,12 @@
 #include <ostream>
 
 #include "base/error.h"
+#include "base/progress.h"
 #include "cli/answer_report.h"
 #include "cli/banner.h"
 #include "cli/chat.h"
 #include "cli/interrupt.h"
 #include "cli/model_options.h"
-#include "cli/progress_bar.h"
 #include "cli/prompt.h"
 
 namespace weft::cli {
@@ -102,9 +102,17 @@ class RunCommand : public Command {
     Console& console = context.console;
     std::unique_ptr<engine::Engine> engine;
     {
-      ProgressBar bar(console.err, console.err_is_terminal, !quiet_, "loading");
-      engine = context.engine.load(options,
-                                   [&](int64_t done, int64_t total) { bar.update(done, total); });
+      std::ostream says(quiet_ ? nullptr : console.err.rdbuf());
+      std::optional<Progress> progress;  // begins when the engine knows how much there is
+      int64_t seen = 0;
+      engine = context.engine.load(options, [&](int64_t done, int64_t total) {
+        if (!progress) {
+          progress.emplace(says, Progress::Options{"loading", total, Progress::Unit::kBytes,
+                                                   console.err_is_terminal});
+        }
+        progress->add(done - seen);
+        seen = done;
+      });
     }
     if (!quiet_) {
       for (const std::string& line : banner_lines(*engine, options)) console.err << line << "\n";

@@ -1,0 +1,87 @@
+#include "cli/banner.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cli/fake_engine.h"
+
+namespace weft::cli {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+std::string joined(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const std::string& line : lines) text += line + "\n";
+  return text;
+}
+
+TEST(Banner, SaysWhatWasLoadedAndWhoHoldsWhat) {
+  FakeState state;
+  const std::string banner = joined(banner_lines(FakeEngine(state), {}));
+  for (const char* part :
+       {"Tiny: llama, Q4_1, 134.5 M parameters, 98.4 MB", "30 layers", "9 heads and 3 KV heads",
+        "tp=2: 2 ranks of 1 thread each", "1.11 times the mean", "9876 tokens fit (bf16)",
+        "at most 2048 in one request", "kernels  portable", "in 0.50 s, 0.20 GB/s"}) {
+    EXPECT_THAT(banner, HasSubstr(part));
+  }
+  EXPECT_THAT(banner, HasSubstr("0-29"));
+  EXPECT_THAT(banner, HasSubstr("50.0 MB"));
+}
+
+TEST(Banner, NeverExceedsItsLines) {
+  FakeState state;
+  const engine::RankShare share = state.split.ranks[0];
+  state.split.ranks.clear();
+  for (int rank = 0; rank < 64; ++rank) {
+    state.split.ranks.push_back(share);
+    state.split.ranks.back().rank = rank;
+    state.split.ranks.back().weight_bytes += rank * 1'000'000;
+    state.split.asked_and_got.push_back("rank: asked 2 %, got 1 %");
+    state.split.warnings.push_back("rank is idle");
+  }
+  const std::vector<std::string> lines = banner_lines(FakeEngine(state), {});
+  EXPECT_LE(lines.size(), kMaxBannerLines);
+  EXPECT_THAT(lines, Contains(HasSubstr("and 54 more ranks")));
+  EXPECT_THAT(lines, Contains(HasSubstr("and 61 more warnings")));
+}
+
+TEST(Banner, EqualNeighboursShareARow) {
+  FakeState state;
+  const engine::RankShare share = state.split.ranks[0];
+  state.split.ranks.assign(6, share);
+  for (int rank = 0; rank < 6; ++rank) state.split.ranks[static_cast<size_t>(rank)].rank = rank;
+  state.split.ranks[3].heads = "4-5";
+  const std::vector<std::string> lines = rank_lines(state.split.ranks, 10, false);
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_THAT(lines[1], AllOf(HasSubstr("0-2"), HasSubstr("5")));
+  EXPECT_THAT(lines[2], AllOf(HasSubstr("   3 "), HasSubstr("4-5")));
+  EXPECT_THAT(lines[3], HasSubstr("4-5"));
+}
+
+TEST(Inspect, PrintsModelTypesAndRanks) {
+  Program program;
+  EXPECT_EQ(program.run({"inspect", ".", "--tp", "2"}), 0);
+  for (const char* part : {"Tiny: llama", "tokenizer  bytes", "Q4_1      210", "tp=2", "KV/token",
+                           "all-reduce 553.0 kB a token"}) {
+    EXPECT_THAT(program.out, HasSubstr(part));
+  }
+  EXPECT_THAT(program.out, Not(HasSubstr("token_embd")));
+  EXPECT_EQ(program.run({"inspect", ".", "--tensors"}), 0);
+  EXPECT_THAT(program.out, HasSubstr("token_embd.weight"));
+}
+
+TEST(Inspect, JsonHoldsTheSameFigures) {
+  Program program;
+  EXPECT_EQ(program.run({"inspect", ".", "--json", "--tensors"}), 0);
+  EXPECT_THAT(program.out, HasSubstr("\"weight_bytes\":50000000"));
+  EXPECT_THAT(program.out, HasSubstr("\"reduce_bytes_per_token\":276480"));
+  EXPECT_THAT(program.out, HasSubstr("\"shape\":\"49152 x 576\""));
+  EXPECT_EQ(std::count(program.out.begin(), program.out.end(), '\n'), 1);
+}
+
+}  // namespace
+}  // namespace weft::cli

@@ -1,0 +1,123 @@
+#include "cli/commands.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cli/fake_engine.h"
+
+namespace weft::cli {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+TEST(Commands, NoneIsAUsageErrorThatListsThem) {
+  Program program;
+  EXPECT_EQ(program.run({}), 2);
+  EXPECT_THAT(program.out, IsEmpty());
+  for (const char* name : {"run", "inspect", "pull"}) EXPECT_THAT(program.err, HasSubstr(name));
+}
+
+TEST(Commands, AMistypedOneSuggestsTheNearest) {
+  Program program;
+  EXPECT_EQ(program.run({"insepct", "m"}), 2);
+  EXPECT_THAT(program.err, HasSubstr("did you mean inspect?"));
+}
+
+TEST(Commands, HelpGoesToStandardOutput) {
+  Program program;
+  EXPECT_EQ(program.run({"--help"}), 0);
+  EXPECT_THAT(program.out, HasSubstr("exit codes: 2 usage, 3 model, 4 memory"));
+  EXPECT_EQ(program.run({"help", "run"}), 0);
+  const std::string by_help = program.out;
+  EXPECT_EQ(program.run({"run", "--help"}), 0);
+  EXPECT_EQ(program.out, by_help);
+}
+
+// What the project promises its users by name must not get lost.
+TEST(Commands, RunKnowsEveryPromisedOption) {
+  Program program;
+  ASSERT_EQ(program.run({"run", "--help"}), 0);
+  for (const char* option : {"--tensor-parallel-size, --tp, -tp",
+                             "--pipeline-parallel-size, --pp, -pp",
+                             "--tp-weights",
+                             "--stages",
+                             "--threads",
+                             "--devices",
+                             "--placement",
+                             "--max-model-len",
+                             "--max-num-batched-tokens",
+                             "--block-size",
+                             "--kv-cache-dtype",
+                             "--temperature",
+                             "--seed",
+                             "--max-tokens, -n",
+                             "--ignore-eos",
+                             "--no-chat-template",
+                             "--prompt-ids",
+                             "--system",
+                             "--stop",
+                             "--logprobs",
+                             "--prompt-logprobs",
+                             "--logits-hash",
+                             "--stats",
+                             "--json",
+                             "--quiet",
+                             "--config",
+                             "--prompt, -p",
+                             "WEFT_ISA",
+                             "WEFT_TENSOR_PARALLEL_SIZE"}) {
+    EXPECT_THAT(program.out, HasSubstr(option));
+  }
+}
+
+TEST(Commands, VersionNamesCompilerAndKernels) {
+  Program program;
+  EXPECT_EQ(program.run({"--version"}), 0);
+  EXPECT_THAT(program.out, HasSubstr("weft 0."));
+  EXPECT_THAT(program.out, HasSubstr("compiler"));
+  EXPECT_THAT(program.out, HasSubstr("kernels   portable"));
+}
+
+TEST(Commands, EveryKindOfErrorHasItsExitCode) {
+  const std::vector<std::pair<ErrorKind, int>> kinds = {{ErrorKind::kUsage, 2},
+                                                        {ErrorKind::kModel, 3},
+                                                        {ErrorKind::kMemory, 4},
+                                                        {ErrorKind::kCommunication, 5},
+                                                        {ErrorKind::kInternal, 70}};
+  for (const auto& [kind, code] : kinds) {
+    std::istringstream in;
+    std::ostringstream out, err;
+    Console console{in, out, err};
+    const Environment environment;
+    const EngineDoor door{[kind](const auto&, const auto&) -> std::unique_ptr<engine::Engine> {
+                            throw Error(kind, "what", "why", "mend");
+                          },
+                          {},
+                          {}};
+    EXPECT_EQ(run_program({"run", ".", "-p", "x", "--json"}, {console, environment, door}), code);
+    EXPECT_THAT(out.str(), IsEmpty());
+    EXPECT_EQ(err.str(), "weft: what\n  because: why\n  to mend: mend\n");
+  }
+}
+
+TEST(Commands, AStrangeExceptionIsAnInternalError) {
+  std::istringstream in;
+  std::ostringstream out, err;
+  Console console{in, out, err};
+  const Environment environment;
+  const EngineDoor door{
+      {}, [](const auto&) -> engine::Inspection { throw std::runtime_error("surprise"); }, {}};
+  EXPECT_EQ(run_program({"inspect", "."}, {console, environment, door}), 70);
+  EXPECT_THAT(err.str(), HasSubstr("surprise"));
+}
+
+TEST(Commands, MisspeltVariablesWarnAndDoNotFail) {
+  Program program;
+  program.environment["WEFT_MAX_TOKNES"] = "3";
+  EXPECT_EQ(program.run({"run", ".", "-p", "x"}), 0);
+  EXPECT_THAT(program.err, HasSubstr("did you mean WEFT_MAX_TOKENS?"));
+}
+
+}  // namespace
+}  // namespace weft::cli

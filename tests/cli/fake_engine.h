@@ -1,0 +1,186 @@
+// An engine without a model, for the tests of the commands: its tokens are bytes, its template
+// writes "role:content\n", and it answers what it was told to answer.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "cli/commands.h"
+
+namespace weft::cli {
+
+class FakeTokenizer : public text::Tokenizer {
+ public:
+  int64_t vocab_size() const override { return 256; }
+  std::vector<int32_t> encode(std::string_view text, bool add_special, bool) const override {
+    std::vector<int32_t> ids;
+    if (add_special) ids.push_back(1);  // BOS
+    for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
+    return ids;
+  }
+  std::string piece(int32_t id, bool) const override {
+    return std::string(1, static_cast<char>(id));
+  }
+  std::string decode(std::span<const int32_t> ids, bool special) const override {
+    std::string text;
+    for (const int32_t id : ids) text += piece(id, special);
+    return text;
+  }
+  bool is_special(int32_t id) const override { return id == 1; }
+  std::optional<int32_t> find_token(std::string_view) const override { return std::nullopt; }
+  std::string description() const override { return "bytes"; }
+};
+
+class FakeTemplate : public text::ChatTemplate {
+ public:
+  std::string render(std::span<const text::Message> messages, bool) const override {
+    std::string text;
+    for (const auto& message : messages) text += message.role + ":" + message.content + "\n";
+    return text;
+  }
+  std::string render_json(std::string_view, bool, std::string_view) const override { return ""; }
+};
+
+// What a test sets before, and reads after.
+struct FakeState {
+  std::string answer = "Paris.";
+  bool has_template = true;
+  bool throw_usage_on_generate = false;
+  int64_t max_model_len = 2048;
+  engine::ModelReport model;
+  engine::SplitReport split;
+
+  engine::EngineOptions loaded_with;
+  std::vector<engine::GenerationRequest> requests;
+  int num_cancels = 0;
+
+  FakeState();
+  // The prompt of a request as text.
+  std::string prompt(size_t request) const {
+    return FakeTokenizer().decode(requests.at(request).prompt_ids, true);
+  }
+};
+
+// Two ranks of a small model.
+inline FakeState::FakeState() {
+  model.path = "/models/tiny.gguf";
+  model.name = "Tiny";
+  model.architecture = "llama";
+  model.file_type = "Q4_1";
+  model.tokenizer = "bytes";
+  model.num_parameters = 134'515'008;
+  model.file_bytes = 98'362'432;
+  model.num_layers = 30;
+  model.hidden_size = 576;
+  model.num_heads = 9;
+  model.num_kv_heads = 3;
+  model.head_dim = 64;
+  model.ffn_size = 1536;
+  model.vocab_size = 256;
+  model.context_length = 8192;
+  model.tied_embeddings = true;
+  model.types = {{"Q4_1", 210, 90'000'000}, {"F32", 61, 140'000}};
+  model.tensors = {{"token_embd.weight", "Q4_1", "49152 x 576", 17'694'720}};
+  split.topology = "tp=2";
+  split.imbalance = 1.11;
+  for (int rank = 0; rank < 2; ++rank) {
+    engine::RankShare share;
+    share.rank = share.shard = rank;
+    share.layers = {0, 30};
+    share.heads = rank == 0 ? "5" : "4";
+    share.kv_heads = "2";
+    share.ffn = "768";
+    share.vocab_rows = 128;
+    share.weight_bytes = 50'000'000;
+    share.kv_bytes = 120'000'000;
+    share.kv_bytes_per_token = 15'360;
+    share.reduce_bytes_per_token = 276'480;
+    split.ranks.push_back(share);
+  }
+}
+
+class FakeEngine : public engine::Engine {
+ public:
+  explicit FakeEngine(FakeState& state) : state_(state) {}
+
+  const engine::ModelReport& model() const override { return state_.model; }
+  const engine::SplitReport& split() const override { return state_.split; }
+  const text::Tokenizer& tokenizer() const override { return tokenizer_; }
+  const text::ChatTemplate* chat_template() const override {
+    return state_.has_template ? &template_ : nullptr;
+  }
+  int64_t max_model_len() const override { return state_.max_model_len; }
+  int64_t kv_cache_tokens() const override { return 9876; }
+  int threads_per_rank() const override { return 1; }
+  bool pooled() const override { return false; }
+  double load_seconds() const override { return 0.5; }
+  std::string_view isa() const override { return "portable"; }
+
+  engine::GenerationResult generate(const engine::GenerationRequest& request,
+                                    const engine::OnText& on_text) override {
+    state_.requests.push_back(request);
+    if (state_.throw_usage_on_generate) throw Error(ErrorKind::kUsage, "the prompt is too long");
+    engine::GenerationResult result;
+    result.text = state_.answer;
+    for (const char c : state_.answer) {
+      result.token_ids.push_back(static_cast<unsigned char>(c));
+      if (on_text) on_text(std::string(1, c));
+    }
+    result.prompt_s = 0.5;
+    result.generation_s = 0.25;
+    result.weight_bytes_read = 500'000'000;
+    result.logits_hash = 0x0123456789abcdef;
+    result.ranks = {{0.2, 0.05, 0.01, 1000}, {0.1, 0.05, 0.11, 900}};
+    if (request.num_logprobs >= 0) {
+      for (const int32_t id : result.token_ids) {
+        result.logprobs.push_back({{id, -0.25f}, {'z', -2.0f}});
+      }
+    }
+    if (request.num_prompt_logprobs >= 0) {
+      for (const int32_t id : request.prompt_ids) result.prompt_logprobs.push_back({{id, -1.0f}});
+      result.prompt_logprobs[0].clear();
+    }
+    return result;
+  }
+  void cancel() override { ++state_.num_cancels; }
+
+ private:
+  FakeState& state_;
+  FakeTokenizer tokenizer_;
+  FakeTemplate template_;
+};
+
+// The whole program with a fake engine behind it, and all that it wrote.
+struct Program {
+  FakeState state;
+  Environment environment = {{"XDG_CACHE_HOME", "/nowhere/cache"}};
+  std::string input, out, err;
+  bool is_terminal = false;
+
+  int run(const std::vector<std::string>& arguments) {
+    std::istringstream in(input);
+    std::ostringstream out_stream, err_stream;
+    Console console{in, out_stream, err_stream, is_terminal, is_terminal, false};
+    const EngineDoor door{
+        [this](const engine::EngineOptions& options, const engine::OnLoad& on_load) {
+          state.loaded_with = options;
+          if (on_load) on_load(1, 1);
+          return std::make_unique<FakeEngine>(state);
+        },
+        [this](const engine::EngineOptions& options) {
+          state.loaded_with = options;
+          return engine::Inspection{state.model, state.split};
+        },
+        [] { return std::string_view("portable"); }};
+    const int code = run_program(arguments, {console, environment, door});
+    out = out_stream.str();
+    err = err_stream.str();
+    return code;
+  }
+};
+
+}  // namespace weft::cli

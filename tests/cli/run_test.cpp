@@ -1,0 +1,247 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/fake_engine.h"
+
+namespace weft::cli {
+namespace {
+
+using nlohmann::json;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+// "." is a path that exists; the fake engine does not mind what it is.
+
+TEST(Run, AnswersThePromptOnStandardOutput) {
+  Program program;
+  EXPECT_EQ(program.run({"run", ".", "-p", "Where?"}), 0);
+  EXPECT_EQ(program.out, "Paris.\n");
+  EXPECT_EQ(program.state.prompt(0), "user:Where?\n");
+  EXPECT_EQ(program.state.requests[0].temperature, 0.0f);
+}
+
+TEST(Run, WithoutATerminalItAnswersTheBuiltInPrompt) {
+  Program program;
+  program.input = "this is not read";
+  EXPECT_EQ(program.run({"run", "."}), 0);
+  EXPECT_EQ(program.state.prompt(0), "user:What is the capital of France?\n");
+  EXPECT_THAT(program.err, HasSubstr("What is the capital of France?"));
+  EXPECT_EQ(program.out, "Paris.\n");
+}
+
+TEST(Run, ADashReadsThePromptFromStandardInput) {
+  Program program;
+  program.input = "two\nlines\n";
+  EXPECT_EQ(program.run({"run", ".", "-p", "-"}), 0);
+  EXPECT_EQ(program.state.prompt(0), "user:two\nlines\n\n");
+}
+
+TEST(Run, OptionsReachTheEngine) {
+  Program program;
+  EXPECT_EQ(program.run({"run",
+                         ".",
+                         "-p",
+                         "x",
+                         "-tp",
+                         "3",
+                         "--pp",
+                         "13,13,4",
+                         "--tp-weights",
+                         "2,1,1",
+                         "--threads",
+                         "2",
+                         "--devices",
+                         "0-3",
+                         "--placement",
+                         "pooled",
+                         "--max-model-len",
+                         "4K",
+                         "--max-num-batched-tokens",
+                         "64",
+                         "--block-size",
+                         "32",
+                         "--kv-cache-dtype",
+                         "f32",
+                         "--kv-cache-memory-bytes",
+                         "1G",
+                         "--distributed-timeout-seconds",
+                         "7"}),
+            0);
+  const engine::EngineOptions& options = program.state.loaded_with;
+  EXPECT_EQ(options.model_path, ".");
+  EXPECT_EQ(options.topology.tensor_parallel_size, 3);
+  EXPECT_EQ(options.topology.pipeline_parallel, "13,13,4");
+  EXPECT_EQ(options.topology.tp_weights, "2,1,1");
+  EXPECT_EQ(options.threads_per_rank, 2);
+  EXPECT_EQ(options.devices, "0-3");
+  EXPECT_EQ(options.placement, engine::Placement::kPooled);
+  EXPECT_EQ(options.max_model_len, 4096);
+  EXPECT_EQ(options.max_num_batched_tokens, 64);
+  EXPECT_EQ(options.block_size, 32);
+  EXPECT_EQ(options.kv_type, kernels::KvType::kF32);
+  EXPECT_EQ(options.kv_cache_bytes, int64_t{1} << 30);
+  EXPECT_EQ(options.deadline_ms, 7000);
+  EXPECT_EQ(program.run({"run", ".", "-p", "x", "--stages", "12@1,14@3,4@2"}), 0);
+  EXPECT_EQ(program.state.loaded_with.topology.stages, "12@1,14@3,4@2");
+}
+
+TEST(Run, OptionsReachTheRequest) {
+  Program program;
+  EXPECT_EQ(program.run({"run",
+                         ".",
+                         "--prompt-ids",
+                         "5, 6,7",
+                         "-n",
+                         "9",
+                         "--temperature",
+                         "0.5",
+                         "--seed",
+                         "18446744073709551615",
+                         "--ignore-eos",
+                         "--logprobs",
+                         "2",
+                         "--prompt-logprobs",
+                         "0",
+                         "--logits-hash",
+                         "--stop",
+                         "a",
+                         "--stop",
+                         "b"}),
+            0);
+  const engine::GenerationRequest& request = program.state.requests[0];
+  EXPECT_THAT(request.prompt_ids, ElementsAre(5, 6, 7));
+  EXPECT_EQ(request.max_tokens, 9);
+  EXPECT_EQ(request.temperature, 0.5f);
+  EXPECT_EQ(request.seed, UINT64_MAX);
+  EXPECT_TRUE(request.ignore_eos);
+  EXPECT_EQ(request.num_logprobs, 2);
+  EXPECT_EQ(request.num_prompt_logprobs, 0);
+  EXPECT_TRUE(request.hash_logits);
+  EXPECT_THAT(request.stop, ElementsAre("a", "b"));
+}
+
+TEST(Run, PlainTextSystemMessageAndModelsWithoutATemplate) {
+  Program program;
+  EXPECT_EQ(program.run({"run", ".", "-p", "x", "--no-chat-template"}), 0);
+  EXPECT_EQ(program.state.prompt(0), "\x01x");
+  EXPECT_EQ(program.run({"run", ".", "-p", "x", "--system", "Be brief."}), 0);
+  EXPECT_EQ(program.state.prompt(1), "system:Be brief.\nuser:x\n");
+  program.state.has_template = false;
+  EXPECT_EQ(program.run({"run", ".", "-p", "x"}), 0);
+  EXPECT_EQ(program.state.prompt(2), "\x01x");
+  EXPECT_THAT(program.err, HasSubstr("no chat template"));
+}
+
+TEST(Run, TheAnswerIsShortenedToTheContext) {
+  Program program;
+  program.state.max_model_len = 20;
+  EXPECT_EQ(program.run({"run", ".", "--prompt-ids", "1,2,3"}), 0);
+  EXPECT_EQ(program.state.requests[0].max_tokens, 17);
+}
+
+TEST(Run, JsonIsOneObjectWithThePromisedKeysAndNothingElse) {
+  Program program;
+  EXPECT_EQ(program.run({"run", ".", "--prompt-ids", "5,6", "--json", "--stats"}), 0);
+  EXPECT_EQ(std::count(program.out.begin(), program.out.end(), '\n'), 1);
+  const json object = json::parse(program.out);
+  EXPECT_EQ(object["text"], "Paris.");
+  EXPECT_EQ(object["token_ids"], (std::vector<int>{'P', 'a', 'r', 'i', 's', '.'}));
+  EXPECT_EQ(object["prompt_tokens"], 2);
+  EXPECT_EQ(object["generated_tokens"], 6);
+  EXPECT_TRUE(object["logits_hash"].is_null());
+  EXPECT_EQ(object["finish_reason"], "stop");
+  EXPECT_DOUBLE_EQ(object["prompt_tokens_per_s"], 4.0);       // 2 in 0.5 s
+  EXPECT_DOUBLE_EQ(object["generation_tokens_per_s"], 20.0);  // 5 steps in 0.25 s
+  EXPECT_DOUBLE_EQ(object["read_gb_per_s"], 2.0);
+  EXPECT_DOUBLE_EQ(object["load_s"], 0.5);
+  EXPECT_EQ(object["topology"], "tp=2");
+  EXPECT_EQ(object["isa"], "portable");
+  EXPECT_EQ(object["prompt_token_ids"], (std::vector<int>{5, 6}));
+  ASSERT_EQ(object["ranks"].size(), 2u);
+  EXPECT_EQ(object["ranks"][1]["weight_bytes"], 50'000'000);
+  EXPECT_EQ(object["ranks"][1]["kv_bytes"], 120'000'000);
+  EXPECT_EQ(object["ranks"][1]["reduce_bytes"], 900);
+  EXPECT_FALSE(object.contains("logprobs"));
+  EXPECT_FALSE(object.contains("prompt_logprobs"));
+  EXPECT_THAT(program.err, HasSubstr("all-reduce"));
+}
+
+TEST(Run, JsonLogprobsAndHash) {
+  Program program;
+  EXPECT_EQ(program.run({"run", ".", "--prompt-ids", "5,6", "--json", "--logprobs", "1",
+                         "--prompt-logprobs", "1", "--logits-hash"}),
+            0);
+  const json object = json::parse(program.out);
+  EXPECT_EQ(object["logits_hash"], "0123456789abcdef");
+  ASSERT_EQ(object["logprobs"].size(), 6u);
+  EXPECT_EQ(object["logprobs"][0][0]["id"], 'P');
+  EXPECT_FLOAT_EQ(object["logprobs"][0][0]["logprob"], -0.25f);
+  EXPECT_EQ(object["logprobs"][0][1]["id"], 'z');
+  ASSERT_EQ(object["prompt_logprobs"].size(), 2u);
+  EXPECT_TRUE(object["prompt_logprobs"][0].is_null());
+  EXPECT_EQ(object["prompt_logprobs"][1][0]["id"], 6);
+}
+
+TEST(Run, HashAndLogprobsFollowTheText) {
+  Program program;
+  program.state.answer = "ab";
+  EXPECT_EQ(program.run({"run", ".", "-p", "x", "--logits-hash", "--logprobs", "1"}), 0);
+  EXPECT_EQ(program.out,
+            "ab\nlogprobs:\n    0  \"a\"  \"a\":-0.2500 \"z\":-2.0000\n"
+            "    1  \"b\"  \"b\":-0.2500 \"z\":-2.0000\nlogits-hash 0123456789abcdef\n");
+}
+
+TEST(Run, QuietSaysNothingBesideTheAnswer) {
+  Program program;
+  EXPECT_EQ(program.run({"run", ".", "--quiet"}), 0);
+  EXPECT_THAT(program.err, IsEmpty());
+  EXPECT_EQ(program.out, "Paris.\n");
+}
+
+TEST(Run, ContradictionsAreToldBeforeLoading) {
+  const std::vector<std::vector<std::string>> contradictions = {
+      {"-p", "x", "--prompt-ids", "1"},
+      {"--system", "x", "--prompt-ids", "1"},
+      {"-p", "x", "--system", "x", "--no-chat-template"}};
+  for (std::vector<std::string> arguments : contradictions) {
+    arguments.insert(arguments.begin(), {"run", "."});
+    Program program;
+    EXPECT_EQ(program.run(arguments), 2);
+    EXPECT_THAT(program.err, HasSubstr("both given"));
+    EXPECT_EQ(program.state.loaded_with.model_path, "");
+  }
+}
+
+TEST(Run, PromptIdsAreChecked) {
+  for (const char* ids : {"1,,2", "1,256", "-1", "x", "1,2,"}) {
+    Program program;
+    EXPECT_EQ(program.run({"run", ".", std::string("--prompt-ids=") + ids}), 2) << ids;
+    EXPECT_THAT(program.err, HasSubstr("whole numbers from 0 to 255")) << ids;
+    EXPECT_THAT(program.state.requests, IsEmpty());
+  }
+}
+
+TEST(Run, ModelsThatAreNotThereSayWhatToType) {
+  Program program;
+  EXPECT_EQ(program.run({"run", "smollm2"}), 3);
+  EXPECT_THAT(program.err, HasSubstr("weft pull smollm2"));
+  EXPECT_EQ(program.run({"run", "smolm2"}), 3);
+  EXPECT_THAT(program.err, HasSubstr("did you mean smollm2?"));
+  EXPECT_EQ(program.run({"run", "/nowhere/x.gguf"}), 3);
+  EXPECT_THAT(program.err, HasSubstr("/nowhere/x.gguf"));
+}
+
+TEST(Run, AFailedRequestLeavesStandardOutputEmpty) {
+  Program program;
+  program.state.throw_usage_on_generate = true;
+  EXPECT_EQ(program.run({"run", ".", "-p", "x", "--json"}), 2);
+  EXPECT_THAT(program.out, IsEmpty());
+  EXPECT_THAT(program.err, HasSubstr("too long"));
+}
+
+}  // namespace
+}  // namespace weft::cli
