@@ -102,6 +102,7 @@ class OneRequestEngine final : public Engine {
     GenerationResult& result;
     text::TextStream stream;
     const OnText& on_text;
+    size_t prompt_rows_left = 0;  // answers of prompt positions before the first token's
     bool more = true;
   };
 
@@ -139,7 +140,9 @@ OneRequestEngine::OneRequestEngine(const EngineOptions& options, const OnLoad& o
   model_report_ = report_model(source_);
   ReplicaShape shape;
   shape.source = &source_;
-  shape.table = &kernels::choose_table();
+  shape.table = options.isa ? kernels::table_for(*options.isa) : &kernels::choose_table();
+  if (shape.table == nullptr)
+    throw Error(ErrorKind::kUsage, "this processor cannot run the kernel table asked for");
   shape.topology = resolve_topology(source_, options);
   shape.splits = model::split_model(source_.config, shape.topology);
   shape.kv = kv_layout(source_.config, options);
@@ -152,8 +155,8 @@ OneRequestEngine::OneRequestEngine(const EngineOptions& options, const OnLoad& o
                                     source_.config.context_length, options);
   shape.num_blocks = ceil_to_blocks(max_model_len_, options.block_size);
   shape.max_batch_tokens = std::min(options.max_num_batched_tokens, max_model_len_);
-  pool_ = std::make_unique<cache::BlockPool>(shape.num_blocks);
-  table_ = std::make_unique<cache::BlockTable>(*pool_, options.block_size);
+  pool_ = std::make_unique<cache::BlockPool>(shape.num_blocks, options.block_size);
+  table_ = std::make_unique<cache::BlockTable>(*pool_, max_model_len_);
   for (const model::RopeConfig& rope : source_.config.ropes)
     ropes_.emplace_back(rope, max_model_len_);
   shape.ropes = &ropes_;
@@ -244,6 +247,8 @@ void OneRequestEngine::run_prompt(Answer& answer) {
   const int64_t length = static_cast<int64_t>(answer.request.prompt_ids.size());
   const int64_t step = replica_->shape().max_batch_tokens;
   if (answer.request.num_prompt_logprobs >= 0) answer.result.prompt_logprobs.emplace_back();
+  if (answer.request.num_prompt_logprobs >= 0 || answer.request.full_prompt_logits)
+    answer.prompt_rows_left = answer.request.prompt_ids.size() - 1;
   for (int64_t begin = 0; begin < length && !cancelled_.load(); begin += step) {
     if (replica_->in_flight() == replica_->max_in_flight()) take_rows(answer, replica_->await());
     submit_chunk(answer.request, {begin, std::min(length, begin + step)});
@@ -262,15 +267,17 @@ void OneRequestEngine::submit_chunk(const GenerationRequest& request, Range toke
   plan.token_ids.assign(request.prompt_ids.begin() + tokens.begin,
                         request.prompt_ids.begin() + tokens.end);
   plan.first_position = tokens.begin;
-  plan.block_table.assign(table_->blocks().begin(), table_->blocks().end());
+  plan.block_table.assign(table_->ids().begin(), table_->ids().end());
   plan.rows.clear();
-  if (request.num_prompt_logprobs >= 0) {
+  const bool all_rows = request.num_prompt_logprobs >= 0 || request.full_prompt_logits;
+  if (all_rows) {
     for (int64_t t = tokens.begin; t < std::min(tokens.end, length - 1); ++t)
       plan.rows.push_back({.token = t - tokens.begin,
                            .position = t,
                            .num_logprobs = request.num_prompt_logprobs,
                            .target = request.prompt_ids[static_cast<size_t>(t + 1)],
-                           .hash = request.hash_logits});
+                           .hash = request.hash_logits && request.num_prompt_logprobs >= 0,
+                           .full_logits = request.full_prompt_logits});
   }
   if (tokens.end == length)
     plan.rows.push_back({.token = tokens.size() - 1,
@@ -278,7 +285,8 @@ void OneRequestEngine::submit_chunk(const GenerationRequest& request, Range toke
                          .num_logprobs = request.num_logprobs,
                          .temperature = request.temperature,
                          .seed = request.seed,
-                         .hash = request.hash_logits});
+                         .hash = request.hash_logits,
+                         .full_logits = request.full_prompt_logits});
   replica_->submit();
 }
 
@@ -290,7 +298,7 @@ void OneRequestEngine::submit_token(Answer& answer) {
   StepPlan& plan = replica_->next_plan();
   plan.token_ids.assign(1, answer.result.token_ids.back());
   plan.first_position = position;
-  plan.block_table.assign(table_->blocks().begin(), table_->blocks().end());
+  plan.block_table.assign(table_->ids().begin(), table_->ids().end());
   plan.rows.assign(1, {.token = 0,
                        .position = position,
                        .num_logprobs = request.num_logprobs,
@@ -313,16 +321,14 @@ std::vector<TokenLogprob> logprob_list(const model::RowResult& row) {
 
 void OneRequestEngine::take_rows(Answer& answer, const std::vector<model::RowResult>& rows) {
   GenerationResult& result = answer.result;
-  const size_t prompt_length = answer.request.prompt_ids.size();
   for (const model::RowResult& row : rows) {
     if (row.bad_layer >= 0 || row.bad_logits) fail_bad_row(row);
     result.logits_hash += row.hash;
-    const bool of_prompt = answer.request.num_prompt_logprobs >= 0 &&
-                           result.prompt_logprobs.size() < prompt_length;
-    if (of_prompt) {
-      result.prompt_logprobs.push_back(logprob_list(row));
-    } else {
+    if (!row.logits.empty()) result.prompt_logits.push_back(row.logits);
+    if (!answer.prompt_rows_left) {
       take_token(answer, row);
+    } else if (--answer.prompt_rows_left; answer.request.num_prompt_logprobs >= 0) {
+      result.prompt_logprobs.push_back(logprob_list(row));
     }
   }
 }

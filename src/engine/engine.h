@@ -34,6 +34,7 @@ struct EngineOptions {
   int64_t block_size = 16;
   int64_t kv_cache_bytes = 0;            // over all ranks; 0: a share of the free memory
   int64_t deadline_ms = 60'000;          // of every wait between ranks
+  std::optional<kernels::Isa> isa;       // none: kernels::choose_table()
 };
 
 // What one rank holds: a row of `inspect`'s table and of the banner.
@@ -86,6 +87,7 @@ struct GenerationRequest {
   int num_logprobs = -1;          // < 0: none; N: the N best and the chosen one
   int num_prompt_logprobs = -1;
   bool hash_logits = false;
+  bool full_prompt_logits = false;  // raw logits of every prompt position (tests, research)
   std::vector<std::string> stop;  // stop strings
 };
 
@@ -108,6 +110,7 @@ struct GenerationResult {
   FinishReason finish_reason = FinishReason::kStop;
   std::vector<std::vector<TokenLogprob>> logprobs;         // [generated]
   std::vector<std::vector<TokenLogprob>> prompt_logprobs;  // [prompt]; entry 0 is empty
+  std::vector<std::vector<float>> prompt_logits;           // [prompt][vocab], where asked for
   uint64_t logits_hash = 0;
   double prompt_s = 0, generation_s = 0;
   int64_t weight_bytes_read = 0;    // by generation steps

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "cache/kv_storage.h"
 
 namespace weft::engine {
 namespace {
@@ -48,7 +49,7 @@ RankShare share_of(const model::ModelConfig& config, const model::StageSplit& sp
   const int tables = split.first && split.last && !config.tied_embeddings ? 2 : 1;
   share.vocab_rows = shard.vocab.size() * tables;
   share.weight_bytes = weights.num_bytes() + vector_bytes(config, split);
-  share.kv_bytes_per_token = kv_bytes_per_token(shard, layout);
+  share.kv_bytes_per_token = cache::kv_bytes_per_token(kv_heads_per_layer(shard), layout);
   if (split.shards.size() > 1) {
     const kernels::PartialSums sums{nullptr, 1, config.hidden_size};
     share.reduce_bytes_per_token =
@@ -97,10 +98,11 @@ kernels::KvLayout kv_layout(const model::ModelConfig& config, const EngineOption
   return {options.kv_type, config.head_dim, options.block_size};
 }
 
-int64_t kv_bytes_per_token(const model::ShardSplit& shard, const kernels::KvLayout& layout) {
-  int64_t heads = 0;
-  for (const model::LayerShare& layer : shard.layers) heads += layer.attention.kv_heads.size();
-  return heads * layout.head_bytes() / layout.block_tokens;
+std::vector<int64_t> kv_heads_per_layer(const model::ShardSplit& shard) {
+  std::vector<int64_t> heads;
+  for (const model::LayerShare& layer : shard.layers)
+    heads.push_back(layer.attention.kv_heads.size());
+  return heads;
 }
 
 parallel::Topology resolve_topology(const ModelSource& source, const EngineOptions& options) {

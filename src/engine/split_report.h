@@ -14,8 +14,8 @@ namespace weft::engine {
 // The kernels' view of the cache that the options ask for.
 kernels::KvLayout kv_layout(const model::ModelConfig& config, const EngineOptions& options);
 
-// Bytes of one shard's cache for one token, over its layers.
-int64_t kv_bytes_per_token(const model::ShardSplit& shard, const kernels::KvLayout& layout);
+// Local KV heads of each of a shard's layers: the shape of its cache.
+std::vector<int64_t> kv_heads_per_layer(const model::ShardSplit& shard);
 
 SplitReport report_split(const ModelSource& source, const parallel::Topology& topology,
                          const std::vector<model::StageSplit>& splits,

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "engine/split_report.h"
 
 namespace weft::engine {
 namespace {
@@ -65,10 +66,8 @@ void Worker::start(const std::function<void(int64_t)>& on_bytes) {
 std::vector<cache::KvStorage> Worker::allocate_cache(const StagePart& part) const {
   std::vector<cache::KvStorage> storage;
   for (int64_t s = part.shards.begin; s < part.shards.end; ++s) {
-    std::vector<int64_t> heads;
-    for (const model::LayerShare& layer : part.split->shards[static_cast<size_t>(s)].layers)
-      heads.push_back(layer.attention.kv_heads.size());
-    storage.emplace_back(shape_.kv, heads, shape_.num_blocks);
+    const auto heads = kv_heads_per_layer(part.split->shards[static_cast<size_t>(s)]);
+    storage.emplace_back(heads, shape_.kv, shape_.num_blocks);
   }
   return storage;
 }

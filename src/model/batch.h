@@ -27,6 +27,7 @@ struct LogitRow {
   float temperature = 0.0f;   // 0: greedy
   uint64_t seed = 0;
   bool hash = false;
+  bool full_logits = false;   // gather the whole row
 };
 
 struct Batch {
@@ -42,6 +43,7 @@ struct RowResult {
   int32_t id = -1;         // the choice, or the target
   float logprob = 0.0f;    // of it; only where logprobs were asked for
   std::vector<kernels::Candidate> top;  // .logit holds the logprob; best first
+  std::vector<float> logits;            // [vocab_size] raw; only where asked for
   uint64_t hash = 0;
   int32_t bad_layer = -1;  // >= 0: a sum left its range in that layer; nothing else holds
   bool bad_logits = false; // a logit was NaN

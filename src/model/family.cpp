@@ -33,6 +33,9 @@ std::string_view gguf_tensor(Role role) {
     case Role::kGate: return "blk.{}.ffn_gate.weight";
     case Role::kUp: return "blk.{}.ffn_up.weight";
     case Role::kDown: return "blk.{}.ffn_down.weight";
+    case Role::kGateBias: return "blk.{}.ffn_gate.bias";
+    case Role::kUpBias: return "blk.{}.ffn_up.bias";
+    case Role::kDownBias: return "blk.{}.ffn_down.bias";
     case Role::kPostFfnNorm: return "blk.{}.post_ffw_norm.weight";
   }
   return {};
@@ -238,6 +241,9 @@ std::string_view llama_json_tensor(Role role) {
     case Role::kGate: return "model.layers.{}.mlp.gate_proj.weight";
     case Role::kUp: return "model.layers.{}.mlp.up_proj.weight";
     case Role::kDown: return "model.layers.{}.mlp.down_proj.weight";
+    case Role::kGateBias: return "model.layers.{}.mlp.gate_proj.bias";
+    case Role::kUpBias: return "model.layers.{}.mlp.up_proj.bias";
+    case Role::kDownBias: return "model.layers.{}.mlp.down_proj.bias";
     case Role::kPostAttentionNorm:
     case Role::kPostFfnNorm: return {};
   }

@@ -18,7 +18,7 @@ enum class Role : uint8_t {
   kTokenEmbedding, kOutputNorm, kOutput,
   kAttentionNorm, kQuery, kKey, kValue, kQueryBias, kKeyBias, kValueBias, kQueryNorm, kKeyNorm,
   kAttentionOutput, kAttentionOutputBias, kPostAttentionNorm,
-  kFfnNorm, kGate, kUp, kDown, kPostFfnNorm,
+  kFfnNorm, kGate, kUp, kDown, kGateBias, kUpBias, kDownBias, kPostFfnNorm,
 };
 
 struct Family {

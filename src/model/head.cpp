@@ -1,8 +1,7 @@
 #include "model/head.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
+#include <bit>
 
 #include "base/error.h"
 #include "base/random.h"
@@ -91,6 +90,7 @@ void Head::run_rows(const Batch& batch, Range rows, std::span<RowResult> results
     int64_t num_nan = 0;
     result.hash = 0;
     result.top.clear();
+    result.logits.clear();
     for (size_t p = 0; p < num_parts; ++p) {
       const Partial& part = all[p * kRowsAtOnce + i];
       if (part.best.id >= 0 && (best.id < 0 || better(part.best, best))) best = part.best;
@@ -111,6 +111,7 @@ void Head::run_rows(const Batch& batch, Range rows, std::span<RowResult> results
     const int64_t local = static_cast<int64_t>(i);
     if (row.target < 0 && row.temperature > 0.0f) sample(row, local, results[i]);
     if (row.num_logprobs >= 0) add_logprobs(row, local, results[i]);
+    if (row.full_logits) gather_logits(local, results[i]);
   }
 }
 
@@ -224,6 +225,27 @@ void Head::add_logprobs(const LogitRow& row, int64_t local, RowResult& result) {
   result.top.resize(std::min(result.top.size(), static_cast<size_t>(row.num_logprobs)));
   for (Candidate& candidate : result.top)
     candidate.logit = logprob_of(candidate.logit, max, total);
+}
+
+// For tests and `return_logits`: a whole row, in slots of equal size since shards are not.
+void Head::gather_logits(int64_t local, RowResult& result) {
+  const size_t vocab_size = static_cast<size_t>(stage_.config().vocab_size);
+  const std::vector<ShardWeights>& shards = stage_.weights().shards();
+  const size_t slot = vocab_size + 2;  // first and end of the shard's rows, as bits, then the row
+  row_copies_.assign(slot * shards.size(), 0.0f);
+  for (size_t s = 0; s < shards.size(); ++s) {
+    const Range vocab = shards[s].vocab;
+    float* copy = row_copies_.data() + s * slot;
+    copy[0] = std::bit_cast<float>(static_cast<int32_t>(vocab.begin));
+    copy[1] = std::bit_cast<float>(static_cast<int32_t>(vocab.end));
+    std::copy_n(logits(s, local), vocab.size(), copy + 2);
+  }
+  result.logits.resize(vocab_size);
+  const auto all = gather(std::span<const float>(row_copies_));
+  for (size_t p = 0; p < all.size(); p += slot) {
+    const int32_t begin = std::bit_cast<int32_t>(all[p]), end = std::bit_cast<int32_t>(all[p + 1]);
+    std::copy_n(&all[p + 2], end - begin, result.logits.begin() + begin);
+  }
 }
 
 }  // namespace weft::model

@@ -43,6 +43,7 @@ class Head {
   void add_logprobs(const LogitRow& row, int64_t local, RowResult& result);
   const float* logits(size_t shard, int64_t local) const;
   int num_shards() const { return static_cast<int>(stage_.weights().shards().size()); }
+  void gather_logits(int64_t local, RowResult& result);
   int top_count(const LogitRow& row) const;
   // Gathers one trivially copyable record a shard from all members, in vocabulary order.
   template <typename T>
@@ -62,6 +63,7 @@ class Head {
   std::vector<float> row_max_;                // [kRowsAtOnce]
   float target_logit_[kRowsAtOnce] = {};      // of the choice or target
   std::vector<kernels::Candidate> merged_;
+  std::vector<float> row_copies_;             // of gather_logits
   std::vector<std::byte> gathered_;
 };
 

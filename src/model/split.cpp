@@ -26,8 +26,7 @@ class LayerCutter {
         share.ffn_units.push_back(units_[static_cast<size_t>(u)]);
       if (!share.ffn_units.empty())
         share.ffn = {share.ffn_units.front().begin, share.ffn_units.back().end};
-      attention_load_[r] += static_cast<double>(attention[r].heads.size() +
-                                                attention[r].kv_heads.size());
+      attention_load_[r] += parallel::attention_memory(attention[r]);
       ffn_load_[r] += static_cast<double>(ffn[r].size());
       shards[r].layers.push_back(std::move(share));
     }

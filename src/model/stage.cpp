@@ -183,7 +183,7 @@ void Stage::run_layer(size_t layer, const Batch& batch) {
   project_gate_up(layer);
   activate_and_project_down(layer);
   const bool more = layer + 1 < weights_.vectors().size();
-  add_reduced(reduce("FFN output"), {}, v.post_ffn_norm,
+  add_reduced(reduce("FFN output"), v.down_bias, v.post_ffn_norm,
               more ? &weights_.vectors()[layer + 1].attention_norm : nullptr,
               more ? attention_inputs(layer + 1) : 0, layer);
 }

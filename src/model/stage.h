@@ -45,7 +45,7 @@ class Stage {
   // `storage` holds one KvStorage a local shard. All references outlive the stage.
   Stage(const ModelConfig& config, const StageSplit& split, const StageWeights& weights,
         std::vector<cache::KvStorage> storage, const kernels::KernelTable& table, ThreadTeam& team,
-        comm::Communicator& communicator, StageLimits limits);
+        comm::Communicator& communicator, const std::vector<RopeCache>& ropes, StageLimits limits);
 
   // Begins a step: places its hidden state and scratch in the arena.
   void begin(const Batch& batch);
@@ -62,7 +62,7 @@ class Stage {
   const ModelConfig& config() const { return config_; }
   tensor::Arena& arena() { return arena_; }
   int64_t cache_bytes(int shard_index) const {
-    return storage_[static_cast<size_t>(shard_index)].num_bytes();
+    return storage_[static_cast<size_t>(shard_index)].bytes();
   }
   // Payload that one shard has added to reductions since the last call.
   int64_t take_reduce_bytes();

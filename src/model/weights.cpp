@@ -107,6 +107,8 @@ LayerShard StageWeights::plan_layer(const LayerShare& share, int64_t layer) cons
   shard.query.bias = bias(Role::kQueryBias, layer, q_rows, shard.query.weight.rows());
   shard.key.bias = bias(Role::kKeyBias, layer, kv_rows, shard.key.weight.rows());
   shard.value.bias = bias(Role::kValueBias, layer, kv_rows, shard.value.weight.rows());
+  shard.gate.bias = bias(Role::kGateBias, layer, config_.ffn_size, share.ffn);
+  shard.up.bias = bias(Role::kUpBias, layer, config_.ffn_size, share.ffn);
   return shard;
 }
 
@@ -147,7 +149,7 @@ int64_t StageWeights::loaded_bytes(int64_t shard) const {
   for (const LayerVectors& v : vectors_) {
     for (const std::vector<float>* vector :
          {&v.attention_norm, &v.query_norm, &v.key_norm, &v.output_bias, &v.post_attention_norm,
-          &v.ffn_norm, &v.post_ffn_norm})
+          &v.ffn_norm, &v.down_bias, &v.post_ffn_norm})
       bytes += static_cast<int64_t>(vector->size() * sizeof(float));
   }
   return bytes;
@@ -159,6 +161,7 @@ LayerVectors StageWeights::load_vectors(int64_t layer) const {
   v.ffn_norm = norm(Role::kFfnNorm, layer, config_.hidden_size);
   v.output_bias = bias(Role::kAttentionOutputBias, layer, config_.hidden_size,
                        {0, config_.hidden_size});
+  v.down_bias = bias(Role::kDownBias, layer, config_.hidden_size, {0, config_.hidden_size});
   if (config_.qk_norm) {
     v.query_norm = norm(Role::kQueryNorm, layer, config_.head_dim);
     v.key_norm = norm(Role::kKeyNorm, layer, config_.head_dim);

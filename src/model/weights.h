@@ -24,7 +24,7 @@ struct LayerShard {
 // What every shard of a layer needs whole: small vectors, FP32, padded to 16.
 struct LayerVectors {
   std::vector<float> attention_norm, query_norm, key_norm, output_bias, post_attention_norm;
-  std::vector<float> ffn_norm, post_ffn_norm;
+  std::vector<float> ffn_norm, down_bias, post_ffn_norm;
 };
 
 struct ShardWeights {

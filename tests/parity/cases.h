@@ -1,0 +1,54 @@
+// The topologies, batches and tables that the parity suite runs, as words:
+//
+//   "tp3 pp2 threads2 chunk7 pooled isa=avx2 block32 weights=2,1,1 stages=12@1,18@2 pp=13,13,4 t0.8"
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "parity/answer.h"
+
+namespace weft::parity {
+
+struct Case {
+  engine::EngineOptions options;
+  Work work;
+};
+
+inline Case parse_case(const std::string& words, const std::string& model_path) {
+  Case c;
+  engine::EngineOptions& o = c.options;
+  o.model_path = model_path;
+  o.threads_per_rank = 1;
+  o.max_model_len = 400;
+  size_t begin = 0;
+  while (begin < words.size()) {
+    const size_t end = std::min(words.find(' ', begin), words.size());
+    const std::string word = words.substr(begin, end - begin);
+    begin = end + 1;
+    const auto after = [&](const char* prefix) {
+      return word.starts_with(prefix) ? word.substr(std::string(prefix).size()) : std::string();
+    };
+    if (word == "pooled") o.placement = engine::Placement::kPooled;
+    else if (word == "dedicated") o.placement = engine::Placement::kDedicated;
+    else if (word == "kvf32") o.kv_type = kernels::KvType::kF32;
+    else if (word == "isa=avx2") o.isa = kernels::Isa::kAvx2;
+    else if (word == "isa=avx512") o.isa = kernels::Isa::kAvx512;
+    else if (word == "isa=portable") o.isa = kernels::Isa::kPortable;
+    else if (auto v = after("weights="); !v.empty()) o.topology.tp_weights = v;
+    else if (v = after("stages="); !v.empty()) o.topology.stages = v;
+    else if (v = after("pp="); !v.empty()) o.topology.pipeline_parallel = v;
+    else if (v = after("pp"); !v.empty()) o.topology.pipeline_parallel = v;
+    else if (v = after("threads"); !v.empty()) o.threads_per_rank = std::stoi(v);
+    else if (v = after("tp"); !v.empty()) o.topology.tensor_parallel_size = std::stoi(v);
+    else if (v = after("chunk"); !v.empty()) o.max_num_batched_tokens = std::stoi(v);
+    else if (v = after("block"); !v.empty()) o.block_size = std::stoi(v);
+    else if (v = after("t"); !v.empty()) c.work.temperature = std::stof(v);
+    else throw std::invalid_argument("unknown word in a parity case: " + word);
+  }
+  return c;
+}
+
+}  // namespace weft::parity
