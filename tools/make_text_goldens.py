@@ -48,6 +48,52 @@ MODELS = Path(os.environ.get("WEFT_TEST_MODELS", ""))
 PRE_TOKENIZERS = ["default", "gpt-2", "smollm", "llama-bpe", "dbrx", "qwen2", "tekken", "gpt-4o"]
 
 
+# Other shapes of tokenizer.json, as JSON merge patches (RFC 7396) of the small tokenizers.
+METASPACE = {"type": "Metaspace", "replacement": "▁", "split": False}
+SPACE_DECODERS = [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+                  {"type": "ByteFallback"}, {"type": "Fuse"}]
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+JSON_PATCHES = {
+    "Llama 3": ("byte_level", {}),
+    "Qwen 2": ("byte_level", {
+        "normalizer": {"type": "NFC"}, "model": {"ignore_merges": False},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "behavior": "Isolated", "invert": False, "pattern": {"Regex":
+                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+                r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"}},
+            BYTE_LEVEL | {"use_regex": False}]},
+        "post_processor": BYTE_LEVEL | {"use_regex": False}}),
+    "SmolLM 2": ("byte_level", {
+        "model": {"ignore_merges": False}, "post_processor": None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Digits", "individual_digits": True}, BYTE_LEVEL | {"use_regex": True}]}}),
+    "Llama 2": ("metaspace", {}),
+    "Gemma 3": ("metaspace", {
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁",
+                       "normalizers": None},
+        "pre_tokenizer": {"type": "Split", "pattern": {"String": " "}, "invert": False,
+                          "behavior": "MergedWithPrevious"},
+        "decoder": {"type": "Sequence", "decoders": SPACE_DECODERS}}),
+    "Mistral": ("metaspace", {
+        "normalizer": None, "pre_tokenizer": METASPACE | {"prepend_scheme": "first"}}),
+    "Metaspace decoder": ("metaspace", {
+        "normalizer": None, "pre_tokenizer": METASPACE | {"prepend_scheme": "always"},
+        "decoder": METASPACE | {"prepend_scheme": "always", "decoders": None}}),
+}
+
+
+def merge_patch(target, patch):
+    if not isinstance(patch, dict):
+        return patch
+    target = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            target.pop(key, None)
+        else:
+            target[key] = merge_patch(target.get(key), value)
+    return target
+
+
 def text_of(string):
     """What the tokenizers see of a string that may be bytes."""
     return string.decode("utf-8", "replace") if isinstance(string, bytes) else string
@@ -169,10 +215,14 @@ def make_metaspace(strings):
     return tokenizer
 
 
-def json_goldens(path, strings):
+def json_goldens(base, patch, strings):
     """transformers on a tokenizer.json."""
-    reference = PreTrainedTokenizerFast(tokenizer_file=str(path))
-    out = {"ids": "", "text": ""}
+    document = json.loads((DATA / f"{base}.tokenizer.json").read_text("utf-8"))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tokenizer.json"
+        path.write_text(json.dumps(merge_patch(document, patch)), encoding="utf-8")
+        reference = PreTrainedTokenizerFast(tokenizer_file=str(path))
+    out = {"base": base, "patch": patch, "ids": "", "text": ""}
     for string in strings:
         text = text_of(string)
         plain = reference.encode(text, add_special_tokens=False, split_special_tokens=True)
@@ -240,8 +290,8 @@ def kept(name, make, strings):
 
 def small_goldens(byte_level, metaspace, strings):
     out = {"json": {}, "gguf": []}
-    for name in ("byte_level", "metaspace"):
-        out["json"][name] = json_goldens(DATA / f"{name}.tokenizer.json", strings)
+    for name, (base, patch) in JSON_PATCHES.items():
+        out["json"][name] = json_goldens(base, patch, strings)
 
     tokens, merges = vocabulary(byte_level)
     for pre in PRE_TOKENIZERS:

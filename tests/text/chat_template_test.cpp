@@ -13,7 +13,7 @@
 namespace weft::text {
 namespace {
 
-using nlohmann::json;
+using json = Json;
 using testing::HasSubstr;
 
 std::string render(const std::string& source, const std::string& extra = {}) {

@@ -54,20 +54,18 @@ std::string read_text_file(const std::string& name) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-nlohmann::json read_json_file(const std::string& name) {
-  return nlohmann::json::parse(read_text_file(name));
-}
+Json read_json_file(const std::string& name) { return Json::parse(read_text_file(name)); }
 
-std::vector<nlohmann::json> read_json_lines(const std::string& name) {
+std::vector<Json> read_json_lines(const std::string& name) {
   std::istringstream file(read_text_file(name));
-  std::vector<nlohmann::json> lines;
-  for (std::string line; std::getline(file, line);) lines.push_back(nlohmann::json::parse(line));
+  std::vector<Json> lines;
+  for (std::string line; std::getline(file, line);) lines.push_back(Json::parse(line));
   return lines;
 }
 
 std::vector<std::string> golden_strings() {
   std::vector<std::string> strings;
-  for (const nlohmann::json& line : read_json_lines("strings.jsonl")) {
+  for (const Json& line : read_json_lines("strings.jsonl")) {
     strings.push_back(line.is_string() ? line.get<std::string>()
                                        : decode_base64(line["base64"].get<std::string>()));
   }

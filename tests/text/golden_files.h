@@ -13,9 +13,11 @@
 
 namespace weft::text {
 
+using Json = nlohmann::ordered_json;  // templates print keys in the order they were given
+
 std::string read_text_file(const std::string& name);
-nlohmann::json read_json_file(const std::string& name);
-std::vector<nlohmann::json> read_json_lines(const std::string& name);
+Json read_json_file(const std::string& name);
+std::vector<Json> read_json_lines(const std::string& name);
 
 // The strings of strings.jsonl, as raw bytes; some are no UTF-8.
 std::vector<std::string> golden_strings();

@@ -11,7 +11,7 @@ const NAME: &str = "chat_template";
 
 /// Steps one rendering may take, about a second's worth: templates come with the model file, and
 /// one that never ends must not hold a server up.
-const MAX_STEPS: u64 = 50_000_000;
+const MAX_STEPS: u64 = 20_000_000;
 
 pub struct ChatTemplate {
     environment: Environment<'static>,
