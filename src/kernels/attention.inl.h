@@ -106,25 +106,16 @@ void weigh(const Attention& op, Tile& tile, int r, int from, int to) {
 
 // ---------------------------------------------------------------- blocks
 
-template <typename Element>
+// Calls the register tile of as many rows as the tile has, of kRows at most.
+template <int kRows, typename Element>
 void score_block(Tile& tile, const BlockView<Element>& view, const BlockView<Element>& next,
                  int64_t head_dim) {
-  const float* q[kTileRows];
-  for (int r = 0; r < tile.num_rows; ++r) q[r] = tile.rows[r].q;
-  switch (tile.num_rows) {
-    case 1:
-      return score_rows<1>(q, view, next, head_dim, tile.weights);
-    case 2:
-      return score_rows<2>(q, view, next, head_dim, tile.weights);
-    case 3:
-      return score_rows<3>(q, view, next, head_dim, tile.weights);
-    case 4:
-      return score_rows<4>(q, view, next, head_dim, tile.weights);
-    case 5:
-      return score_rows<5>(q, view, next, head_dim, tile.weights);
-    default:
-      return score_rows<6>(q, view, next, head_dim, tile.weights);
+  if constexpr (kRows > 1) {
+    if (tile.num_rows < kRows) return score_block<kRows - 1>(tile, view, next, head_dim);
   }
+  const float* q[kRows];
+  for (int r = 0; r < kRows; ++r) q[r] = tile.rows[r].q;
+  score_rows<kRows>(q, view, next, head_dim, tile.weights);
 }
 
 template <typename Element>
@@ -132,24 +123,13 @@ void add_one_row(Tile& tile, const BlockView<Element>& view, int r, int from, in
   add_rows<1>(tile.weights + r, view, view, from, to, tile.num_vectors, tile.values + r);
 }
 
-template <typename Element>
+template <int kRows, typename Element>
 void add_all_rows(Tile& tile, const BlockView<Element>& view, const BlockView<Element>& next,
                   int from, int to) {
-  const int64_t n = tile.num_vectors;
-  switch (tile.num_rows) {
-    case 1:
-      return add_rows<1>(tile.weights, view, next, from, to, n, tile.values);
-    case 2:
-      return add_rows<2>(tile.weights, view, next, from, to, n, tile.values);
-    case 3:
-      return add_rows<3>(tile.weights, view, next, from, to, n, tile.values);
-    case 4:
-      return add_rows<4>(tile.weights, view, next, from, to, n, tile.values);
-    case 5:
-      return add_rows<5>(tile.weights, view, next, from, to, n, tile.values);
-    default:
-      return add_rows<6>(tile.weights, view, next, from, to, n, tile.values);
+  if constexpr (kRows > 1) {
+    if (tile.num_rows < kRows) return add_all_rows<kRows - 1>(tile, view, next, from, to);
   }
+  add_rows<kRows>(tile.weights, view, next, from, to, tile.num_vectors, tile.values);
 }
 
 // Rows see different ends of a block: what all see is added together, the rest row by row. No row
@@ -157,8 +137,8 @@ void add_all_rows(Tile& tile, const BlockView<Element>& view, const BlockView<El
 template <typename Element>
 void add_block(const Attention& op, Tile& tile, int64_t block, const BlockView<Element>& view,
                const BlockView<Element>& next) {
-  score_block(tile, view, next, op.layout.head_dim);
-  int from[kTileRows], to[kTileRows];
+  score_block<kTileRows>(tile, view, next, op.layout.head_dim);
+  int from[kTileRows] = {}, to[kTileRows] = {};
   int common_from = 0, common_to = kBlock;
   for (int r = 0; r < tile.num_rows; ++r) {
     const int64_t low = tile.rows[r].begin - block, high = tile.rows[r].end - block;
@@ -173,7 +153,7 @@ void add_block(const Attention& op, Tile& tile, int64_t block, const BlockView<E
     return;
   }
   for (int r = 0; r < tile.num_rows; ++r) add_one_row(tile, view, r, from[r], common_from);
-  add_all_rows(tile, view, next, common_from, common_to);
+  add_all_rows<kTileRows>(tile, view, next, common_from, common_to);
   for (int r = 0; r < tile.num_rows; ++r) add_one_row(tile, view, r, common_to, to[r]);
 }
 

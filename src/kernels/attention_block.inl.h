@@ -7,11 +7,15 @@
 namespace weft::kernels {
 namespace {
 
-constexpr int kTileRows = 6;
 // A register tile is kRows x tile_vectors(kRows) accumulators beside the keys (or values) and one
 // broadcast. With 32 registers of 16 lanes that is 6 x 4 + 4 + 1. With 16 registers of 8 lanes it
 // is 6 pairs + 1 pair + 1, and where rows are few, more vectors keep both multipliers busy: each
-// has 4 sums in flight.
+// has 4 sums in flight. Without FMA every step is a call, and no tile would help.
+#ifdef __FMA__
+constexpr int kTileRows = 6;
+#else
+constexpr int kTileRows = 1;
+#endif
 constexpr int tile_vectors(int rows) {
 #ifdef __AVX512F__
   return rows > 0 ? 4 : 0;
