@@ -1,0 +1,63 @@
+# The way in: `make help` lists what there is. The build itself is CMake's (CMakeLists.txt,
+# CMakePresets.json); this file only puts the steps in order.
+
+BUILD ?= build
+MODEL ?= smollm2
+RANKS ?= 2
+JOBS ?= $(shell nproc)
+TEST_JOBS ?= $(JOBS)
+WEFT := $(BUILD)/weft
+
+# setup.mk says which cargo to use, and that tools/setup has run. (make writes an included file
+# that is missing, so what builds nothing must not include it.)
+ifneq ($(filter-out help house clean,$(MAKECMDGOALS)),)
+-include $(BUILD)/setup.mk
+endif
+
+TEST_ENVIRONMENT = WEFT_TEST_MODELS=$(abspath $(BUILD)/test_models) \
+                   WEFT_TINY_MODELS=$(abspath $(BUILD)/tiny_models)
+CTEST = ctest --test-dir $(BUILD) --timeout 600 --parallel $(TEST_JOBS) --output-on-failure --progress
+
+.PHONY: help build run test test-full test-models house clean
+
+help:
+	@echo "make run        build, fetch the default model, chat with it on $(RANKS) ranks"
+	@echo "make build      install what is missing and build $(WEFT)"
+	@echo "make test       build, fetch the test models, run the tests (CTEST_ARGS='-R Options' for some)"
+	@echo "make test-full  the same and the long ones"
+	@echo "make house      check the rules of the house"
+	@echo "make clean      remove $(BUILD)"
+	@echo "Variables: BUILD, MODEL, RANKS, JOBS, TEST_JOBS, CTEST_ARGS."
+
+$(BUILD)/setup.mk: tools/setup
+	tools/setup $(BUILD)
+
+$(BUILD)/build.ninja: | $(BUILD)/setup.mk
+	cmake --preset release -B $(BUILD) $(if $(CARGO),-DWEFT_CARGO=$(CARGO))
+
+# Ninja itself knows what is to be done, and takes a blink where that is nothing.
+build: $(BUILD)/build.ninja
+	@cmake --build $(BUILD) --parallel $(JOBS) --target weft
+
+run: build
+	@$(WEFT) pull $(MODEL) > /dev/null
+	@echo "Type a question; /help lists commands, /quit or Ctrl-D ends. The same by hand:"
+	@echo "  $(WEFT) run $(MODEL) --tp $(RANKS)"
+	@$(WEFT) run $(MODEL) --tp $(RANKS)
+
+test-models: build
+	@tools/test_models $(BUILD)
+
+test: test-models
+	@cmake --build $(BUILD) --parallel $(JOBS)
+	$(TEST_ENVIRONMENT) $(CTEST) --label-exclude full $(CTEST_ARGS)
+
+test-full: test-models
+	@cmake --build $(BUILD) --parallel $(JOBS)
+	$(TEST_ENVIRONMENT) WEFT_FULL_TESTS=1 $(CTEST) $(CTEST_ARGS)
+
+house:
+	tools/check_house.py
+
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,343 @@
+#!/usr/bin/env python3
+"""The program itself, from outside: exit codes, what it prints where, signals and the terminal.
+
+    WEFT_PROGRAM=build/weft [WEFT_TEST_MODELS=FOLDER] tests/cli/end_to_end_test.py
+
+Without WEFT_TEST_MODELS the tests that need the default model are skipped.
+"""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+PROGRAM = os.path.abspath(os.environ.get("WEFT_PROGRAM", "build/weft"))
+MODEL = Path(os.environ.get("WEFT_TEST_MODELS", "/nonexistent")) / "SmolLM2-135M-Instruct.Q4_1.gguf"
+QUESTION = "What is the capital of France?"
+TIMEOUT_S = 300  # sanitizer builds are slow
+
+
+def environment(**variables):
+    """This process's variables, but for those that a user may have set for Weft."""
+    kept = {name: value for name, value in os.environ.items()
+            if not name.startswith("WEFT_") and name != "XDG_CONFIG_HOME"}
+    return {**kept, "HOME": "/nonexistent", **variables}
+
+
+def weft(*arguments, stdin="", **variables):
+    return subprocess.run([PROGRAM, *map(str, arguments)], input=stdin, capture_output=True,
+                          text=True, timeout=TIMEOUT_S, env=environment(**variables))
+
+
+def answer(*arguments, **variables):
+    """The JSON object of `weft run MODEL ... --json`."""
+    run = weft("run", MODEL, "--json", "--quiet", *arguments, **variables)
+    if run.returncode != 0:
+        raise AssertionError(f"exit code {run.returncode}: {run.stderr}")
+    return json.loads(run.stdout)
+
+
+class WithoutAModel(unittest.TestCase):
+    def test_version_and_help(self):
+        self.assertIn("kernels", weft("--version").stdout)
+        self.assertIn("weft COMMAND --help", weft("--help").stdout)
+        self.assertIn("--tensor-parallel-size, --tp, -tp", weft("run", "--help").stdout)
+
+    def test_usage_errors_end_with_2(self):
+        for arguments, part in [((), "usage: weft"),
+                                (("rnu",), "did you mean run?"),
+                                (("run", "m", "--tensor-paralel-size", "2"),
+                                 "did you mean --tensor-parallel-size?"),
+                                (("run", "m", "-tp", "nine"), "from 0 to"),
+                                (("run",), "MODEL is missing")]:
+            run = weft(*arguments)
+            self.assertEqual(run.returncode, 2, run.stderr)
+            self.assertEqual(run.stdout, "")
+            self.assertIn(part, run.stderr)
+
+    def test_an_unknown_kernel_table_is_a_usage_error(self):
+        run = weft("--version", WEFT_ISA="abacus")
+        self.assertEqual(run.returncode, 2, run.stderr)
+        self.assertIn("abacus", run.stderr)
+
+    def test_models_that_are_none_end_with_3(self):
+        with tempfile.TemporaryDirectory() as folder:
+            lie = Path(folder) / "lie.gguf"
+            lie.write_bytes(b"GGUF" + b"\xff" * 60)
+            for command in ("run", "inspect"):
+                for model in ("/nonexistent/m.gguf", "smollm2", folder, lie):
+                    run = weft(command, model, XDG_CACHE_HOME=folder)
+                    self.assertEqual(run.returncode, 3, f"{model}: {run.stderr}")
+                    self.assertTrue(run.stderr.startswith("weft: "), run.stderr)
+
+    def test_pull_names_what_it_knows(self):
+        run = weft("pull", "smollm3")
+        self.assertEqual(run.returncode, 2)
+        self.assertIn("did you mean smollm2?", run.stderr)
+
+    def test_pull_without_python(self):
+        with tempfile.TemporaryDirectory() as folder:
+            run = weft("pull", "smollm2", "--python", "/nonexistent/python3", XDG_CACHE_HOME=folder)
+            self.assertEqual(run.returncode, 3)
+            self.assertIn("install python3", run.stderr)
+            self.assertEqual([path for path in Path(folder).rglob("*")
+                              if path.is_file() and path.name != "pull.lock"], [])
+
+
+@unittest.skipUnless(MODEL.exists(), "WEFT_TEST_MODELS names no folder with the default model")
+class WithTheModel(unittest.TestCase):
+    def test_answers_without_a_terminal(self):
+        run = weft("run", MODEL, "--tp", 2)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertEqual(run.stdout, "The capital of France is Paris.\n")
+        banner = run.stderr.splitlines()
+        self.assertIn("tp=2", run.stderr)
+        self.assertLessEqual(len(banner), 27)  # 25, the progress line and the prompt
+
+    def test_reads_the_prompt_from_standard_input(self):
+        run = weft("run", MODEL, "-q", "-p", "-", stdin=QUESTION)
+        self.assertEqual(run.stdout, "The capital of France is Paris.\n")
+
+    def test_every_split_gives_the_same_bits(self):
+        options = ["-p", QUESTION, "-n", 12, "--logits-hash", "--logprobs", 2, "--prompt-logprobs",
+                   1]
+        one = answer(*options)
+        self.assertRegex(one["logits_hash"], "^[0-9a-f]{16}$")
+        for split in (["--tp", 3], ["--tp", 7], ["--pp", "13,13,4"], ["--tp", 3, "--pp", 2],
+                      ["--tp-weights", "2,1,1"], ["--stages", "12@1,14@3,4@2"],
+                      ["--threads", 2, "--max-num-batched-tokens", 7]):
+            other = answer(*options, *split)
+            for key in ("text", "token_ids", "logits_hash", "logprobs", "prompt_logprobs"):
+                self.assertEqual(one[key], other[key], f"{key} with {split}")
+
+    def test_json_has_its_keys_and_standard_output_nothing_else(self):
+        run = weft("run", MODEL, "-p", QUESTION, "--json", "--stats", "--logprobs", 3,
+                   "--prompt-logprobs", 3)
+        self.assertEqual(run.stdout.count("\n"), 1)
+        found = json.loads(run.stdout)
+        for key in ("text", "token_ids", "prompt_tokens", "generated_tokens", "logits_hash",
+                    "finish_reason", "prompt_tokens_per_s", "generation_tokens_per_s",
+                    "read_gb_per_s", "load_s", "topology", "isa", "logprobs", "prompt_logprobs",
+                    "ranks", "prompt_token_ids"):
+            self.assertIn(key, found)
+        self.assertEqual(found["finish_reason"], "stop")
+        self.assertEqual(found["prompt_tokens"], len(found["prompt_token_ids"]))
+        self.assertEqual(found["generated_tokens"], len(found["token_ids"]))
+        self.assertEqual(len(found["logprobs"]), found["generated_tokens"])
+        self.assertEqual(len(found["prompt_logprobs"]), found["prompt_tokens"])
+        self.assertIsNone(found["prompt_logprobs"][0])
+        for position, chosen in zip(found["logprobs"], found["token_ids"]):
+            self.assertIn(chosen, [pair["id"] for pair in position])
+            values = [pair["logprob"] for pair in position[:3]]
+            self.assertEqual(values, sorted(values, reverse=True))
+        self.assertIn("all-reduce", run.stderr)
+
+    def test_ids_give_what_their_text_gave(self):
+        by_text = answer("-p", QUESTION, "-n", 4, "--logits-hash")
+        ids = ",".join(map(str, by_text["prompt_token_ids"]))
+        by_ids = answer("--prompt-ids", ids, "-n", 4, "--logits-hash")
+        self.assertEqual(by_text["logits_hash"], by_ids["logits_hash"])
+
+    def test_max_tokens_ignore_eos_and_stop(self):
+        self.assertEqual(answer("-p", QUESTION, "-n", 3)["finish_reason"], "length")
+        long = answer("-p", QUESTION, "-n", 20, "--ignore-eos")
+        self.assertEqual((long["generated_tokens"], long["finish_reason"]), (20, "length"))
+        stopped = answer("-p", QUESTION, "--stop", " Paris")
+        self.assertEqual(stopped["text"], "The capital of France is")
+        self.assertEqual(stopped["finish_reason"], "stop")
+
+    def test_the_same_seed_gives_the_same_answer(self):
+        options = ["-p", "Tell me a story.", "-n", 24, "--temperature", 1]
+        first = answer(*options, "--seed", 7)
+        self.assertEqual(first["token_ids"], answer(*options, "--seed", 7, "--tp", 3)["token_ids"])
+        others = [answer(*options, "--seed", seed)["token_ids"] for seed in (8, 9)]
+        self.assertTrue(any(other != first["token_ids"] for other in others))
+
+    def test_flag_before_environment_before_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            config = Path(folder) / "weft" / "config.toml"
+            config.parent.mkdir()
+            config.write_text("tp = 2\n[run]\nmax-tokens = 1\n")
+            ask = ["-p", QUESTION]
+            by_file = answer(*ask, XDG_CONFIG_HOME=folder)
+            self.assertEqual((by_file["topology"], by_file["generated_tokens"]), ("tp=2", 1))
+            variables = {"XDG_CONFIG_HOME": folder, "WEFT_TENSOR_PARALLEL_SIZE": "3"}
+            self.assertEqual(answer(*ask, **variables)["topology"], "tp=3")
+            self.assertEqual(answer(*ask, "-tp", 5, **variables)["topology"], "tp=5")
+
+    def test_splits_that_cannot_be_end_with_2(self):
+        for split in (["--pp", "31,1"], ["--pp", 99], ["--tp", 3, "--tp-weights", "1,1"],
+                      ["--stages", "30@1", "--tp", 2], ["--stages", "30"], ["--tp-weights", "1,x"]):
+            for command in ("run", "inspect"):
+                run = weft(command, MODEL, *split)
+                self.assertEqual(run.returncode, 2, f"{command} {split}: {run.stderr}")
+
+    def test_more_ranks_than_devices_names_both(self):
+        run = weft("run", MODEL, "--tp", 5, "--devices", 0)
+        self.assertEqual(run.returncode, 2, run.stderr)
+        self.assertRegex(run.stderr, r"\b5\b")
+        self.assertRegex(run.stderr, r"\b1\b")
+
+    def test_a_prompt_that_is_too_long_ends_with_2(self):
+        run = weft("run", MODEL, "--max-model-len", 8, "-p", QUESTION)
+        self.assertEqual(run.returncode, 2, run.stderr)
+        self.assertRegex(run.stderr, r"\b8\b")
+
+    def test_a_cache_that_cannot_be_had_ends_with_4(self):
+        run = weft("run", MODEL, "--kv-cache-memory-bytes", "100T", "-p", QUESTION)
+        self.assertEqual(run.returncode, 4, run.stderr)
+
+    def test_a_cut_off_file_ends_with_3(self):
+        with tempfile.TemporaryDirectory() as folder:
+            part = Path(folder) / "part.gguf"
+            part.write_bytes(MODEL.read_bytes()[:50_000_000])
+            run = weft("run", part, "-p", QUESTION)
+            self.assertEqual(run.returncode, 3, run.stderr)
+            self.assertIn("part.gguf", run.stderr)
+
+    def test_ranks_hold_and_send_what_inspect_says(self):
+        for split in (["--tp", 2], ["--tp", 7, "--pp", 3], ["--tp-weights", "2,1,1"]):
+            shown = weft("inspect", MODEL, "--json", *split)
+            planned = json.loads(shown.stdout)["split"]["ranks"]
+            found = answer("-p", QUESTION, "-n", 16, "--ignore-eos", *split)
+            self.assertEqual(len(planned), len(found["ranks"]))
+            # The last generated token is never put into the model again.
+            tokens = found["prompt_tokens"] + found["generated_tokens"] - 1
+            for plan, rank in zip(planned, found["ranks"]):
+                self.assertAlmostEqual(plan["weight_bytes"], rank["weight_bytes"],
+                                       delta=0.02 * plan["weight_bytes"])
+                reduced = plan["reduce_bytes_per_token"] * tokens
+                self.assertAlmostEqual(reduced, rank["reduce_bytes"], delta=0.02 * reduced)
+
+    def test_inspect_prints_its_table(self):
+        run = weft("inspect", MODEL, "--tp", 7, "--pp", 3)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertIn("30 layers, hidden 576, 9 heads and 3 KV heads of 64", run.stdout)
+        self.assertIn("weights", run.stdout)
+        self.assertNotIn("blk.0.attn_q.weight", run.stdout)
+        self.assertIn("blk.0.attn_q.weight", weft("inspect", MODEL, "--tensors").stdout)
+
+
+class Running:
+    """A program that was started and is talked to."""
+
+    def __init__(self, *arguments, terminal=False):
+        command = [PROGRAM, *map(str, arguments)]
+        self.terminal, end = pty.openpty() if terminal else os.pipe()
+        stdin = end if terminal else subprocess.DEVNULL
+        self.process = subprocess.Popen(command, stdin=stdin, stdout=end, stderr=end if terminal
+                                        else subprocess.DEVNULL, start_new_session=terminal,
+                                        preexec_fn=_take_terminal if terminal else None,
+                                        env=environment(TERM="xterm"))
+        os.close(end)
+        self.output = ""
+
+    def read_until(self, text):
+        """What is printed up to and with `text`."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while text not in self.output:
+            ready, _, _ = select.select([self.terminal], [], [], deadline - time.monotonic())
+            data = os.read(self.terminal, 4096) if ready else b""
+            if not data:
+                raise AssertionError(f"{text!r} never came after {self.output!r}")
+            self.output += data.decode(errors="replace")
+        head, _, self.output = self.output.partition(text)
+        return head + text
+
+    def type(self, text):
+        os.write(self.terminal, text.encode())
+
+    def wait(self):
+        try:
+            return self.process.wait(TIMEOUT_S)
+        finally:
+            os.close(self.terminal)
+
+
+def _take_terminal():
+    """Makes standard input the controlling terminal of the new session, so that ^C is a signal."""
+    import fcntl
+    import termios
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@unittest.skipUnless(MODEL.exists(), "WEFT_TEST_MODELS names no folder with the default model")
+class Signals(unittest.TestCase):
+    LONG = ["-p", "Tell me a long story.", "--ignore-eos", "-n", 8000]
+
+    def test_ctrl_c_stops_the_answer(self):
+        running = Running("run", MODEL, "-q", *self.LONG)
+        running.read_until(" ")
+        running.process.send_signal(signal.SIGINT)
+        self.assertEqual(running.wait(), 130)
+
+    def test_ctrl_c_still_gives_the_json(self):
+        running = Running("run", MODEL, "-q", "--json", *self.LONG)
+        time.sleep(3)
+        self.assertIsNone(running.process.poll())
+        running.process.send_signal(signal.SIGINT)
+        text = running.read_until("}\n")
+        self.assertEqual(json.loads(text)["finish_reason"], "cancelled")
+        self.assertEqual(running.wait(), 130)
+
+
+@unittest.skipUnless(MODEL.exists(), "WEFT_TEST_MODELS names no folder with the default model")
+class ChatInATerminal(unittest.TestCase):
+    def start(self, *arguments):
+        running = Running("run", MODEL, *arguments, terminal=True)
+        running.read_until("> ")
+        return running
+
+    def test_a_conversation(self):
+        running = self.start("--tp", 2)
+        running.type(QUESTION + "\n")
+        running.read_until("Paris.")
+        running.read_until("> ")
+        running.type("/reset\n")
+        running.read_until("forgotten")
+        running.read_until("> ")
+        running.type("/quit\n")
+        self.assertEqual(running.wait(), 0)
+
+    def test_ctrl_d_ends(self):
+        running = self.start()
+        running.type("\x04")
+        self.assertEqual(running.wait(), 0)
+
+    def test_ctrl_c_at_the_prompt(self):
+        running = self.start()
+        running.type("half a line\x03")
+        running.read_until("Ctrl-C again")
+        running.read_until("> ")
+        running.type("\x03")
+        self.assertEqual(running.wait(), 130)
+
+    def test_ctrl_c_stops_an_answer_and_the_chat_goes_on(self):
+        running = self.start("--ignore-eos", "-n", 8000)
+        running.type("Tell me a long story.\n")
+        running.read_until("story.")
+        running.read_until(" the ")
+        running.type("\x03")
+        running.read_until("> ")
+        running.type("/quit\n")
+        self.assertEqual(running.wait(), 0)
+
+    def test_umlauts_can_be_typed_and_erased(self):
+        running = self.start("-n", 1)
+        running.type("/grüß\n")
+        running.read_until("unknown command /grüß")
+        running.type("/gü\x7f\x7ftt\n")
+        running.read_until("unknown command /tt")
+        running.type("/quit\n")
+        self.assertEqual(running.wait(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2, argv=sys.argv)
