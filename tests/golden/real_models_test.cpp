@@ -1,0 +1,108 @@
+// Both real models against transformers in float32 on the same dequantised weights: tokens,
+// top-1, KL and perplexity (docs/goldens.md has the bounds and what llama.cpp reaches).
+//
+// The models are looked for in $WEFT_TEST_MODELS.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+
+#include "golden/agreement.h"
+
+namespace weft::golden {
+namespace {
+
+struct Param {
+  std::string file, goldens;
+  kernels::KvType kv_type;
+};
+
+const char* kv_name(kernels::KvType type) {
+  return type == kernels::KvType::kF32 ? "f32" : "bf16";
+}
+
+std::string name_of(const testing::TestParamInfo<Param>& info) {
+  std::string name = info.param.goldens + "_cache_" + kv_name(info.param.kv_type);
+  for (char& c : name) {
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
+  }
+  return name;
+}
+
+constexpr int kDepth = 128;  // of our lists where the reference has one
+
+class RealModels : public testing::TestWithParam<Param> {
+ protected:
+  void SetUp() override {
+    const char* folder = std::getenv("WEFT_TEST_MODELS");
+    if (folder == nullptr) GTEST_SKIP() << "WEFT_TEST_MODELS is not set";
+    engine::EngineOptions options;
+    options.model_path = std::string(folder) + "/" + GetParam().file;
+    ASSERT_TRUE(std::filesystem::exists(options.model_path)) << options.model_path;
+    options.kv_type = GetParam().kv_type;
+    options.max_model_len = 1040;  // the longest window and a little
+    engine_ = engine::Engine::load(options);
+    goldens_ = read_top_file(std::string(WEFT_SOURCE_DIR "/tests/goldens/") + GetParam().goldens +
+                             ".bin");
+  }
+
+  std::unique_ptr<engine::Engine> engine_;
+  TopFile goldens_;
+};
+
+TEST_P(RealModels, AgreeWithTheReference) {
+  ASSERT_EQ(goldens_.vocab_size, engine_->model().vocab_size);
+  Agreement all;
+  Perplexity perplexity;
+  for (const TopCase& c : goldens_.cases) {
+    const auto ours = score(*engine_, c.ids, c.num_positions > 0 ? kDepth : 0);
+    if (c.num_positions > 0) {
+      const Agreement one = compare_lists(c, ours);
+      fmt::print("  {:<24} {:5} positions  top-1 {:6.2f} %  KL {:.5f}\n", c.name,
+                 one.num_positions, 100 * one.top1(), one.mean_kl());
+      all.add(one);
+    }
+    if ((c.flags & kPerplexity) != 0) add_perplexity(c, ours, perplexity);
+  }
+  fmt::print("{} with a cache of {}: {} positions, top-1 {:.2f} %, mean KL {:.5f} ({} ids absent), "
+             "perplexity {:.4f} ({:.4f}, {:+.3f} %)\n",
+             goldens_.model, kv_name(GetParam().kv_type), all.num_positions, 100 * all.top1(),
+             all.mean_kl(), all.num_absent, perplexity.ours(), perplexity.reference(),
+             100 * perplexity.excess());
+  RecordProperty("top1", fmt::format("{:.5f}", all.top1()));
+  RecordProperty("mean_kl", fmt::format("{:.6f}", all.mean_kl()));
+  RecordProperty("perplexity", fmt::format("{:.4f}", perplexity.ours()));
+  EXPECT_GE(all.num_positions, 2000);
+  EXPECT_GE(all.top1(), 0.97);
+  EXPECT_LE(all.mean_kl(), 0.01);
+  EXPECT_LE(std::abs(perplexity.excess()), 0.01);
+}
+
+TEST_P(RealModels, SameTokens) {
+  if (GetParam().kv_type != kernels::KvType::kBF16) GTEST_SKIP() << "the cache has no part in it";
+  int num_cases = 0;
+  for (const TopCase& c : goldens_.cases) {
+    if (c.text.empty()) continue;
+    const std::vector<int32_t> expected(c.ids.begin(), c.ids.begin() + c.num_prompt_tokens);
+    EXPECT_EQ(engine_->tokenizer().encode(c.text, (c.flags & kAddedSpecial) != 0,
+                                          (c.flags & kParsedSpecial) != 0),
+              expected)
+        << c.name;
+    ++num_cases;
+  }
+  EXPECT_GE(num_cases, 12);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Goldens, RealModels,
+    testing::ValuesIn(std::vector<Param>{
+        {"SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2-135m-q4_1", kernels::KvType::kBF16},
+        {"SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2-135m-q4_1", kernels::KvType::kF32},
+        {"gemma-3-270m.Q4_K_M.gguf", "gemma-3-270m-q4_k_m", kernels::KvType::kBF16},
+        {"gemma-3-270m.Q4_K_M.gguf", "gemma-3-270m-q4_k_m", kernels::KvType::kF32}}),
+    name_of);
+
+}  // namespace
+}  // namespace weft::golden
