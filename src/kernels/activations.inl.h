@@ -56,6 +56,20 @@ void prepare(const tensor::InputMap& map, const float* x, const Activations& out
   }
 }
 
+void prepare_error(const tensor::InputMap& map, const float* x, const Activations& prepared,
+                   int64_t token, float* out) {
+  const int64_t num_inputs = map.inputs().end - map.inputs().begin;
+  const auto* codes = static_cast<const int8_t*>(prepared.values) +
+                      token * prepared.num_groups * tensor::kGroupInputs;
+  const float* scales = prepared.scales + token * prepared.num_groups;
+  for (int64_t i = 0; i < num_inputs; i += 16) {
+    const int64_t n = num_inputs - i < 16 ? num_inputs - i : 16;
+    const F32x16 minus_scale = broadcast(-scales[i / tensor::kGroupInputs]);
+    const F32x16 code = load_scale_s8(reinterpret_cast<const uint8_t*>(codes + i));
+    store_n(out + i, fma(minus_scale, code, load_n(x + i, n)), n);
+  }
+}
+
 void add_int64(int64_t* sum, const int64_t* const* parts, int num_parts, int64_t count) {
   int64_t i = 0;
   for (; i + 16 <= count; i += 16) {

@@ -140,6 +140,16 @@ class Output {
 
 }  // namespace
 
+void prepare_error(const tensor::InputMap& map, const float* x, const Activations& prepared,
+                   int64_t token, float* out) {
+  const auto* codes = static_cast<const int8_t*>(prepared.values);
+  for (int64_t i = 0; i < map.inputs().size(); ++i) {
+    const int64_t group = token * prepared.num_groups + i / kGroupInputs;
+    const int8_t code = codes[group * kGroupInputs + i % kGroupInputs];
+    out[i] = std::fma(-prepared.scales[group], static_cast<float>(code), x[i]);
+  }
+}
+
 void prepare(const tensor::InputMap& map, const float* x, const Activations& out, int64_t token) {
   int64_t g = 0;
   for (const InputGroup& group : map.groups()) {

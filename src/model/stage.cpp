@@ -13,12 +13,23 @@ namespace {
 using kernels::Activations;
 using kernels::ActivationType;
 
-constexpr int kNumForms = 3;
+constexpr int kNumForms = 4;
+constexpr int kTwoTerms = 3;          // the form of precise linears
+constexpr int64_t kScratchRows = 3;   // a thread's rows of hidden size
 constexpr int64_t kSmallTakes = 64;  // arena takes of a step, each rounded up to 64 bytes
 
+ActivationType type_of_form(int form) {
+  return form == kTwoTerms ? ActivationType::kInt8 : static_cast<ActivationType>(form);
+}
+
+int64_t terms_of_form(int form) { return form == kTwoTerms ? 2 : 1; }
+
+int form_of(const parallel::ColumnLinear& linear) {
+  return linear.num_terms() == 2 ? kTwoTerms : static_cast<int>(linear.weight.activation_type());
+}
+
 uint8_t form_bit(const parallel::ColumnLinear& linear) {
-  if (linear.weight.empty()) return 0;
-  return static_cast<uint8_t>(1 << static_cast<int>(linear.weight.activation_type()));
+  return linear.weight.empty() ? uint8_t{0} : static_cast<uint8_t>(1 << form_of(linear));
 }
 
 int64_t row_input_bytes(const parallel::RowLinear& linear, int64_t num_tokens) {
@@ -61,9 +72,12 @@ const LayerShard& Stage::shard(int shard_index, size_t layer) const {
 Stage::ShardSizes Stage::sizes_of(int shard_index) const {
   ShardSizes sizes;
   for (const LayerShard& layer : weights_.shards()[static_cast<size_t>(shard_index)].layers) {
-    sizes.query = std::max(sizes.query, layer.query.weight.padded_rows());
-    sizes.key = std::max(sizes.key, layer.key.weight.padded_rows());
-    sizes.value = std::max(sizes.value, layer.value.weight.padded_rows());
+    const auto floats = [](const parallel::ColumnLinear& linear) {
+      return linear.num_terms() * linear.weight.padded_rows();
+    };
+    sizes.query = std::max(sizes.query, floats(layer.query));
+    sizes.key = std::max(sizes.key, floats(layer.key));
+    sizes.value = std::max(sizes.value, floats(layer.value));
     sizes.gate = std::max(sizes.gate, layer.gate.weight.padded_rows());
     for (const parallel::RowLinear* linear : {&layer.output, &layer.down})
       sizes.row_input_bytes =
@@ -74,14 +88,14 @@ Stage::ShardSizes Stage::sizes_of(int shard_index) const {
 
 int64_t Stage::arena_bytes() const {
   const int64_t tokens = limits_.max_tokens;
-  int64_t floats = tokens * hidden_.stride + team_.num_threads() * 2 * hidden_.stride;
+  int64_t floats = (tokens + team_.num_threads() * kScratchRows) * hidden_.stride;
   int64_t bytes = tokens * 4;
   for (const ShardSizes& s : sizes_) {
     floats += tokens * (2 * s.query + s.key + s.value + 2 * s.gate);
     bytes += s.row_input_bytes;
   }
   for (int form = 0; form < kNumForms; ++form)
-    bytes += kernels::activation_bytes(static_cast<ActivationType>(form), tokens,
+    bytes += kernels::activation_bytes(type_of_form(form), tokens * terms_of_form(form),
                                        hidden_map_.num_groups());
   const int64_t takes = kSmallTakes + 8 * static_cast<int64_t>(sizes_.size());
   return floats * 4 + bytes + takes * 64;
@@ -94,7 +108,7 @@ void Stage::begin(const Batch& batch) {
   hidden_.residual = arena_.take<float>(num_tokens_ * hidden_.stride);
   hidden_.bad_layer = arena_.take<int32_t>(num_tokens_);
   std::fill_n(hidden_.bad_layer, num_tokens_, -1);
-  scratch_ = arena_.take<float>(team_.num_threads() * 2 * hidden_.stride);
+  scratch_ = arena_.take<float>(team_.num_threads() * kScratchRows * hidden_.stride);
   for (size_t s = 0; s < steps_.size(); ++s) {
     ShardStep& step = steps_[s];
     step.query = arena_.take<float>(num_tokens_ * sizes_[s].query);
@@ -106,10 +120,11 @@ void Stage::begin(const Batch& batch) {
     step.row_memory = arena_.take<std::byte>(sizes_[s].row_input_bytes);
   }
   for (int form = 0; form < kNumForms; ++form) {
-    const auto type = static_cast<ActivationType>(form);
-    const int64_t bytes = kernels::activation_bytes(type, num_tokens_, hidden_map_.num_groups());
-    inputs_.forms[form] = kernels::place_activations(type, num_tokens_, hidden_map_.num_groups(),
-                                                     arena_.take<std::byte>(bytes));
+    const ActivationType type = type_of_form(form);
+    const int64_t rows = num_tokens_ * terms_of_form(form), groups = hidden_map_.num_groups();
+    inputs_.forms[form] = kernels::place_activations(
+        type, rows, groups,
+        arena_.take<std::byte>(kernels::activation_bytes(type, rows, groups)));
   }
   chunk_of_token_.resize(static_cast<size_t>(num_tokens_));
   for (size_t c = 0; c < batch.chunks.size(); ++c) {
@@ -164,10 +179,10 @@ void Stage::forward(const Batch& batch) {
   const std::vector<float>& first_norm = weights_.vectors().front().attention_norm;
   const uint8_t wanted = attention_inputs(0);
   team_.parallel_for(num_tokens_, [&](int64_t token, int thread) {
-    float* normed = scratch_ + thread * 2 * hidden_.stride;
+    float* normed = scratch_ + thread * kScratchRows * hidden_.stride;
     table_.rms_norm(hidden_.residual + token * hidden_.stride, first_norm.data(),
                     config_.norm_eps, normed, config_.hidden_size);
-    lay_out(normed, wanted, token);
+    lay_out(normed, wanted, token, normed + hidden_.stride);
   });
   for (size_t layer = 0; layer < weights_.vectors().size(); ++layer) run_layer(layer, batch);
 }
@@ -281,7 +296,7 @@ void Stage::add_reduced(std::span<const int64_t* const> parts, const std::vector
     const int64_t* rows[parallel::kMaxRanksPerStage];
     for (size_t p = 0; p < parts.size(); ++p) rows[p] = parts[p] + token * shape.stride();
     float* residual = hidden_.residual + token * hidden_.stride;
-    float* sum = scratch_ + thread * 2 * hidden_.stride;
+    float* sum = scratch_ + thread * kScratchRows * hidden_.stride;
     float* normed = sum + hidden_.stride;
     const int64_t bad = table_.finish_exact(rows, static_cast<int>(parts.size()),
                                             config_.hidden_size,
@@ -294,13 +309,15 @@ void Stage::add_reduced(std::span<const int64_t* const> parts, const std::vector
     table_.add(residual, sum, config_.hidden_size);
     if (next_norm == nullptr) return;
     table_.rms_norm(residual, next_norm->data(), config_.norm_eps, normed, config_.hidden_size);
-    lay_out(normed, next_wanted, token);
+    lay_out(normed, next_wanted, token, normed + hidden_.stride);
   });
 }
 
-void Stage::lay_out(const float* normed, uint8_t wanted, int64_t token) {
+void Stage::lay_out(const float* normed, uint8_t wanted, int64_t token, float* scratch) {
   for (int form = 0; form < kNumForms; ++form) {
-    if ((wanted >> form & 1) != 0) table_.prepare(hidden_map_, normed, inputs_.forms[form], token);
+    if ((wanted >> form & 1) != 0)
+      parallel::prepare_terms(table_, hidden_map_, normed, inputs_.forms[form],
+                              terms_of_form(form), token, scratch);
   }
 }
 
@@ -321,7 +338,7 @@ uint8_t Stage::ffn_inputs(size_t layer) const {
 }
 
 const Activations& Stage::input_of(const parallel::ColumnLinear& linear) const {
-  return inputs_.forms[static_cast<int>(linear.weight.activation_type())];
+  return inputs_.forms[form_of(linear)];
 }
 
 int64_t Stage::take_reduce_bytes() { return std::exchange(reduce_bytes_, 0); }

@@ -71,8 +71,7 @@ class Stage {
  private:
   // Inputs of column-parallel linears in the forms that this layer's weights want.
   struct HiddenInputs {
-    kernels::Activations forms[3];  // by ActivationType
-    uint8_t wanted = 0;             // bit per ActivationType
+    kernels::Activations forms[4];  // by ActivationType; the last: 8 bits in two terms
   };
   // One shard's buffers in a step.
   struct ShardStep {
@@ -83,7 +82,7 @@ class Stage {
   };
   // The largest of each over the stage's layers.
   struct ShardSizes {
-    int64_t query = 0, key = 0, value = 0, gate = 0;  // padded rows
+    int64_t query = 0, key = 0, value = 0, gate = 0;  // floats a token
     int64_t row_input_bytes = 0;                      // for limits.max_tokens
   };
   struct AttentionTile {
@@ -115,7 +114,8 @@ class Stage {
   void add_reduced(std::span<const int64_t* const> parts, const std::vector<float>& bias,
                    const std::vector<float>& post_norm, const std::vector<float>* next_norm,
                    uint8_t next_wanted, size_t layer);
-  void lay_out(const float* normed, uint8_t wanted, int64_t token);
+  // wanted: a bit a form. scratch: one row.
+  void lay_out(const float* normed, uint8_t wanted, int64_t token, float* scratch);
   std::span<const int64_t* const> reduce(const char* phase);
   int64_t arena_bytes() const;
   uint8_t attention_inputs(size_t layer) const;
@@ -142,7 +142,7 @@ class Stage {
   std::vector<size_t> chunk_of_token_;
   HiddenState hidden_;
   HiddenInputs inputs_;
-  float* scratch_ = nullptr;  // [num_threads, 2, stride]
+  float* scratch_ = nullptr;  // [num_threads, 3, stride]
   int64_t num_tokens_ = 0;
   int64_t reduce_bytes_ = 0, reduce_ns_ = 0;
 };

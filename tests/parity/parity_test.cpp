@@ -3,6 +3,7 @@
 //
 // Real models are looked for in $WEFT_TEST_MODELS, tiny ones in $WEFT_TINY_MODELS
 // (`make test` fetches and makes both).
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
