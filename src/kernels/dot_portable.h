@@ -11,7 +11,7 @@ namespace {
 // twice.
 inline constexpr int kTilePanels = 1;
 template <class Format>
-inline constexpr int kTileTokens = 4;
+inline constexpr int kTileTokens = 2;
 
 // 16 sums of signed bytes, written out exactly.
 WEFT_INLINE void store_int8(int8_t* p, const I32x16& x) {

@@ -51,32 +51,82 @@ struct Tile {
 
 WEFT_INLINE int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// Fixed point with care: a unit out of range is counted and adds nothing.
+__attribute__((noinline, cold)) void add_faulty_unit(int64_t* sums, int64_t row, int64_t rows,
+                                                     int64_t bad_index, const float* acc) {
+  const F32x16 sum = load(acc);
+  const Mask16 good = abs(sum) < broadcast(kUnitLimit);
+  const uint32_t bad = bits(~good & first_lanes(rows));
+  __atomic_fetch_add(sums + bad_index, __builtin_popcount(bad), __ATOMIC_RELAXED);
+  const F32x16 factor = broadcast(static_cast<float>(int64_t{1} << kFixedPointBits));
+  const F32x16 fixed = select(good, sum * factor, zero_f32());
+  store_i64(sums + row, load_i64(sums + row) + to_i64(fixed));
+}
+
+template <int kTokens>
+WEFT_INLINE void add_unit(const Sink& sink, int64_t row, int64_t rows, int64_t token,
+                          const F32x16 (&acc)[kTokens]) {
+  int64_t* sums = sink.sums + token * sink.sums_stride;
+  const F32x16 limit = broadcast(kUnitLimit);
+  Mask16 good = abs(acc[0]) < limit;
+#pragma GCC unroll 8
+  for (int t = 1; t < kTokens; ++t) good = good & (abs(acc[t]) < limit);
+  if (bits(good) != 0xffff) [[unlikely]] {
+    float lanes[kTokens][kLanes];
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) store(lanes[t], acc[t]);
+    for (int t = 0; t < kTokens; ++t) {
+      add_faulty_unit(sums + t * sink.sums_stride, row, rows, sink.bad_index, lanes[t]);
+    }
+    return;
+  }
+  const F32x16 factor = broadcast(static_cast<float>(int64_t{1} << kFixedPointBits));
+#pragma GCC unroll 8
+  for (int t = 0; t < kTokens; ++t) {
+    int64_t* to = sums + t * sink.sums_stride + row;
+    store_i64(to, load_i64(to) + to_i64(acc[t] * factor));
+  }
+}
+
 template <int kTokens>
 WEFT_INLINE void store_unit(const Sink& sink, int64_t panel, int64_t token,
                             const F32x16 (&acc)[kTokens]) {
   const int64_t row = panel * kPanelRows;
   const int64_t rows = minimum(kPanelRows, sink.num_rows - row);
-  if (sink.sums == nullptr) {
-    const F32x16 bias = sink.bias != nullptr ? load_n(sink.bias + row, rows) : zero_f32();
+  if (sink.sums != nullptr) return add_unit(sink, row, rows, token, acc);
+  float* out = sink.out + token * sink.out_stride + row;
+  if (sink.bias == nullptr) {
 #pragma GCC unroll 8
-    for (int t = 0; t < kTokens; ++t) {
-      store(sink.out + (token + t) * sink.out_stride + row,
-            sink.bias != nullptr ? acc[t] + bias : acc[t]);
-    }
+    for (int t = 0; t < kTokens; ++t) store(out + t * sink.out_stride, acc[t]);
     return;
   }
-  const F32x16 limit = broadcast(kUnitLimit);
-  const F32x16 factor = broadcast(static_cast<float>(int64_t{1} << kFixedPointBits));
+  const F32x16 bias = load_n(sink.bias + row, rows);
 #pragma GCC unroll 8
+  for (int t = 0; t < kTokens; ++t) store(out + t * sink.out_stride, acc[t] + bias);
+}
+
+// Outputs of a prompt exceed the nearest caches: fetched while the tile is computed, their misses
+// cost nothing.
+template <int kTokens>
+WEFT_INLINE void prefetch_outputs(const Tile& tile, const Sink& sink) {
+  const int64_t row = tile.panel * kPanelRows;
+  const int64_t size = tile.num_panels * kPanelRows * (sink.sums != nullptr ? 8 : 4);
   for (int t = 0; t < kTokens; ++t) {
-    int64_t* sums = sink.sums + (token + t) * sink.sums_stride;
-    const Mask16 good = abs(acc[t]) < limit;
-    const uint32_t bad = bits(~good & first_lanes(rows));
-    if (bad != 0) [[unlikely]] {
-      __atomic_fetch_add(sums + sink.bad_index, __builtin_popcount(bad), __ATOMIC_RELAXED);
-    }
-    const F32x16 fixed = select(good, acc[t] * factor, zero_f32());
-    store_i64(sums + row, load_i64(sums + row) + to_i64(fixed));
+    const char* to =
+        sink.sums != nullptr
+            ? reinterpret_cast<const char*>(sink.sums + (tile.token + t) * sink.sums_stride + row)
+            : reinterpret_cast<const char*>(sink.out + (tile.token + t) * sink.out_stride + row);
+    for (int64_t byte = 0; byte < size; byte += 64) __builtin_prefetch(to + byte, 1);
+  }
+}
+
+template <int kPanels, int kTokens>
+WEFT_INLINE void store_units(const Tile& tile, const Sink& sink, F32x16 (&acc)[kPanels][kTokens]) {
+#pragma GCC unroll 8
+  for (int p = 0; p < kPanels; ++p) {
+    if (p < tile.num_panels) store_unit(sink, tile.panel + p, tile.token, acc[p]);
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) acc[p][t] = zero_f32();
   }
 }
 
@@ -131,6 +181,7 @@ WEFT_INLINE void multiply_half(const Header<Format> (&headers)[kPanels],
                                F32x16 (&t)[kPanels][kTokens]) {
   constexpr int kSteps = 8 / Format::kHalves;
   const uint8_t* codes[kPanels];
+#pragma GCC unroll 8
   for (int p = 0; p < kPanels; ++p) codes[p] = groups[p] + Format::kCodesOffset;
   I32x16 c[kPanels][kTokens];
   dot_codes<Format, kHalf * kSteps, kSteps>(codes, x, sums, c);
@@ -175,6 +226,7 @@ WEFT_INLINE void multiply_group(const Header<Format> (&headers)[kPanels],
 #pragma GCC unroll 2
     for (int half = 0; half < Format::kHalves; ++half) {
       F32x16 min[kPanels];
+#pragma GCC unroll 8
       for (int p = 0; p < kPanels; ++p) min[p] = load_min<Format>(headers[p], groups[p], half);
 #pragma GCC unroll 8
       for (int t = 0; t < kTokens; ++t) {
@@ -188,31 +240,33 @@ WEFT_INLINE void multiply_group(const Header<Format> (&headers)[kPanels],
 
 template <class Format, int kPanels, int kTokens>
 void run_quantized(const Tile& tile, const Sink& sink) {
+  prefetch_outputs<kTokens>(tile, sink);
   const uint8_t* at[kPanels];
+#pragma GCC unroll 8
   for (int p = 0; p < kPanels; ++p) {
     at[p] = tile.panels + minimum(p, tile.num_panels - 1) * tile.panel_bytes;
   }
   F32x16 acc[kPanels][kTokens];
+#pragma GCC unroll 8
   for (int p = 0; p < kPanels; ++p) {
+#pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) acc[p][t] = zero_f32();
   }
   int64_t group = 0;
   for (int64_t s = 0; s < tile.num_segments; ++s) {
     const Segment segment = tile.segments[s];
     Header<Format> headers[kPanels];
+#pragma GCC unroll 8
     for (int p = 0; p < kPanels; ++p) {
       headers[p] = load_header<Format>(at[p]);
       at[p] += Format::kHeaderBytes;
     }
     for (int32_t i = 0; i < segment.num_groups; ++i, ++group) {
       multiply_group<Format>(headers, at, tile.input, tile.token, group, acc);
+#pragma GCC unroll 8
       for (int p = 0; p < kPanels; ++p) at[p] += Format::kGroupBytes;
     }
-    if (!segment.ends_unit) continue;
-    for (int p = 0; p < kPanels; ++p) {
-      if (p < tile.num_panels) store_unit(sink, tile.panel + p, tile.token, acc[p]);
-      for (int t = 0; t < kTokens; ++t) acc[p][t] = zero_f32();
-    }
+    if (segment.ends_unit) store_units(tile, sink, acc);
   }
 }
 
@@ -258,17 +312,22 @@ void run_plain(const Tile& tile, const Sink& sink) {
   constexpr int kGroupBytes = Format::kInputBytes * kGroupInputs * kPanelRows;
   constexpr int kInputBytes = Format::kCodes == Codes::kBF16 ? 2 : 4;  // of an activation
   constexpr int kInputs = Format::kCodes == Codes::kBF16 ? 2 : 1;
+  prefetch_outputs<kTokens>(tile, sink);
   const uint8_t* at[kPanels];
+#pragma GCC unroll 8
   for (int p = 0; p < kPanels; ++p) {
     at[p] = tile.panels + minimum(p, tile.num_panels - 1) * tile.panel_bytes;
   }
   const uint8_t* x[kTokens];
+#pragma GCC unroll 8
   for (int t = 0; t < kTokens; ++t) {
     x[t] = static_cast<const uint8_t*>(tile.input.values) +
            (tile.token + t) * tile.num_groups * kGroupInputs * kInputBytes;
   }
   F32x16 acc[kPanels][kTokens];
+#pragma GCC unroll 8
   for (int p = 0; p < kPanels; ++p) {
+#pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) acc[p][t] = zero_f32();
   }
   for (int64_t s = 0; s < tile.num_segments; ++s) {
@@ -278,48 +337,57 @@ void run_plain(const Tile& tile, const Sink& sink) {
       for (int input = 0; input < kGroupInputs; input += kInputs) {
         multiply_inputs<Format, kHardwareBf16>(at, x, input, acc);
       }
+#pragma GCC unroll 8
       for (int p = 0; p < kPanels; ++p) at[p] += kGroupBytes;
+#pragma GCC unroll 8
       for (int t = 0; t < kTokens; ++t) x[t] += kGroupInputs * kInputBytes;
     }
-    if (!segment.ends_unit) continue;
-    for (int p = 0; p < kPanels; ++p) {
-      if (p < tile.num_panels) store_unit(sink, tile.panel + p, tile.token, acc[p]);
-      for (int t = 0; t < kTokens; ++t) acc[p][t] = zero_f32();
-    }
+    if (segment.ends_unit) store_units(tile, sink, acc);
   }
 }
 
 // ---------------------------------------------------------------- from a call to tiles
 
-template <class Format, bool kHardwareBf16, int kTokens>
+template <class Format, bool kHardwareBf16, int kPanels, int kTokens>
 void run_tile(const Tile& tile, const Sink& sink, int64_t num_tokens) {
   if (num_tokens == kTokens) {
     if constexpr (Format::kCodes <= Codes::kBF16) {
-      run_plain<Format, kHardwareBf16, kTilePanels, kTokens>(tile, sink);
+      run_plain<Format, kHardwareBf16, kPanels, kTokens>(tile, sink);
     } else {
-      run_quantized<Format, kTilePanels, kTokens>(tile, sink);
+      run_quantized<Format, kPanels, kTokens>(tile, sink);
     }
-    return;
+  } else if constexpr (kTokens > 1) {
+    run_tile<Format, kHardwareBf16, kPanels, kTokens - 1>(tile, sink, num_tokens);
   }
-  if constexpr (kTokens > 1) run_tile<Format, kHardwareBf16, kTokens - 1>(tile, sink, num_tokens);
 }
 
-// Panels outside, tokens inside: a pair of panels comes from memory once and is then read from the
-// nearest cache for every tile of tokens. Tokens are cut evenly, 7 into 4 + 3.
-template <class Format, bool kHardwareBf16>
-void run_tiles(Tile tile, const Sink& sink, Range panels, Range tokens) {
+// Panels outside, tokens inside: panels come from memory once and are then read from the nearest
+// cache for every tile of tokens. Tokens are cut evenly, 7 into 4 + 3.
+template <class Format, bool kHardwareBf16, int kPanels, int kMostTokens>
+void run_tiles_of(Tile tile, const Sink& sink, Range panels, Range tokens) {
   const uint8_t* first = tile.panels;
-  const int64_t most = kTileTokens<Format>;
-  const int64_t num_cuts = (tokens.end - tokens.begin + most - 1) / most;
-  for (tile.panel = panels.begin; tile.panel < panels.end; tile.panel += kTilePanels) {
-    tile.num_panels = minimum(kTilePanels, panels.end - tile.panel);
+  const int64_t num_cuts = (tokens.end - tokens.begin + kMostTokens - 1) / kMostTokens;
+  for (tile.panel = panels.begin; tile.panel < panels.end; tile.panel += kPanels) {
+    tile.num_panels = minimum(kPanels, panels.end - tile.panel);
     tile.panels = first + tile.panel * tile.panel_bytes;
     tile.token = tokens.begin;
     for (int64_t left = num_cuts; left > 0; --left) {
       const int64_t num_tokens = (tokens.end - tile.token + left - 1) / left;
-      run_tile<Format, kHardwareBf16, kTileTokens<Format>>(tile, sink, num_tokens);
+      run_tile<Format, kHardwareBf16, kPanels, kMostTokens>(tile, sink, num_tokens);
       tile.token += num_tokens;
     }
+  }
+}
+
+// One token takes one panel at a time: a single stream, which the processor's prefetcher follows
+// (38 GB/s on one Zen 5 core, against 29 with two panels side by side).
+template <class Format, bool kHardwareBf16>
+void run_tiles(const Tile& tile, const Sink& sink, Range panels, Range tokens) {
+  if (tokens.end - tokens.begin == 1) {
+    run_tiles_of<Format, kHardwareBf16, 1, 1>(tile, sink, panels, tokens);
+  } else {
+    run_tiles_of<Format, kHardwareBf16, kTilePanels, kTileTokens<Format>>(tile, sink, panels,
+                                                                          tokens);
   }
 }
 
