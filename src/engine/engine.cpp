@@ -135,6 +135,7 @@ class OneRequestEngine final : public Engine {
 OneRequestEngine::OneRequestEngine(const EngineOptions& options, const OnLoad& on_load)
     : options_(options) {
   const int64_t begin_ns = now_ns();
+  prepare_this_thread();
   check_options(options);
   source_ = open_model(options.model_path);
   model_report_ = report_model(source_);
@@ -197,6 +198,7 @@ void OneRequestEngine::check_request(const GenerationRequest& request) const {
 GenerationResult OneRequestEngine::generate(const GenerationRequest& request,
                                             const OnText& on_text) {
   check_request(request);
+  prepare_this_thread();  // the caller leads worker 0
   cancelled_.store(false);
   GenerationResult result;
   Answer answer{request, result, text::TextStream(*source_.tokenizer, request.stop), on_text};
