@@ -47,8 +47,7 @@ double kl_of(const int32_t* ids, const float* logprobs, int64_t k, const Logprob
   return kl + p_rest * std::log(p_rest / q_rest);
 }
 
-std::vector<LogprobList> score(engine::Engine& engine, const std::vector<int32_t>& ids,
-                               int depth) {
+std::vector<LogprobList> score(engine::Engine& engine, const std::vector<int32_t>& ids, int depth) {
   engine::GenerationRequest request;
   request.prompt_ids = ids;
   request.max_tokens = 1;
@@ -66,8 +65,8 @@ Agreement compare_lists(const TopCase& c, const std::vector<LogprobList>& ours) 
     const int32_t* ids = &c.top_ids[static_cast<size_t>(p * c.k)];
     ++agreement.num_positions;
     agreement.num_agreed += list.front().id == ids[0] ? 1 : 0;
-    agreement.kl_sum += kl_of(ids, &c.top_logprobs[static_cast<size_t>(p * c.k)], c.k, list,
-                              &agreement.num_absent);
+    agreement.kl_sum +=
+        kl_of(ids, &c.top_logprobs[static_cast<size_t>(p * c.k)], c.k, list, &agreement.num_absent);
   }
   return agreement;
 }

@@ -24,8 +24,8 @@ struct TopCase {
   std::vector<float> next_logprobs;  // [ids.size() - 1] of ids[p + 1]
   int64_t num_positions = 0;         // ids.size() - 1, or 0 where no lists are kept
   int64_t k = 0;
-  std::vector<int32_t> top_ids;      // [num_positions, k] best first
-  std::vector<float> top_logprobs;   // [num_positions, k]
+  std::vector<int32_t> top_ids;     // [num_positions, k] best first
+  std::vector<float> top_logprobs;  // [num_positions, k]
 };
 
 struct TopFile {

@@ -19,9 +19,7 @@ struct Param {
   kernels::KvType kv_type;
 };
 
-const char* kv_name(kernels::KvType type) {
-  return type == kernels::KvType::kF32 ? "f32" : "bf16";
-}
+const char* kv_name(kernels::KvType type) { return type == kernels::KvType::kF32 ? "f32" : "bf16"; }
 
 std::string name_of(const testing::TestParamInfo<Param>& info) {
   std::string name = info.param.goldens + "_cache_" + kv_name(info.param.kv_type);
@@ -44,8 +42,8 @@ class RealModels : public testing::TestWithParam<Param> {
     options.kv_type = GetParam().kv_type;
     options.max_model_len = 1040;  // the longest window and a little
     engine_ = engine::Engine::load(options);
-    goldens_ = read_top_file(std::string(WEFT_SOURCE_DIR "/tests/goldens/") + GetParam().goldens +
-                             ".bin");
+    goldens_ =
+        read_top_file(std::string(WEFT_SOURCE_DIR "/tests/goldens/") + GetParam().goldens + ".bin");
   }
 
   std::unique_ptr<engine::Engine> engine_;
@@ -60,17 +58,18 @@ TEST_P(RealModels, AgreeWithTheReference) {
     const auto ours = score(*engine_, c.ids, c.num_positions > 0 ? kDepth : 0);
     if (c.num_positions > 0) {
       const Agreement one = compare_lists(c, ours);
-      fmt::print("  {:<24} {:5} positions  top-1 {:6.2f} %  KL {:.5f}\n", c.name,
-                 one.num_positions, 100 * one.top1(), one.mean_kl());
+      fmt::print("  {:<24} {:5} positions  top-1 {:6.2f} %  KL {:.5f}\n", c.name, one.num_positions,
+                 100 * one.top1(), one.mean_kl());
       all.add(one);
     }
     if ((c.flags & kPerplexity) != 0) add_perplexity(c, ours, perplexity);
   }
-  fmt::print("{} with a cache of {}: {} positions, top-1 {:.2f} %, mean KL {:.5f} ({} ids absent), "
-             "perplexity {:.4f} ({:.4f}, {:+.3f} %)\n",
-             goldens_.model, kv_name(GetParam().kv_type), all.num_positions, 100 * all.top1(),
-             all.mean_kl(), all.num_absent, perplexity.ours(), perplexity.reference(),
-             100 * perplexity.excess());
+  fmt::print(
+      "{} with a cache of {}: {} positions, top-1 {:.2f} %, mean KL {:.5f} ({} ids absent), "
+      "perplexity {:.4f} ({:.4f}, {:+.3f} %)\n",
+      goldens_.model, kv_name(GetParam().kv_type), all.num_positions, 100 * all.top1(),
+      all.mean_kl(), all.num_absent, perplexity.ours(), perplexity.reference(),
+      100 * perplexity.excess());
   RecordProperty("top1", fmt::format("{:.5f}", all.top1()));
   RecordProperty("mean_kl", fmt::format("{:.6f}", all.mean_kl()));
   RecordProperty("perplexity", fmt::format("{:.4f}", perplexity.ours()));
