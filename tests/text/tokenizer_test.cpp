@@ -147,6 +147,15 @@ TEST(Tokenizer, UnknownModelsAreNamed) {
   EXPECT_THAT(error_of(vocab).summary(), HasSubstr("\"t5\""));
 }
 
+TEST(Tokenizer, SingleBytesNeedNoMerges) {
+  GgufVocab vocab = byte_level();
+  vocab.tokens = {"a", "b", "<|end|>"};
+  vocab.token_types = {1, 1, 3};
+  vocab.merges.clear();
+  const auto tokenizer = Tokenizer::from_gguf(vocab);
+  EXPECT_EQ(tokenizer->encode("ab", false, false), (std::vector<int32_t>{0, 1}));
+}
+
 TEST(Tokenizer, LyingVocabulariesAreRefused) {
   GgufVocab vocab = byte_level();
   vocab.tokens.clear();

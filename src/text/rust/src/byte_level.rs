@@ -6,7 +6,16 @@ use hashbrown::HashMap;
 use crate::failure::Failure;
 use crate::merging::{Merger, PairRule, Symbol, NO_TOKEN};
 use crate::pre_tokenizer::PreTokenizer;
-use crate::vocabulary::Vocabulary;
+use crate::vocabulary::{Kind, Vocabulary};
+
+/// Whether some token can only come about by merging: a vocabulary of single bytes has no merges,
+/// any other without them has lost them.
+fn needs_merges(vocabulary: &Vocabulary) -> bool {
+    (0..vocabulary.len() as u32).any(|id| {
+        let letters = String::from_utf8_lossy(vocabulary.text(id));
+        vocabulary.kind(id) == Kind::Normal && letters.chars().nth(1).is_some()
+    })
+}
 
 pub struct ByteLevel {
     pre_tokenizer: PreTokenizer,
@@ -22,7 +31,7 @@ impl ByteLevel {
         pre: &str,
     ) -> Result<ByteLevel, Failure> {
         let pre_tokenizer = PreTokenizer::named(pre)?;
-        if merges.len() == 0 {
+        if merges.len() == 0 && needs_merges(vocabulary) {
             return Err(Failure::new(
                 "the model file has no merges (tokenizer.ggml.merges)",
                 "",
