@@ -50,7 +50,8 @@ TEST(ChatTemplate, EqualsTransformers) {
     if (golden["text"].is_null()) {
       EXPECT_THROW(chat->render_json(messages, generation, extra.dump()), Error);
     } else {
-      EXPECT_EQ(chat->render_json(messages, generation, extra.dump()), golden["text"]);
+      EXPECT_EQ(chat->render_json(messages, generation, extra.dump()),
+                golden["text"].get<std::string>());
     }
   }
 }

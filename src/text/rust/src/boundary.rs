@@ -12,7 +12,7 @@ use crate::pieces::Pieces;
 use crate::vocabulary::Vocabulary;
 
 pub enum WeftTokenizer {
-    Gguf(GgufTokenizer),
+    Gguf(Box<GgufTokenizer>),
     Json(Box<JsonTokenizer>),
 }
 
@@ -186,9 +186,8 @@ pub unsafe extern "C" fn weft_tokenizer_from_gguf(
             array(vocab.token_types, vocab.num_token_types),
         )?;
         let merges = slices(vocab.merges, vocab.num_merges);
-        Ok(WeftTokenizer::Gguf(GgufTokenizer::new(
-            vocabulary, merges, &settings,
-        )?))
+        let tokenizer = GgufTokenizer::new(vocabulary, merges, &settings)?;
+        Ok(WeftTokenizer::Gguf(Box::new(tokenizer)))
     })
 }
 

@@ -40,39 +40,20 @@ impl GgufTokenizer {
         merges: impl ExactSizeIterator<Item = &'a [u8]>,
         settings: &Settings,
     ) -> Result<GgufTokenizer, Failure> {
-        let specials = Specials::new(&vocabulary)?;
         // Files without `pre` were written before the key existed; llama.cpp uses its default too.
-        let pre = if settings.pre.is_empty() {
-            "default"
-        } else {
-            settings.pre
+        let pre = match settings.pre {
+            "" => "default",
+            pre => pre,
         };
-        let (model, bos, eos, add_bos) =
+        let model =
             match settings.model {
-                "gpt2" => {
-                    let model = ByteLevel::new(&vocabulary, merges, pre)?;
-                    let add_bos = model.adds_bos_by_default();
-                    (
-                        Model::ByteLevel(model),
-                        settings.bos_id,
-                        settings.eos_id,
-                        add_bos,
-                    )
-                }
-                "llama" => {
-                    let unk = settings.unk_id.or(Some(0));
-                    let unk = unk
-                        .filter(|&id| (id as usize) < vocabulary.len())
-                        .map(|id| id as u32);
-                    let prefix = settings.add_space_prefix.unwrap_or(true);
-                    let model = Spm::new(&vocabulary, settings.scores, unk, prefix)?;
-                    (
-                        Model::Spm(model),
-                        settings.bos_id.or(Some(1)),
-                        settings.eos_id.or(Some(2)),
-                        true,
-                    )
-                }
+                "gpt2" => Model::ByteLevel(ByteLevel::new(&vocabulary, merges, pre)?),
+                "llama" => Model::Spm(Spm::new(
+                    &vocabulary,
+                    settings.scores,
+                    settings.unk_id.unwrap_or(0),
+                    settings.add_space_prefix.unwrap_or(true),
+                )?),
                 other => return Err(Failure::new(
                     format!(
                         "the model wants the unknown tokenizer {other:?} (tokenizer.ggml.model)"
@@ -80,20 +61,19 @@ impl GgufTokenizer {
                     "known are gpt2 (byte-level BPE) and llama (SentencePiece)",
                 )),
             };
-        let added = |wanted: bool, id: Option<i64>, name: &str| match (wanted, id) {
-            (false, _) => Ok(None),
-            (true, Some(id)) if id >= 0 && (id as usize) < vocabulary.len() => Ok(Some(id as i32)),
-            (true, id) => Err(Failure::new(
-                format!("the model adds {name}, but names no such token"),
-                format!("its id is {id:?} of {} tokens", vocabulary.len()),
-            )),
+        // llama.cpp's defaults.
+        let (bos, eos, adds_bos) = match &model {
+            Model::ByteLevel(model) => (None, None, model.adds_bos_by_default()),
+            Model::Spm(_) => (Some(1), Some(2), true),
         };
+        let adds_bos = settings.add_bos.unwrap_or(adds_bos);
+        let adds_eos = settings.add_eos.unwrap_or(false);
         Ok(GgufTokenizer {
-            bos: added(settings.add_bos.unwrap_or(add_bos), bos, "BOS")?,
-            eos: added(settings.add_eos.unwrap_or(false), eos, "EOS")?,
+            bos: added_token("BOS", adds_bos, settings.bos_id.or(bos), vocabulary.len())?,
+            eos: added_token("EOS", adds_eos, settings.eos_id.or(eos), vocabulary.len())?,
             description: format!("{}/{pre}", settings.model),
+            specials: Specials::new(&vocabulary)?,
             vocabulary,
-            specials,
             model,
         })
     }
@@ -150,5 +130,26 @@ impl GgufTokenizer {
             (Kind::Byte, _) => out.extend(crate::pieces::byte_of_token(text)),
             (Kind::Unused, _) => {}
         }
+    }
+}
+
+/// The token that every text gets, where the model wants one.
+fn added_token(
+    name: &str,
+    wanted: bool,
+    id: Option<i64>,
+    num_tokens: usize,
+) -> Result<Option<i32>, Failure> {
+    match id {
+        _ if !wanted => Ok(None),
+        Some(id) if id >= 0 && (id as usize) < num_tokens => Ok(Some(id as i32)),
+        Some(id) => Err(Failure::new(
+            format!("the model adds {name}, which is token {id} of {num_tokens}"),
+            "",
+        )),
+        None => Err(Failure::new(
+            format!("the model adds {name}, but the file names no such token"),
+            "",
+        )),
     }
 }

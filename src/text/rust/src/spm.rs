@@ -21,7 +21,7 @@ impl Spm {
     pub fn new(
         vocabulary: &Vocabulary,
         scores: &[f64],
-        unk_id: Option<u32>,
+        unk_id: i64,
         add_space_prefix: bool,
     ) -> Result<Spm, Failure> {
         if !scores.is_empty() && scores.len() < vocabulary.len() {
@@ -37,11 +37,14 @@ impl Spm {
         let ranks = (0..vocabulary.len())
             .map(|id| rank_of_score(scores.get(id).copied().unwrap_or(0.0) as f32))
             .collect();
+        let unknown = u32::try_from(unk_id)
+            .ok()
+            .filter(|&id| (id as usize) < vocabulary.len());
         let byte_ids = std::array::from_fn(|byte| {
             vocabulary
                 .find(format!("<0x{byte:02X}>").as_bytes())
                 .or_else(|| vocabulary.find(&[byte as u8]))
-                .or(unk_id)
+                .or(unknown)
                 .unwrap_or(NO_TOKEN)
         });
         Ok(Spm {
