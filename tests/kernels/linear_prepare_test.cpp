@@ -1,6 +1,8 @@
 // Activations laid out by every table have the bytes of the reference.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -85,6 +87,29 @@ TEST(LinearPrepare, QuantisesAsWritten) {
   EXPECT_EQ(sum, laid.input.sums[0]);
   EXPECT_EQ(0.0f, laid.input.scales[1]);
   EXPECT_EQ(0, codes[40]);
+}
+
+TEST(LinearPrepare, FindsWhatEightBitsLost) {
+  Random random(3);
+  for (const int64_t num_inputs : {32, 200, 768}) {
+    const PanelLayout layout(tensor::panel_format(DType::kQ8_0), 16, InputMap::whole(num_inputs));
+    auto x = random.numbers(num_inputs);
+    std::fill(x.begin(), x.begin() + 32, 0.0f);
+    const LaidOut laid(layout, x, 1, reference::prepare);
+    const auto size = static_cast<size_t>(num_inputs);
+    std::vector<float> want(size);
+    reference::prepare_error(layout.inputs, x.data(), laid.input, 0, want.data());
+    for (const KernelTable* table : every_table()) {
+      SCOPED_TRACE(table->name);
+      std::vector<float> found(size, 5.0f);
+      table->prepare_error(layout.inputs, x.data(), laid.input, 0, found.data());
+      EXPECT_TRUE(same_bits(want, found));
+    }
+    for (size_t i = 0; i < size; ++i) {
+      // Half a step of the group's scale, and nothing where the group is zero.
+      ASSERT_LE(std::fabs(want[i]), 0.5001f * laid.input.scales[i / 32]) << i;
+    }
+  }
 }
 
 TEST(LinearPrepare, PlacesPartsApartAndAligned) {
