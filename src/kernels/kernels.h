@@ -98,7 +98,12 @@ Tiling choose_tiling(const PanelLayout& layout, int64_t num_tokens, int num_thre
 
 // ---------------------------------------------------------------- attention
 
-enum class KvType : uint8_t { kF32, kBF16 };
+// F16 rounds eight times finer than BF16 in the same bytes, within +-65,504; past that a key or
+// value becomes infinite and its request ends with an error.
+enum class KvType : uint8_t { kF32, kBF16, kF16 };
+inline std::string_view name(KvType type) {
+  return type == KvType::kF32 ? "f32" : type == KvType::kBF16 ? "bf16" : "f16";
+}
 
 // One KV head's part of one cache block: keys [head_dim, block_tokens], so that lanes are tokens;
 // then values [block_tokens, padded_head_dim]. bytes = (head_dim + padded_head_dim) * block_tokens
@@ -221,7 +226,8 @@ struct KernelTable {
                           const float* bias, float* out);
   // x += y, [n].
   void (*add)(float* x, const float* y, int64_t n);
-  // out = x / sqrt(mean(x^2) + eps) * weight, [n]; mean over 16 lanes; may alias.
+  // out = (x * r) * weight, r = 1 / sqrt(sum / n + eps), [n]; lane i % 16 of the sum takes
+  // fma(x, x, lane); may alias.
   void (*rms_norm)(const float* x, const float* weight, float eps, float* out, int64_t n);
   void (*scale)(float* x, float factor, int64_t n);
 
@@ -231,7 +237,9 @@ struct KernelTable {
   void (*write_kv)(const KvWrite& op);
   void (*attention)(const Attention& op);
 
-  // gate = act(gate) * up, [n].
+  // gate = act(gate) * up, [n]. silu = x / (1 + exp(-x)); gelu_tanh = (0.5 x) (1 + tanh(a (x +
+  // b (x x x)))), a = sqrt(2 / pi), b = 0.044715 as FP32 (gelu_pytorch_tanh). No fma outside exp
+  // and tanh, which float_math_constants.h defines.
   void (*silu_mul)(float* gate, const float* up, int64_t n);
   void (*gelu_tanh_mul)(float* gate, const float* up, int64_t n);
 
@@ -241,12 +249,15 @@ struct KernelTable {
   // NaN is never a candidate; *num_nan counts them.
   void (*top_k)(const float* logits, int64_t n, int32_t first_id, int k, Candidate* out,
                 int64_t* num_nan);
-  // Sum of rint(2^40 * exp((logit - max) * inv_temperature)).
+  // Sum of rint(2^40 * exp((logit - max) * inv_temperature)): an FP32 difference, product and exp,
+  // scaled exactly. A logit above max counts as max, NaN as nothing.
   int64_t (*exp_sum)(const float* logits, int64_t n, float max, float inv_temperature);
   // The first index where the running exp_sum exceeds target; n where none does.
   int64_t (*locate)(const float* logits, int64_t n, float max, float inv_temperature,
                     int64_t target);
-  // Order-free hash: sum over i of mix(position, first_id + i, bits of logits[i]), mod 2^64.
+  // Order-free hash: sum over i of mix(position, first_id + i, bits of logits[i]), mod 2^64, where
+  // mix = f(f(position + 0x9e3779b97f4a7c15) ^ (id << 32 | bits)), f the finaliser of splitmix64;
+  // every NaN counts as 0x7fc00000.
   uint64_t (*hash_logits)(const float* logits, int64_t n, int64_t position, int32_t first_id);
 };
 
