@@ -103,7 +103,7 @@ std::vector<std::string> banner_lines(const engine::Engine& engine,
   append(shortened(std::move(asked), kAskedLines, "ranks"));
   lines.push_back(fmt::format(
       "cache    {} tokens fit ({}), at most {} in one request", engine.kv_cache_tokens(),
-      options.kv_type == kernels::KvType::kF32 ? "f32" : "bf16", engine.max_model_len()));
+      kernels::name(options.kv_type), engine.max_model_len()));
   lines.push_back(fmt::format("kernels  {}", engine.isa()));
   lines.push_back(
       fmt::format("loaded   in {:.2f} s, {:.2f} GB/s", engine.load_seconds(),

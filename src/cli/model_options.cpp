@@ -45,7 +45,7 @@ void ModelOptions::declare(OptionSet* options) {
   options->add("--block-size", &engine.block_size,
                {"TOKENS", "tokens of one cache block, a multiple of 16", {}, ""}, 16, 1024);
   options->add("--kv-cache-dtype", &kv_cache_dtype,
-               {"TYPE", "how keys and values are kept", {"bf16", "f32"}, ""});
+               {"TYPE", "how keys and values are kept", {"f32", "f16", "bf16"}, ""});
   options->add("--kv-cache-memory-bytes", &engine.kv_cache_bytes,
                {"BYTES", "cache of all ranks together: 512M, 4G", {}, "a share of the free memory"},
                0);
@@ -59,7 +59,9 @@ engine::EngineOptions ModelOptions::resolve(const Environment& environment) cons
   resolved.placement = placement == "dedicated" ? engine::Placement::kDedicated
                        : placement == "pooled"  ? engine::Placement::kPooled
                                                 : engine::Placement::kAuto;
-  resolved.kv_type = kv_cache_dtype == "f32" ? kernels::KvType::kF32 : kernels::KvType::kBF16;
+  resolved.kv_type = kv_cache_dtype == "f16"    ? kernels::KvType::kF16
+                     : kv_cache_dtype == "bf16" ? kernels::KvType::kBF16
+                                                : kernels::KvType::kF32;
   resolved.deadline_ms = timeout_s * 1000;
   return resolved;
 }

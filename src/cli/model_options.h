@@ -12,7 +12,7 @@ namespace weft::cli {
 struct ModelOptions {
   std::string model;  // as typed: a path, or a name of the catalogue
   engine::EngineOptions engine;
-  std::string placement = "auto", kv_cache_dtype = "bf16";
+  std::string placement = "auto", kv_cache_dtype = "f32";
   int64_t timeout_s = 60;
 
   // Adds MODEL and the groups "Splitting" and "Memory" to `options`.

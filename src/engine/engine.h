@@ -30,7 +30,7 @@ struct EngineOptions {
   Placement placement = Placement::kAuto;  // kPooled where ranks x threads exceed the cores
   int64_t max_model_len = 0;             // 0: the model's, as far as the cache memory allows
   int64_t max_num_batched_tokens = 512;  // tokens of one prompt chunk
-  kernels::KvType kv_type = kernels::KvType::kBF16;
+  kernels::KvType kv_type = kernels::KvType::kF32;
   int64_t block_size = 16;
   int64_t kv_cache_bytes = 0;            // over all ranks; 0: a share of the free memory
   int64_t deadline_ms = 60'000;          // of every wait between ranks

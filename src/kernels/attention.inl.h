@@ -240,8 +240,10 @@ void attention(const Attention& op) {
     for (int r = 0; r < tile.num_rows; ++r) place_row(op, next + r, tile.rows[r]);
     if (op.layout.type == KvType::kF32) {
       attend_tile<float>(op, tile);
+    } else if (op.layout.type == KvType::kBF16) {
+      attend_tile<CachedBf16>(op, tile);
     } else {
-      attend_tile<uint16_t>(op, tile);
+      attend_tile<CachedF16>(op, tile);
     }
     next += tile.num_rows;
   }

@@ -2,6 +2,7 @@
 // values += weights * V, in register tiles of rows. Part of attention.inl.h.
 #pragma once
 
+#include "kernels/cached_types.h"
 #include "kernels/kernels.h"
 
 namespace weft::kernels {
@@ -59,7 +60,8 @@ WEFT_INLINE BlockView<Element> view_block(const Attention& op, int64_t block, in
 }
 
 WEFT_INLINE F32x16 load_widened(const float* p) { return load(p); }
-WEFT_INLINE F32x16 load_widened(const uint16_t* p) { return load_bf16(p); }
+WEFT_INLINE F32x16 load_widened(const CachedBf16* p) { return load_bf16(&p->bits); }
+WEFT_INLINE F32x16 load_widened(const CachedF16* p) { return load_f16(&p->bits); }
 
 // While a block is worked on, the next one is fetched, line by line: cache blocks are a page or
 // less and lie anywhere, so the processor's own prefetcher stops at each of them.

@@ -22,6 +22,23 @@ inline float float_from_f16(uint16_t half) {
   return std::bit_cast<float>(sign | (exponent + 112u) << 23 | mantissa << 13);
 }
 
+// To nearest even, with denormals, as the processors' instruction does; past 65,504 infinity.
+inline uint16_t f16_from_float(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  const uint32_t sign = (bits >> 16) & 0x8000u;
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u)
+    return static_cast<uint16_t>(sign | 0x7e00u | ((magnitude >> 13) & 0x3ffu));
+  if (magnitude >= 0x47800000u) return static_cast<uint16_t>(sign | 0x7c00u);
+  if (magnitude >= 0x38800000u) {
+    const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
+    return static_cast<uint16_t>(sign | ((rounded >> 13) - (112u << 10)));
+  }
+  // Adding a half leaves multiples of 2^-24, the type's smallest step, in the low bits.
+  const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
+  return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(shifted) - 0x3f000000u));
+}
+
 inline float float_from_bf16(uint16_t half) {
   return std::bit_cast<float>(static_cast<uint32_t>(half) << 16);
 }

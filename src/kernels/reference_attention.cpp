@@ -21,14 +21,14 @@ float element(KvType type, const std::byte* part, int64_t index) {
   }
   uint16_t half;
   std::memcpy(&half, part + 2 * index, 2);
-  return float_from_bf16(half);
+  return type == KvType::kBF16 ? float_from_bf16(half) : float_from_f16(half);
 }
 
 void set_element(KvType type, std::byte* part, int64_t index, float x) {
   if (type == KvType::kF32) {
     std::memcpy(part + 4 * index, &x, 4);
   } else {
-    const uint16_t half = bf16_from_float(x);
+    const uint16_t half = type == KvType::kBF16 ? bf16_from_float(x) : f16_from_float(x);
     std::memcpy(part + 2 * index, &half, 2);
   }
 }

@@ -109,6 +109,11 @@ WEFT_INLINE __m256i narrow_bf16(const F32x16& x) {
   const __m256i packed = _mm256_packus_epi32(bf16_bits(x.lo), bf16_bits(x.hi));
   return _mm256_permute4x64_epi64(packed, 0b11011000);
 }
+WEFT_INLINE void store_f16(uint16_t* p, const F32x16& x) {
+  auto* to = reinterpret_cast<__m128i*>(p);
+  _mm_storeu_si128(to, _mm256_cvtps_ph(x.lo, _MM_FROUND_TO_NEAREST_INT));
+  _mm_storeu_si128(to + 1, _mm256_cvtps_ph(x.hi, _MM_FROUND_TO_NEAREST_INT));
+}
 WEFT_INLINE void store_bf16(uint16_t* p, const F32x16& x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow_bf16(x));
 }

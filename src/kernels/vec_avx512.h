@@ -76,6 +76,10 @@ WEFT_INLINE __m256i narrow_bf16(F32x16 x) {
   r = _mm512_mask_and_epi32(r, tiny, top, _mm512_set1_epi32(0x8000));
   return _mm512_cvtepi32_epi16(r);
 }
+WEFT_INLINE void store_f16(uint16_t* p, F32x16 x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
 WEFT_INLINE void store_bf16(uint16_t* p, F32x16 x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow_bf16(x));
 }

@@ -68,6 +68,22 @@ WEFT_INLINE float float_of_f16(uint16_t h) {
   }
   return float_of_bits(sign | ((exponent + 112u) << 23) | (mantissa << 13));
 }
+// To nearest even, with denormals, as the processors' instruction does; past 65,504 infinity.
+WEFT_INLINE uint16_t f16_of_float(float x) {
+  const uint32_t bits = bits_of_float(x);
+  const uint32_t sign = (bits >> 16) & 0x8000u;
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u)
+    return static_cast<uint16_t>(sign | 0x7e00u | ((magnitude >> 13) & 0x3ffu));
+  if (magnitude >= 0x47800000u) return static_cast<uint16_t>(sign | 0x7c00u);
+  if (magnitude >= 0x38800000u) {
+    const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
+    return static_cast<uint16_t>(sign | ((rounded >> 13) - (112u << 10)));
+  }
+  // Adding a half leaves multiples of 2^-24, the type's smallest step, in the low bits.
+  const float shifted = float_of_bits(magnitude) + 0.5f;
+  return static_cast<uint16_t>(sign | (bits_of_float(shifted) - 0x3f000000u));
+}
 WEFT_INLINE float float_of_bf16(uint16_t b) {
   return float_of_bits(static_cast<uint32_t>(b) << 16);
 }
@@ -103,6 +119,7 @@ WEFT_INLINE F32x16 load_bf16(const uint16_t* p) { WEFT_F32(float_of_bf16(p[i]));
 WEFT_INLINE F32x16 load_bf16_n(const uint16_t* p, int64_t n) {
   WEFT_F32(i < n ? float_of_bf16(p[i]) : 0.0f);
 }
+WEFT_INLINE void store_f16(uint16_t* p, const F32x16& x) { WEFT_LANES p[i] = f16_of_float(x.v[i]); }
 WEFT_INLINE void store_bf16(uint16_t* p, const F32x16& x) {
   WEFT_LANES p[i] = bf16_of_float(x.v[i]);
 }

@@ -2,6 +2,7 @@
 // instruction set: a translation unit includes its vector header and then this.
 #pragma once
 
+#include "kernels/cached_types.h"
 #include "kernels/float_math.inl.h"
 #include "kernels/kernels.h"
 
@@ -107,7 +108,8 @@ void rope(float* x, int64_t num_heads, int64_t head_dim, const float* cos, const
 // ---------------------------------------------------------------- cache
 
 WEFT_INLINE void store_rounded(float* p, const F32x16& x) { store(p, x); }
-WEFT_INLINE void store_rounded(uint16_t* p, const F32x16& x) { store_bf16(p, x); }
+WEFT_INLINE void store_rounded(CachedBf16* p, const F32x16& x) { store_bf16(&p->bits, x); }
+WEFT_INLINE void store_rounded(CachedF16* p, const F32x16& x) { store_f16(&p->bits, x); }
 
 // Keys go down a column, one a row of block_tokens; values along a row, padded with zeros.
 template <typename Element>
@@ -128,8 +130,10 @@ WEFT_INLINE void write_head(const KvWrite& op) {
 void write_kv(const KvWrite& op) {
   if (op.layout.type == KvType::kF32) {
     write_head<float>(op);
+  } else if (op.layout.type == KvType::kBF16) {
+    write_head<CachedBf16>(op);
   } else {
-    write_head<uint16_t>(op);
+    write_head<CachedF16>(op);
   }
 }
 

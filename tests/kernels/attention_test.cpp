@@ -1,4 +1,5 @@
 #include "kernels/attention_cache.h"
+#include "kernels/float_types.h"
 
 namespace weft::kernels {
 namespace {
@@ -9,7 +10,10 @@ std::string describe(const AttentionCase& c) {
   return "head_dim " + std::to_string(c.head_dim) + " block " + std::to_string(c.block_tokens) +
          " heads " + std::to_string(c.num_heads) + " context " + std::to_string(c.context) +
          " chunk " + std::to_string(c.chunk) + " window " + std::to_string(c.window) + " cap " +
-         std::to_string(c.softcap) + (c.type == KvType::kF32 ? " f32" : " bf16");
+         std::to_string(c.softcap) +
+         (c.type == KvType::kF32   ? " f32"
+          : c.type == KvType::kF16 ? " f16"
+                                   : " bf16");
 }
 
 void expect_reference(const AttentionCase& c) {
@@ -22,7 +26,7 @@ void expect_reference(const AttentionCase& c) {
 
 TEST(Attention, IsTheReferenceForEveryHeadSize) {
   for (const int64_t head_dim : {16, 40, 64, 80, 96, 128, 256, 512})
-    for (const KvType type : {KvType::kF32, KvType::kBF16})
+    for (const KvType type : {KvType::kF32, KvType::kBF16, KvType::kF16})
       expect_reference({.type = type, .head_dim = head_dim, .context = 150, .chunk = 3});
 }
 
@@ -126,7 +130,7 @@ TEST(Attention, PositionsDecideNotChunks) {
 }
 
 TEST(Attention, MaskedPositionsContributeNothing) {
-  for (const KvType type : {KvType::kF32, KvType::kBF16}) {
+  for (const KvType type : {KvType::kF32, KvType::kBF16, KvType::kF16}) {
     const AttentionCase c{.type = type, .head_dim = 40, .context = 300, .chunk = 100, .window = 20};
     const AttentionCache clean(c);
     AttentionCache dirty(c);
@@ -264,7 +268,7 @@ TEST(Attention, OfNothingIsNothing) {
 }
 
 TEST(WriteKv, IsTheReference) {
-  for (const KvType type : {KvType::kF32, KvType::kBF16})
+  for (const KvType type : {KvType::kF32, KvType::kBF16, KvType::kF16})
     for (const int64_t head_dim : {1, 16, 40, 64, 80, 128})
       for (const int64_t block_tokens : {16, 48}) {
         const KvLayout layout{type, head_dim, block_tokens};
@@ -299,6 +303,21 @@ TEST(WriteKv, RoundsToNearestEven) {
         EXPECT_EQ(bits_of(std::bit_cast<float>(static_cast<uint32_t>(block[at]) << 16)),
                   bits_of(expected[d]))
             << table->name;
+  }
+}
+
+TEST(WriteKv, RoundsToF16AsTheProcessorDoes) {
+  const float x[] = {0x1.001p0f, 0x1.003p0f, 65504.0f,   65520.0f,
+                     -1e6f,      0x1p-24f,   0x1.8p-24f, -0x1p-26f};
+  const float expected[] = {0x1.000p0f, 0x1.004p0f, 65504.0f, HUGE_VALF,
+                            -HUGE_VALF, 0x1p-24f,   0x1p-23f, -0.0f};
+  const KvLayout layout{KvType::kF16, 8, 16};
+  for (const KernelTable* table : every_table()) {
+    std::vector<uint16_t> block(static_cast<size_t>(layout.head_bytes() / 2));
+    table->write_kv({x, x, layout, reinterpret_cast<std::byte*>(block.data()), 5});
+    for (size_t d = 0; d < 8; ++d)
+      EXPECT_EQ(bits_of(float_from_f16(block[d * 16 + 5])), bits_of(expected[d]))
+          << table->name << " " << x[d];
   }
 }
 

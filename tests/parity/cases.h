@@ -34,6 +34,8 @@ inline Case parse_case(const std::string& words, const std::string& model_path) 
     if (word == "pooled") o.placement = engine::Placement::kPooled;
     else if (word == "dedicated") o.placement = engine::Placement::kDedicated;
     else if (word == "kvf32") o.kv_type = kernels::KvType::kF32;
+    else if (word == "kvf16") o.kv_type = kernels::KvType::kF16;
+    else if (word == "kvbf16") o.kv_type = kernels::KvType::kBF16;
     else if (word == "isa=avx2") o.isa = kernels::Isa::kAvx2;
     else if (word == "isa=avx512") o.isa = kernels::Isa::kAvx512;
     else if (word == "isa=portable") o.isa = kernels::Isa::kPortable;

@@ -91,7 +91,7 @@ std::vector<std::string> real_cases(int64_t num_layers) {
         std::string("tp2 pooled threads3"), std::string("tp6 dedicated threads2 chunk64"),
         std::string("tp3 block32"), std::string("tp2 block64 chunk7"),
         std::string("tp3 isa=avx2"), std::string("tp2 pp2 isa=avx2 chunk16"),
-        std::string("tp1 kvf32 chunk16"), std::string("tp5 kvf32"), std::string("tp1 t0.8 chunk7"),
+        std::string("tp1 kvbf16 chunk16"), std::string("tp5 kvbf16"), std::string("tp4 kvf16 chunk7"), std::string("pp2 kvf16"), std::string("tp1 t0.8 chunk7"),
         std::string("tp3 t0.8"), std::string("tp7 pp2 t0.8"), std::string("tp12"),
         std::string("tp16 pp2")})
     cases.push_back(words);
