@@ -40,7 +40,7 @@ LineReader::LineReader() : state_(std::make_unique<State>()) {
   el_set(state_->editor, EL_HIST, history, state_->history);
   el_set(state_->editor, EL_SIGNAL, 1);
   // While a line is edited Ctrl-C is a key like any other, so that no signal cuts the editor short.
-  el_set(state_->editor, EL_SETTY, "-d", "intr=", nullptr);
+  el_set(state_->editor, EL_SETTY, "-d", "-isig", nullptr);
   el_set(state_->editor, EL_ADDFN, "weft-interrupt", "give up this line", &State::on_interrupt);
   el_set(state_->editor, EL_BIND, "^C", "weft-interrupt", nullptr);
   el_source(state_->editor, nullptr);  // the user's own ~/.editrc

@@ -21,7 +21,7 @@ from pathlib import Path
 PROGRAM = os.path.abspath(os.environ.get("WEFT_PROGRAM", "build/weft"))
 MODEL = Path(os.environ.get("WEFT_TEST_MODELS", "/nonexistent")) / "SmolLM2-135M-Instruct.Q4_1.gguf"
 QUESTION = "What is the capital of France?"
-TIMEOUT_S = 300  # sanitizer builds are slow
+TIMEOUT_S = 120  # sanitizer builds are slow
 
 
 def environment(**variables):
@@ -243,8 +243,12 @@ class Running:
         """What is printed up to and with `text`."""
         deadline = time.monotonic() + TIMEOUT_S
         while text not in self.output:
-            ready, _, _ = select.select([self.terminal], [], [], deadline - time.monotonic())
-            data = os.read(self.terminal, 4096) if ready else b""
+            ready, _, _ = select.select([self.terminal], [], [],
+                                        max(0.0, deadline - time.monotonic()))
+            try:
+                data = os.read(self.terminal, 4096) if ready else b""
+            except OSError:  # the program has closed the terminal
+                data = b""
             if not data:
                 raise AssertionError(f"{text!r} never came after {self.output!r}")
             self.output += data.decode(errors="replace")
@@ -255,10 +259,21 @@ class Running:
         os.write(self.terminal, text.encode())
 
     def wait(self):
-        try:
-            return self.process.wait(TIMEOUT_S)
-        finally:
-            os.close(self.terminal)
+        """The exit code. What is still printed is read, or a full terminal would hold it up."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if select.select([self.terminal], [], [], 0.05)[0]:
+                try:
+                    os.read(self.terminal, 4096)
+                except OSError:  # the program has closed the terminal
+                    break
+        return self.process.wait(10)
+
+    def close(self):
+        """Whatever became of the test."""
+        self.process.kill()
+        self.process.wait()
+        os.close(self.terminal)
 
 
 def _take_terminal():
@@ -274,12 +289,14 @@ class Signals(unittest.TestCase):
 
     def test_ctrl_c_stops_the_answer(self):
         running = Running("run", MODEL, "-q", *self.LONG)
+        self.addCleanup(running.close)
         running.read_until(" ")
         running.process.send_signal(signal.SIGINT)
         self.assertEqual(running.wait(), 130)
 
     def test_ctrl_c_still_gives_the_json(self):
         running = Running("run", MODEL, "-q", "--json", *self.LONG)
+        self.addCleanup(running.close)
         time.sleep(3)
         self.assertIsNone(running.process.poll())
         running.process.send_signal(signal.SIGINT)
@@ -292,6 +309,7 @@ class Signals(unittest.TestCase):
 class ChatInATerminal(unittest.TestCase):
     def start(self, *arguments):
         running = Running("run", MODEL, *arguments, terminal=True)
+        self.addCleanup(running.close)
         running.read_until("> ")
         return running
 

@@ -82,7 +82,7 @@ TEST(Run, OptionsReachTheEngine) {
   EXPECT_EQ(options.max_model_len, 4096);
   EXPECT_EQ(options.max_num_batched_tokens, 64);
   EXPECT_EQ(options.block_size, 32);
-  EXPECT_EQ(options.kv_type, kernels::KvType::kF32);
+  EXPECT_EQ(options.kv_type, kernels::KvType::kF16);
   EXPECT_EQ(options.kv_cache_bytes, int64_t{1} << 30);
   EXPECT_EQ(options.deadline_ms, 7000);
   EXPECT_EQ(program.run({"run", ".", "-p", "x", "--stages", "12@1,14@3,4@2"}), 0);
