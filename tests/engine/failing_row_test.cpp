@@ -1,0 +1,100 @@
+// Weights that are not finite: the request that meets them ends with the layer's number, and the
+// engine goes on as if it had never been.
+#include <gmock/gmock.h>
+
+#include <limits>
+
+#include "base/error.h"
+#include "checkpoint/model_files.h"
+#include "engine/patched_model.h"
+#include "engine/tiny_engine.h"
+
+namespace weft::engine {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr int64_t kHidden = 256;
+
+std::string failure(Engine& engine, const GenerationRequest& request) {
+  try {
+    engine.generate(request);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kInternal);
+    return error.summary();
+  }
+  ADD_FAILURE() << "the request was served";
+  return "";
+}
+
+std::vector<EngineOptions> topologies(const std::string& path) {
+  EngineOptions plain = tiny_options(path);
+  plain.max_num_batched_tokens = 16;
+  EngineOptions tensor = plain, pipeline = plain, both = plain;
+  tensor.topology.tensor_parallel_size = 3;
+  tensor.placement = Placement::kPooled;
+  pipeline.topology.pipeline_parallel = "2";
+  pipeline.placement = Placement::kDedicated;
+  both.topology.tensor_parallel_size = 2;
+  both.topology.pipeline_parallel = "2";
+  both.placement = Placement::kDedicated;
+  return {plain, tensor, pipeline, both};
+}
+
+class FailingRow : public checkpoint::FolderTest {};
+
+TEST_F(FailingRow, NamesTheLayer) {
+  SKIP_WITHOUT_TINY_MODELS();
+  PatchedModel model(tiny_path("llama.F32"));
+  model.set_weight("blk.2.ffn_down.weight", 0, 1, kInf);
+  for (const EngineOptions& options : topologies(model.write(folder_ / "model.gguf"))) {
+    const auto engine = Engine::load(options);
+    EXPECT_THAT(failure(*engine, greedy(some_ids(40), 4)), HasSubstr("layer 2"));
+    EXPECT_THAT(failure(*engine, greedy(some_ids(1), 4)), HasSubstr("layer 2"));
+  }
+}
+
+// Out of the range of exact sums, though finite.
+TEST_F(FailingRow, NamesTheLayerOfAnExtremeSum) {
+  SKIP_WITHOUT_TINY_MODELS();
+  PatchedModel model(tiny_path("llama.F32"));
+  model.set_weight("blk.1.attn_output.weight", 0, kHidden, 1e9f);
+  const auto engine = Engine::load(tiny_options(model.write(folder_ / "model.gguf")));
+  EXPECT_THAT(failure(*engine, greedy(some_ids(40), 4)), HasSubstr("layer 1"));
+}
+
+TEST_F(FailingRow, OfTheHeadIsNamed) {
+  SKIP_WITHOUT_TINY_MODELS();
+  PatchedModel model(tiny_path("llama.F32"));
+  model.set_weight("output.weight", 77 * kHidden, 1, std::numeric_limits<float>::quiet_NaN());
+  const auto engine = Engine::load(tiny_options(model.write(folder_ / "model.gguf")));
+  EXPECT_THAT(failure(*engine, greedy(some_ids(40), 4)), HasSubstr("logits"));
+}
+
+// One token's embedding is infinite: only prompts with it fail, and what they leave in the cache
+// must not reach a later answer. The cache has four blocks, all of which the failed prompt fills,
+// so the later answer finds its remains behind its own tokens.
+TEST_F(FailingRow, EndsItsOwnRequestOnly) {
+  SKIP_WITHOUT_TINY_MODELS();
+  const int32_t bad_id = 2;  // some_ids has none under 5
+  PatchedModel model(tiny_path("llama.F32"));
+  model.set_weight("token_embd.weight", bad_id * kHidden, kHidden, kInf);
+  std::vector<int32_t> bad_prompt = some_ids(60);
+  for (size_t i = 4; i < 60; i += 3) bad_prompt[i] = bad_id;
+  for (const auto kv_type : {kernels::KvType::kBF16, kernels::KvType::kF32}) {
+    for (EngineOptions options : topologies(model.write(folder_ / "model.gguf"))) {
+      options.kv_type = kv_type;
+      options.max_model_len = 64;
+      const auto expected = Engine::load(options)->generate(greedy(some_ids(5), 20));
+      const auto engine = Engine::load(options);
+      EXPECT_THAT(failure(*engine, greedy(bad_prompt, 4)), HasSubstr("layer 0"));
+      const auto after = engine->generate(greedy(some_ids(5), 20));
+      EXPECT_EQ(after.token_ids, expected.token_ids);
+      EXPECT_EQ(after.logits_hash, expected.logits_hash);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace weft::engine

@@ -1,0 +1,57 @@
+// Copies of a GGUF model with some bytes changed: a weight, or a number of the metadata.
+#pragma once
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <stdexcept>
+#include <string>
+
+#include "checkpoint/checkpoint.h"
+
+namespace weft::engine {
+
+class PatchedModel {
+ public:
+  explicit PatchedModel(const std::string& path) : source_(path) {
+    std::ifstream file(path, std::ios::binary);
+    bytes_.assign(std::istreambuf_iterator<char>(file), {});
+  }
+
+  // Writes over the bytes of an F32 tensor from element `index` on. The tensor is found by its
+  // first bytes, which are random and occur once.
+  PatchedModel& set_weight(const std::string& tensor, int64_t index, int64_t count, float value) {
+    const auto checkpoint = checkpoint::Checkpoint::open(source_);
+    const tensor::RawTensor& raw = checkpoint->require(tensor);
+    if (raw.dtype != tensor::DType::kF32) throw std::invalid_argument(tensor + " is not F32");
+    const std::string head(reinterpret_cast<const char*>(raw.data), 256);
+    const size_t at = original().find(head);
+    for (int64_t i = index; i < index + count; ++i)
+      std::memcpy(&bytes_.at(at + static_cast<size_t>(i) * 4), &value, sizeof(value));
+    return *this;
+  }
+
+  // A key whose value is a u32.
+  PatchedModel& set_number(const std::string& key, uint32_t value) {
+    const size_t at = bytes_.find(key);
+    if (at == std::string::npos) throw std::invalid_argument("no " + key);
+    constexpr size_t kTypeBytes = 4;
+    std::memcpy(&bytes_.at(at + key.size() + kTypeBytes), &value, sizeof(value));
+    return *this;
+  }
+
+  std::string write(const std::filesystem::path& path) const {
+    std::ofstream(path, std::ios::binary) << bytes_;
+    return path.string();
+  }
+
+ private:
+  std::string original() const {
+    std::ifstream file(source_, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+
+  std::string source_, bytes_;
+};
+
+}  // namespace weft::engine

@@ -1,0 +1,203 @@
+// What a request may ask for, how an answer ends, and that answers leave nothing behind.
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <limits>
+#include <span>
+
+#include "base/error.h"
+#include "checkpoint/model_files.h"
+#include "engine/patched_model.h"
+#include "engine/tiny_engine.h"
+
+namespace weft::engine {
+namespace {
+
+using testing::HasSubstr;
+
+// ---- requests that cannot be served
+
+std::string usage_error(Engine& engine, const GenerationRequest& request) {
+  try {
+    engine.generate(request);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+    return error.summary();
+  }
+  ADD_FAILURE() << "the request was served";
+  return "";
+}
+
+TEST(RequestErrors, NameBothNumbers) {
+  SKIP_WITHOUT_TINY_MODELS();
+  const auto engine = Engine::load(tiny_options(tiny_path("llama.F32")));
+  EXPECT_THAT(usage_error(*engine, greedy({}, 4)), HasSubstr("empty"));
+  const std::string too_long = usage_error(*engine, greedy(some_ids(201), 4));
+  EXPECT_THAT(too_long, HasSubstr("201"));
+  EXPECT_THAT(too_long, HasSubstr("200"));
+  EXPECT_THAT(usage_error(*engine, greedy({3, 515}, 4)), HasSubstr("515"));
+  EXPECT_THAT(usage_error(*engine, greedy({3, -1}, 4)), HasSubstr("-1"));
+  EXPECT_THAT(usage_error(*engine, greedy({3}, 0)), HasSubstr("0"));
+  EXPECT_THAT(usage_error(*engine, greedy({3}, -5)), HasSubstr("-5"));
+  GenerationRequest request = greedy({3}, 4);
+  request.temperature = -0.5f;
+  EXPECT_THAT(usage_error(*engine, request), HasSubstr("temperature"));
+  request.temperature = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_THAT(usage_error(*engine, request), HasSubstr("temperature"));
+  request = greedy({3}, 4);
+  request.num_logprobs = 129;
+  EXPECT_THAT(usage_error(*engine, request), HasSubstr("128"));
+  request.num_logprobs = -1;
+  request.num_prompt_logprobs = 129;
+  EXPECT_THAT(usage_error(*engine, request), HasSubstr("128"));
+  // and the engine still answers
+  EXPECT_EQ(engine->generate(greedy({3}, 4)).token_ids.size(), 4u);
+}
+
+TEST(RequestErrors, OptionsAreChecked) {
+  SKIP_WITHOUT_TINY_MODELS();
+  const auto refused = [](auto&& change) {
+    EngineOptions options = tiny_options(tiny_path("llama.F32"));
+    change(options);
+    try {
+      Engine::load(options);
+    } catch (const Error& error) {
+      return error.kind();
+    }
+    return ErrorKind::kInternal;
+  };
+  EXPECT_EQ(refused([](auto& o) { o.max_model_len = 1 << 20; }), ErrorKind::kUsage);
+  EXPECT_EQ(refused([](auto& o) { o.max_num_batched_tokens = 0; }), ErrorKind::kUsage);
+  EXPECT_EQ(refused([](auto& o) { o.block_size = 17; }), ErrorKind::kUsage);
+  EXPECT_EQ(refused([](auto& o) { o.kv_cache_bytes = 1000; }), ErrorKind::kMemory);
+  EXPECT_EQ(refused([](auto& o) { o.topology.pipeline_parallel = "6"; }), ErrorKind::kUsage);
+  EXPECT_EQ(refused([](auto& o) { o.model_path += ".absent"; }), ErrorKind::kModel);
+}
+
+// ---- how answers end
+
+TEST(Answer, EndsAtMaxTokens) {
+  SKIP_WITHOUT_TINY_MODELS();
+  const auto engine = Engine::load(tiny_options(tiny_path("llama.F32")));
+  const GenerationResult result = engine->generate(greedy(some_ids(9), 7));
+  EXPECT_EQ(result.token_ids.size(), 7u);
+  EXPECT_EQ(result.finish_reason, FinishReason::kLength);
+  EXPECT_EQ(result.text, engine->tokenizer().decode(result.token_ids, false));
+}
+
+// The last position of the context still predicts a token.
+TEST(Answer, EndsWithTheContext) {
+  SKIP_WITHOUT_TINY_MODELS();
+  const auto engine = Engine::load(tiny_options(tiny_path("llama.F32")));
+  const GenerationResult full = engine->generate(greedy(some_ids(200), 50));
+  EXPECT_EQ(full.token_ids.size(), 1u);
+  EXPECT_EQ(full.finish_reason, FinishReason::kLength);
+  EXPECT_EQ(engine->generate(greedy(some_ids(190), 50)).token_ids.size(), 11u);
+}
+
+class EndOfText : public checkpoint::FolderTest {};
+
+TEST_F(EndOfText, StopsUnlessIgnored) {
+  SKIP_WITHOUT_TINY_MODELS();
+  const std::string original = tiny_path("llama.F32");
+  const auto plain = Engine::load(tiny_options(original))->generate(greedy(some_ids(9), 20));
+  // The fifth token becomes the one that ends a text.
+  const int32_t end_id = plain.token_ids[4];
+  const auto first = std::find(plain.token_ids.begin(), plain.token_ids.end(), end_id);
+  PatchedModel model(original);
+  model.set_number("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(end_id));
+  const auto engine = Engine::load(tiny_options(model.write(folder_ / "model.gguf")));
+
+  GenerationRequest request = greedy(some_ids(9), 20);
+  EXPECT_EQ(engine->generate(request).token_ids, plain.token_ids);
+  request.ignore_eos = false;
+  const GenerationResult stopped = engine->generate(request);
+  EXPECT_EQ(stopped.finish_reason, FinishReason::kStop);
+  EXPECT_EQ(stopped.token_ids, std::vector<int32_t>(plain.token_ids.begin(), first + 1));
+  // The text is that before the end-of-text token.
+  EXPECT_EQ(stopped.text,
+            engine->tokenizer().decode(
+                std::span(stopped.token_ids).first(stopped.token_ids.size() - 1), false));
+}
+
+// Three letters from inside `text`; random models also write bytes that are no characters.
+std::string letters_inside(const std::string& text) {
+  const auto is_letter = [](char c) { return c > ' ' && c <= '~'; };
+  for (size_t at = 3; at + 3 < text.size(); ++at) {
+    const std::string three = text.substr(at, 3);
+    if (std::all_of(three.begin(), three.end(), is_letter) && text.find(three) == at) return three;
+  }
+  return "";
+}
+
+TEST(Answer, EndsAtAStopString) {
+  SKIP_WITHOUT_TINY_MODELS();
+  const auto engine = Engine::load(tiny_options(tiny_path("llama.F32")));
+  GenerationRequest request = greedy(some_ids(9), 60);
+  const std::string text = engine->generate(request).text;
+  const std::string stop = letters_inside(text);
+  ASSERT_FALSE(stop.empty()) << text;
+  request.stop = {"a string that does not come", stop};
+  const GenerationResult stopped = engine->generate(request);
+  EXPECT_EQ(stopped.finish_reason, FinishReason::kStop);
+  EXPECT_EQ(stopped.text, text.substr(0, text.find(stop)));
+  EXPECT_LT(stopped.token_ids.size(), 60u);
+}
+
+TEST(Answer, StreamsItsText) {
+  SKIP_WITHOUT_TINY_MODELS();
+  const auto engine = Engine::load(tiny_options(tiny_path("llama.F32")));
+  std::string streamed;
+  const GenerationResult result = engine->generate(greedy(some_ids(9), 30), [&](const auto& text) {
+    streamed += text;
+    return true;
+  });
+  EXPECT_FALSE(streamed.empty());
+  EXPECT_EQ(streamed, result.text);
+}
+
+// ---- cancelling
+
+TEST(Cancel, EndsTheAnswerAtTheNextToken) {
+  SKIP_WITHOUT_TINY_MODELS();
+  const auto engine = Engine::load(tiny_options(tiny_path("llama.F32")));
+  int num_pieces = 0;
+  const auto cancelled = engine->generate(greedy(some_ids(9), 100), [&](const std::string&) {
+    if (++num_pieces == 3) engine->cancel();
+    return true;
+  });
+  EXPECT_EQ(cancelled.finish_reason, FinishReason::kCancelled);
+  EXPECT_EQ(num_pieces, 3);
+  EXPECT_LT(cancelled.token_ids.size(), 100u);
+
+  const auto refused =
+      engine->generate(greedy(some_ids(9), 100), [](const std::string&) { return false; });
+  EXPECT_EQ(refused.finish_reason, FinishReason::kCancelled);
+  EXPECT_LT(refused.token_ids.size(), cancelled.token_ids.size());
+  // A cancelled answer is no matter to the next one.
+  const auto next = engine->generate(greedy(some_ids(9), 30));
+  EXPECT_EQ(next.finish_reason, FinishReason::kLength);
+}
+
+// ---- one engine, many answers
+
+TEST(Engine, ForgetsEarlierRequests) {
+  SKIP_WITHOUT_TINY_MODELS();
+  for (const char* model : {"llama.Q4_1", "gemma3.BF16"}) {
+    for (const int tp : {1, 3}) {
+      EngineOptions options = tiny_options(tiny_path(model));
+      options.topology.tensor_parallel_size = tp;
+      const auto fresh = Engine::load(options)->generate(greedy(some_ids(60), 20));
+      const auto used = Engine::load(options);
+      used->generate(greedy(some_ids(180, 3), 20));
+      used->generate(greedy(some_ids(1, 9), 1));
+      used->generate(greedy(some_ids(33, 4), 50), [](const std::string&) { return false; });
+      const auto again = used->generate(greedy(some_ids(60), 20));
+      EXPECT_EQ(again.token_ids, fresh.token_ids) << model << " tp " << tp;
+      EXPECT_EQ(again.logits_hash, fresh.logits_hash) << model << " tp " << tp;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace weft::engine
