@@ -191,7 +191,7 @@ class WithTheModel(unittest.TestCase):
         self.assertRegex(run.stderr, r"\b8\b")
 
     def test_a_cache_that_cannot_be_had_ends_with_4(self):
-        run = weft("run", MODEL, "--kv-cache-memory-bytes", "100T", "-p", QUESTION)
+        run = weft("run", MODEL, "--kv-cache-memory-bytes", "10k", "-p", QUESTION)
         self.assertEqual(run.returncode, 4, run.stderr)
 
     def test_a_cut_off_file_ends_with_3(self):
@@ -310,6 +310,7 @@ class ChatInATerminal(unittest.TestCase):
     def start(self, *arguments):
         running = Running("run", MODEL, *arguments, terminal=True)
         self.addCleanup(running.close)
+        running.read_until("loaded ")  # the progress bar has a ">" of its own
         running.read_until("> ")
         return running
 
