@@ -33,7 +33,6 @@ TEST_F(ModelErrors, NameTheTensorAndBothShapes) {
   EXPECT_THAT(refused("llama.attention.head_count_kv", 2),
               AllOf(HasSubstr("attn_k.weight"), HasSubstr("128 x 256"), HasSubstr("64 x 256")));
   EXPECT_THAT(refused("llama.block_count", 5), HasSubstr("blk.4."));
-  EXPECT_THAT(refused("llama.embedding_length", 128), HasSubstr("x 256"));
   EXPECT_THAT(refused("llama.attention.head_count", 0), HasSubstr("head_count"));
 }
 

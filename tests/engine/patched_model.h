@@ -33,10 +33,14 @@ class PatchedModel {
 
   // A key whose value is a u32.
   PatchedModel& set_number(const std::string& key, uint32_t value) {
-    const size_t at = bytes_.find(key);
+    // In the file: u64 length, key, u32 type, value. No longer key matches with its length in
+    // front.
+    const uint64_t length = key.size();
+    const std::string entry = std::string(reinterpret_cast<const char*>(&length), 8) + key;
+    const size_t at = bytes_.find(entry);
     if (at == std::string::npos) throw std::invalid_argument("no " + key);
     constexpr size_t kTypeBytes = 4;
-    std::memcpy(&bytes_.at(at + key.size() + kTypeBytes), &value, sizeof(value));
+    std::memcpy(&bytes_.at(at + entry.size() + kTypeBytes), &value, sizeof(value));
     return *this;
   }
 
