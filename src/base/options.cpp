@@ -66,12 +66,9 @@ std::string OptionSet::Option::own_variable() const { return as_variable(own_nam
 OptionSet::OptionSet(std::string command, std::string summary)
     : command_(std::move(command)), summary_(std::move(summary)) {
   group("General");
-  add("--help,-h", &help_, {"", "show this help and end", {}, ""});
+  add("--help,-h", &help_, {"", "show this help and end"});
   add("--config", &config_file_,
-      {"FILE",
-       "TOML file with options",
-       {},
-       "weft/config.toml under $XDG_CONFIG_HOME, if present"});
+      {"FILE", "TOML file with options", "weft/config.toml under $XDG_CONFIG_HOME, if present"});
   group("Options");
 }
 

@@ -42,10 +42,10 @@ std::filesystem::path default_config_path(const Environment& environment);
 enum class Origin { kDefault, kFile, kEnvironment, kFlag };
 
 struct OptionText {
-  std::string unit;                  // "N", "FILE"; empty for a switch
-  std::string help;                  // without a full stop; the default is added
-  std::vector<std::string> choices;  // of a string; empty: any
-  std::string unset;                 // what the default stands for: "all cores"
+  std::string unit = {};                  // "N", "FILE"; empty for a switch
+  std::string help = {};                  // without a full stop; the default is added
+  std::string unset = {};                 // what the default stands for: "all cores"
+  std::vector<std::string> choices = {};  // of a string; empty: any
 };
 
 class OptionSet {

@@ -112,8 +112,8 @@ class InspectCommand : public Command {
   InspectCommand() {
     model_.declare(&options_);
     options_.group("Output");
-    options_.add("--json", &json_, {"", "one JSON object in place of the text", {}, ""});
-    options_.add("--tensors", &tensors_, {"", "list every tensor", {}, ""});
+    options_.add("--json", &json_, {"", "one JSON object in place of the text"});
+    options_.add("--tensors", &tensors_, {"", "list every tensor"});
   }
 
   OptionSet& options() override { return options_; }

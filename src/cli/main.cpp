@@ -2,6 +2,7 @@
 
 #include <iostream>
 
+#include "base/error.h"
 #include "cli/commands.h"
 #include "engine/engine.h"
 #include "kernels/kernels.h"
@@ -24,5 +25,9 @@ int main(int argc, char** argv) {
       [] { return kernels::choose_table().name; }};
   const int code = cli::run_program({argv + 1, argv + argc}, {console, environment, door});
   std::cout.flush();
+  if (!std::cout && code == 0) {
+    std::cerr << "weft: standard output could not be written" << std::endl;
+    return static_cast<int>(ErrorKind::kInternal);
+  }
   return code;
 }

@@ -11,44 +11,41 @@ void ModelOptions::declare(OptionSet* options) {
 
   options->group("Splitting");
   options->add("--tensor-parallel-size,--tp,-tp", &topology.tensor_parallel_size,
-               {"N", "ranks that share every layer; any number", {}, "1"}, 0,
+               {"N", "ranks that share every layer; any number", "1"}, 1,
                parallel::kMaxRanksPerStage);
   options->add("--pipeline-parallel-size,--pp,-pp", &topology.pipeline_parallel,
-               {"N|LIST", "number of stages, or the layers of each: 13,13,4", {}, "1"});
+               {"N|LIST", "number of stages, or the layers of each: 13,13,4", "1"});
   options->add("--tp-weights", &topology.tp_weights,
-               {"LIST", "shares of unequal ranks: 2,1,1", {}, "equal"});
-  options->add(
-      "--stages", &topology.stages,
-      {"LIST", "layers@ranks of each stage, in place of --tp and --pp: 12@1,14@3,4@2", {}, ""});
+               {"LIST", "shares of unequal ranks: 2,1,1", "equal"});
+  options->add("--stages", &topology.stages,
+               {"LIST", "layers@ranks of each stage, in place of --tp and --pp: 12@1,14@3,4@2"});
   options->add("--threads,-t", &engine.threads_per_rank,
-               {"N", "threads of each rank", {}, "cores / ranks, at least 1"}, 0, 1024);
-  options->add("--devices", &engine.devices,
-               {"LIST",
-                "cores or NUMA nodes to use, 0-3 or numa:0; more ranks than these is an error",
-                {},
-                "all cores, which ranks may share"});
+               {"N", "threads of each rank", "cores / ranks, at least 1"}, 1, 1024);
+  options->add(
+      "--devices", &engine.devices,
+      {"LIST", "cores or NUMA nodes to use, 0-3 or numa:0; more ranks than these is an error",
+       "all cores, which ranks may share"});
   options->add("--placement", &placement,
                {"HOW",
                 "a team of threads for each rank, or one pool that runs them all",
-                {"auto", "dedicated", "pooled"},
-                ""});
+                "",
+                {"auto", "dedicated", "pooled"}});
   options->add("--distributed-timeout-seconds", &timeout_s,
-               {"S", "how long a rank waits for another before the run ends with an error", {}, ""},
-               1, 86'400);
+               {"S", "how long a rank waits for another before the run ends with an error"}, 1,
+               86'400);
 
   options->group("Memory");
-  options->add(
-      "--max-model-len", &engine.max_model_len,
-      {"TOKENS", "longest prompt and answer together", {}, "the model's, as memory allows"}, 0);
+  options->add("--max-model-len", &engine.max_model_len,
+               {"TOKENS", "longest prompt and answer together", "the model's, as memory allows"},
+               1);
   options->add("--max-num-batched-tokens", &engine.max_num_batched_tokens,
-               {"TOKENS", "prompt tokens that are computed in one step", {}, ""}, 1, 1 << 20);
+               {"TOKENS", "prompt tokens that are computed in one step"}, 1, 1 << 20);
   options->add("--block-size", &engine.block_size,
-               {"TOKENS", "tokens of one cache block, a multiple of 16", {}, ""}, 16, 1024);
+               {"TOKENS", "tokens of one cache block, a multiple of 16"}, 16, 1024);
   options->add("--kv-cache-dtype", &kv_cache_dtype,
-               {"TYPE", "how keys and values are kept", {"f32", "f16", "bf16"}, ""});
+               {"TYPE", "how keys and values are kept", "", {"f32", "f16", "bf16"}});
   options->add("--kv-cache-memory-bytes", &engine.kv_cache_bytes,
-               {"BYTES", "cache of all ranks together: 512M, 4G", {}, "a share of the free memory"},
-               0);
+               {"BYTES", "cache of all ranks together: 512M, 4G", "a share of the free memory"}, 1);
   options->environment_only(
       "WEFT_ISA", "forces a kernel table: avx512, avx2 or portable; all give the same bits");
 }

@@ -17,8 +17,8 @@ class PullCommand : public Command {
     }
     options_.positional("NAME", &names_, "one or more of: " + known);
     options_.group("Fetching");
-    options_.add("--python", &python_, {"PROGRAM", "the Python whose pip fetches", {}, ""});
-    options_.add("--quiet,-q", &quiet_, {"", "say nothing but errors", {}, ""});
+    options_.add("--python", &python_, {"PROGRAM", "the Python whose pip fetches"});
+    options_.add("--quiet,-q", &quiet_, {"", "say nothing but errors"});
     options_.environment_only("XDG_CACHE_HOME",
                               "models are kept in weft/models below it (otherwise ~/.cache)");
   }

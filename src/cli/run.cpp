@@ -21,24 +21,21 @@ class RunCommand : public Command {
  public:
   RunCommand() {
     options_.group("Prompt");
-    options_.add(
-        "--prompt,-p", &prompt_,
-        {"TEXT", "answer this and end; - reads standard input", {}, "a chat on a terminal"});
-    options_.add("--system,-s", &system_, {"TEXT", "system message of the conversation", {}, ""});
+    options_.add("--prompt,-p", &prompt_,
+                 {"TEXT", "answer this and end; - reads standard input", "a chat on a terminal"});
+    options_.add("--system,-s", &system_, {"TEXT", "system message of the conversation"});
     options_.add("--no-chat-template", &no_chat_template_,
-                 {"", "continue the prompt as plain text", {}, ""});
-    options_.add("--prompt-ids", &prompt_ids_,
-                 {"LIST", "token ids in place of a text: 1,2,3", {}, ""});
+                 {"", "continue the prompt as plain text"});
+    options_.add("--prompt-ids", &prompt_ids_, {"LIST", "token ids in place of a text: 1,2,3"});
     model_.declare(&options_);
     declare_generation();
     options_.group("Output");
-    options_.add("--json", &json_,
-                 {"", "one JSON object on standard output and nothing else", {}, ""});
+    options_.add("--json", &json_, {"", "one JSON object on standard output and nothing else"});
     options_.add("--stats", &stats_,
-                 {"", "speed, and each rank's time in compute, all-reduce and waiting", {}, ""});
+                 {"", "speed, and each rank's time in compute, all-reduce and waiting"});
     options_.add("--logits-hash", &logits_hash_,
-                 {"", "hash of the raw logits: equal for every split", {}, ""});
-    options_.add("--quiet,-q", &quiet_, {"", "no banner and no progress", {}, ""});
+                 {"", "hash of the raw logits: equal for every split"});
+    options_.add("--quiet,-q", &quiet_, {"", "no banner and no progress"});
   }
 
   OptionSet& options() override { return options_; }
@@ -62,19 +59,16 @@ class RunCommand : public Command {
   void declare_generation() {
     options_.group("Generation");
     options_.add("--max-tokens,-n", &max_tokens_,
-                 {"TOKENS", "longest answer; the context's end comes first", {}, ""}, 1);
-    options_.add("--temperature", &temperature_,
-                 {"T", "0 always takes the likeliest token", {}, ""}, 0.0f, 100.0f);
-    options_.add("--seed", &seed_, {"N", "of the sampling", {}, ""});
-    options_.add("--stop", &stop_,
-                 {"TEXT", "end before this text; may be given several times", {}, ""});
-    options_.add("--ignore-eos", &ignore_eos_,
-                 {"", "go on to --max-tokens, for measuring", {}, ""});
+                 {"TOKENS", "longest answer; the context's end comes first"}, 1);
+    options_.add("--temperature", &temperature_, {"T", "0 always takes the likeliest token"}, 0.0f,
+                 100.0f);
+    options_.add("--seed", &seed_, {"N", "of the sampling"});
+    options_.add("--stop", &stop_, {"TEXT", "end before this text; may be given several times"});
+    options_.add("--ignore-eos", &ignore_eos_, {"", "go on to --max-tokens, for measuring"});
     options_.add("--logprobs", &logprobs_,
-                 {"N", "logprobs of the N likeliest tokens and the chosen one", {}, "none"}, -1,
-                 100);
+                 {"N", "logprobs of the N likeliest tokens and the chosen one", "none"}, 0, 100);
     options_.add("--prompt-logprobs", &prompt_logprobs_,
-                 {"N", "the same for the prompt's tokens", {}, "none"}, -1, 100);
+                 {"N", "the same for the prompt's tokens", "none"}, 0, 100);
   }
 
   // Combinations that say two things at once. Before the model is loaded, which may take long.

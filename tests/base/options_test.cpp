@@ -36,16 +36,16 @@ struct Sample {
   Sample() {
     options.positional("MODEL", &model, "a file");
     options.group("Splitting");
-    options.add("--tensor-parallel-size,--tp,-tp", &tp, {"N", "ranks", {}, ""}, 1, 64);
-    options.add("--pipeline-parallel-size,--pp,-pp", &pp, {"N|LIST", "stages", {}, ""});
+    options.add("--tensor-parallel-size,--tp,-tp", &tp, {"N", "ranks"}, 1, 64);
+    options.add("--pipeline-parallel-size,--pp,-pp", &pp, {"N|LIST", "stages"});
     options.group("Generation");
-    options.add("--prompt,-p", &prompt, {"TEXT", "the prompt", {}, ""});
-    options.add("--max-tokens,-n", &tokens, {"N", "tokens", {}, ""}, 1);
-    options.add("--seed", &seed, {"N", "seed", {}, ""});
-    options.add("--temperature", &temperature, {"T", "heat", {}, ""}, 0.0f, 100.0f);
-    options.add("--stop", &stop, {"TEXT", "stop string", {}, ""});
-    options.add("--kv-cache-dtype", &kind, {"TYPE", "cache", {"bf16", "f32"}, ""});
-    options.add("--quiet,-q", &quiet, {"", "say less", {}, ""});
+    options.add("--prompt,-p", &prompt, {"TEXT", "the prompt"});
+    options.add("--max-tokens,-n", &tokens, {"N", "tokens"}, 1);
+    options.add("--seed", &seed, {"N", "seed"});
+    options.add("--temperature", &temperature, {"T", "heat"}, 0.0f, 100.0f);
+    options.add("--stop", &stop, {"TEXT", "stop string"});
+    options.add("--kv-cache-dtype", &kind, {"TYPE", "cache", "", {"bf16", "f32"}});
+    options.add("--quiet,-q", &quiet, {"", "say less"});
     options.accept_keys({"port"}, {"serve"});
   }
 

@@ -55,12 +55,19 @@ class WithoutAModel(unittest.TestCase):
                                 (("rnu",), "did you mean run?"),
                                 (("run", "m", "--tensor-paralel-size", "2"),
                                  "did you mean --tensor-parallel-size?"),
-                                (("run", "m", "-tp", "nine"), "from 0 to"),
+                                (("run", "m", "-tp", "nine"), "from 1 to"),
                                 (("run",), "MODEL is missing")]:
             run = weft(*arguments)
             self.assertEqual(run.returncode, 2, run.stderr)
             self.assertEqual(run.stdout, "")
             self.assertIn(part, run.stderr)
+
+    def test_an_answer_that_cannot_be_written_is_no_success(self):
+        with open("/dev/full", "w") as full:
+            run = subprocess.run([PROGRAM, "--help"], stdout=full, stderr=subprocess.PIPE,
+                                 text=True, timeout=TIMEOUT_S)
+        self.assertEqual(run.returncode, 70)
+        self.assertIn("standard output", run.stderr)
 
     def test_an_unknown_kernel_table_is_a_usage_error(self):
         run = weft("--version", WEFT_ISA="abacus")
