@@ -65,7 +65,7 @@ TEST(Run, OptionsReachTheEngine) {
                          "--block-size",
                          "32",
                          "--kv-cache-dtype",
-                         "f32",
+                         "f16",
                          "--kv-cache-memory-bytes",
                          "1G",
                          "--distributed-timeout-seconds",
