@@ -15,6 +15,9 @@ namespace weft {
 namespace {
 
 [[noreturn]] void throw_cannot_map(const std::filesystem::path& path, const char* why) {
+  if (errno == ENOMEM)
+    throw Error(ErrorKind::kMemory, fmt::format("cannot map {}", path.string()), why,
+                "raise the limit of address space (ulimit -v)");
   throw Error(ErrorKind::kModel, fmt::format("cannot open {}", path.string()), why,
               "check the path and its permissions");
 }
@@ -22,7 +25,8 @@ namespace {
 class Descriptor {
  public:
   explicit Descriptor(const std::filesystem::path& path)
-      : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+      // A pipe would wait for its writer; it is refused below as no regular file.
+      : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
     if (fd_ < 0) throw_cannot_map(path, std::strerror(errno));
   }
   ~Descriptor() { ::close(fd_); }

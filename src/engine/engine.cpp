@@ -1,13 +1,12 @@
 // The one-request engine: prompt chunks through the pipeline, then one token a step.
 #include "engine/engine.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "cache/block_pool.h"
 #include "cache/block_table.h"
 #include "engine/model_source.h"
@@ -20,10 +19,7 @@ namespace {
 // Share of the free memory that the cache may take where no flag says otherwise: half, since
 // activations, the page cache of the model file and other programs want the rest.
 constexpr double kCacheMemoryShare = 0.5;
-
-int64_t free_memory_bytes() {
-  return static_cast<int64_t>(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-}
+constexpr int64_t kCoarseTokens = 16384;
 
 int64_t ceil_to_blocks(int64_t tokens, int64_t block_size) { return ceil_div(tokens, block_size); }
 
@@ -38,8 +34,8 @@ void check_options(const EngineOptions& o) {
   within("--threads", o.threads_per_rank, 0, 1024);
   within("--max-model-len", o.max_model_len, 0, int64_t{1} << 24);
   if (o.block_size % 16 != 0)
-    throw Error(ErrorKind::kUsage, fmt::format("--block-size is {}, no multiple of 16",
-                                               o.block_size));
+    throw Error(ErrorKind::kUsage,
+                fmt::format("--block-size is {}, no multiple of 16", o.block_size));
 }
 
 // Tokens that the cache memory holds, over all ranks.
@@ -52,12 +48,14 @@ struct CacheSize {
 CacheSize cache_size(const SplitReport& split, const EngineOptions& options) {
   CacheSize size;
   for (const RankShare& rank : split.ranks) size.bytes_per_token += rank.kv_bytes_per_token;
-  size.budget = options.kv_cache_bytes > 0
-                    ? options.kv_cache_bytes
-                    : static_cast<int64_t>(kCacheMemoryShare *
-                                           static_cast<double>(free_memory_bytes()));
+  size.budget =
+      options.kv_cache_bytes > 0
+          ? options.kv_cache_bytes
+          : static_cast<int64_t>(kCacheMemoryShare * static_cast<double>(available_memory_bytes()));
   size.tokens = size.bytes_per_token > 0 ? size.budget / size.bytes_per_token : 0;
-  size.tokens = size.tokens / options.block_size * options.block_size;
+  // A coarse step, so that what else runs on the machine seldom shows in the context.
+  const int64_t step = size.tokens > kCoarseTokens ? kCoarseTokens : options.block_size;
+  size.tokens = size.tokens / step * step;
   return size;
 }
 
@@ -68,13 +66,14 @@ int64_t choose_model_len(const CacheSize& size, int64_t context, const EngineOpt
                 fmt::format("--max-model-len {} is above the model's context of {} tokens", asked,
                             context));
   if (asked > size.tokens || size.tokens < options.block_size)
-    throw Error(ErrorKind::kMemory,
-                fmt::format("a context of {} tokens needs {:.1f} MB of cache; {:.1f} MB are allowed",
-                            std::max(asked, options.block_size),
-                            static_cast<double>(std::max(asked, options.block_size) *
-                                                size.bytes_per_token) / 1e6,
-                            static_cast<double>(size.budget) / 1e6),
-                {}, "lower --max-model-len, or raise --kv-cache-memory");
+    throw Error(
+        ErrorKind::kMemory,
+        fmt::format(
+            "a context of {} tokens needs {:.1f} MB of cache; {:.1f} MB are allowed",
+            std::max(asked, options.block_size),
+            static_cast<double>(std::max(asked, options.block_size) * size.bytes_per_token) / 1e6,
+            static_cast<double>(size.budget) / 1e6),
+        {}, "lower --max-model-len, or raise --kv-cache-memory-bytes");
   return asked > 0 ? asked : std::min(context, size.tokens);
 }
 
@@ -111,9 +110,8 @@ class OneRequestEngine final : public Engine {
   void submit_chunk(const GenerationRequest& request, Range tokens);
   void submit_token(Answer& answer);
   // Reads one step's rows; the last of them may be the next token.
-  void take_rows(Answer& answer, const std::vector<model::RowResult>& rows);
+  void take_rows(Answer& answer, const StepAnswer& step);
   void take_token(Answer& answer, const model::RowResult& row);
-  void fail_bad_row(const model::RowResult& row) const;
   void run_answer(Answer& answer);
   void give_up();
   std::vector<RankClock> clocks() const;
@@ -152,8 +150,8 @@ OneRequestEngine::OneRequestEngine(const EngineOptions& options, const OnLoad& o
                                 parse_devices(options.devices));
   for (const std::string& warning : shape.placement.warnings)
     split_report_.warnings.push_back(warning);
-  max_model_len_ = choose_model_len(cache_size(split_report_, options),
-                                    source_.config.context_length, options);
+  max_model_len_ =
+      choose_model_len(cache_size(split_report_, options), source_.config.context_length, options);
   shape.num_blocks = ceil_to_blocks(max_model_len_, options.block_size);
   shape.max_batch_tokens = std::min(options.max_num_batched_tokens, max_model_len_);
   pool_ = std::make_unique<cache::BlockPool>(shape.num_blocks, options.block_size);
@@ -173,11 +171,16 @@ OneRequestEngine::OneRequestEngine(const EngineOptions& options, const OnLoad& o
 void OneRequestEngine::check_request(const GenerationRequest& request) const {
   const int64_t length = static_cast<int64_t>(request.prompt_ids.size());
   if (length == 0) throw Error(ErrorKind::kUsage, "the prompt is empty");
-  if (length > max_model_len_)
-    throw Error(ErrorKind::kUsage,
-                fmt::format("the prompt has {} tokens; the context holds {}", length,
-                            max_model_len_),
-                {}, "shorten the prompt, or raise --max-model-len");
+  if (length > max_model_len_) {
+    const bool for_memory =
+        options_.max_model_len == 0 && max_model_len_ < source_.config.context_length;
+    throw Error(
+        for_memory ? ErrorKind::kMemory : ErrorKind::kUsage,
+        fmt::format("the prompt has {} tokens; the context holds {}", length, max_model_len_),
+        for_memory ? "the cache memory holds no more" : "",
+        for_memory ? "shorten the prompt, or raise --kv-cache-memory-bytes"
+                   : "shorten the prompt, or raise --max-model-len");
+  }
   for (const int32_t id : request.prompt_ids) {
     if (id < 0 || id >= source_.config.vocab_size)
       throw Error(ErrorKind::kUsage, fmt::format("token id {} is outside the vocabulary of {}", id,
@@ -187,12 +190,11 @@ void OneRequestEngine::check_request(const GenerationRequest& request) const {
     throw Error(ErrorKind::kUsage,
                 fmt::format("--max-tokens is {}, it must be at least 1", request.max_tokens));
   if (!(request.temperature >= 0.0f) || request.temperature > 100.0f)
-    throw Error(ErrorKind::kUsage, fmt::format("--temperature is {}, outside 0 to 100",
-                                               request.temperature));
-  if (std::max(request.num_logprobs, request.num_prompt_logprobs) > model::Head::kMaxLogprobs)
     throw Error(ErrorKind::kUsage,
-                fmt::format("at most {} logprobs a position can be asked for",
-                            model::Head::kMaxLogprobs));
+                fmt::format("--temperature is {}, outside 0 to 100", request.temperature));
+  if (std::max(request.num_logprobs, request.num_prompt_logprobs) > model::Head::kMaxLogprobs)
+    throw Error(ErrorKind::kUsage, fmt::format("at most {} logprobs a position can be asked for",
+                                               model::Head::kMaxLogprobs));
 }
 
 GenerationResult OneRequestEngine::generate(const GenerationRequest& request,
@@ -205,7 +207,7 @@ GenerationResult OneRequestEngine::generate(const GenerationRequest& request,
   const std::vector<RankClock> before = clocks();
   try {
     run_answer(answer);
-  } catch (const Error&) {
+  } catch (...) {
     give_up();
     throw;
   }
@@ -321,10 +323,18 @@ std::vector<TokenLogprob> logprob_list(const model::RowResult& row) {
   return list;
 }
 
-void OneRequestEngine::take_rows(Answer& answer, const std::vector<model::RowResult>& rows) {
+void OneRequestEngine::take_rows(Answer& answer, const StepAnswer& step) {
   GenerationResult& result = answer.result;
-  for (const model::RowResult& row : rows) {
-    if (row.bad_layer >= 0 || row.bad_logits) fail_bad_row(row);
+  for (const int32_t layer : step.bad_layer) {
+    if (layer >= 0)
+      throw Error(ErrorKind::kModel,
+                  fmt::format("a sum in layer {} left the range of exact reduction", layer),
+                  "weights or activations of this prompt are not finite, or extreme");
+  }
+  for (const model::RowResult& row : step.rows) {
+    if (row.bad_logits)
+      throw Error(ErrorKind::kModel, "the logits are not finite",
+                  "weights or activations of this prompt are not finite, or extreme");
     result.logits_hash += row.hash;
     if (!row.logits.empty()) result.prompt_logits.push_back(row.logits);
     if (!answer.prompt_rows_left) {
@@ -349,22 +359,12 @@ void OneRequestEngine::take_token(Answer& answer, const model::RowResult& row) {
   const std::string piece = answer.stream.push(row.id);
   result.text += piece;
   if (!piece.empty() && answer.on_text && !answer.on_text(piece)) cancelled_.store(true);
-  const int64_t length =
-      static_cast<int64_t>(request.prompt_ids.size() + result.token_ids.size());
+  const int64_t length = static_cast<int64_t>(request.prompt_ids.size() + result.token_ids.size());
   if (answer.stream.stopped()) return finish(FinishReason::kStop);
   if (static_cast<int64_t>(result.token_ids.size()) >= request.max_tokens ||
       length > max_model_len_)
     return finish(FinishReason::kLength);
   if (cancelled_.load()) finish(FinishReason::kCancelled);
-}
-
-void OneRequestEngine::fail_bad_row(const model::RowResult& row) const {
-  if (row.bad_layer >= 0)
-    throw Error(ErrorKind::kInternal,
-                fmt::format("a sum in layer {} left the range of exact reduction", row.bad_layer),
-                "the weights or the activations of this prompt are not finite or extreme");
-  throw Error(ErrorKind::kInternal, "the logits hold NaN",
-              "the weights or the activations of this prompt are not finite");
 }
 
 std::vector<RankClock> OneRequestEngine::clocks() const {
@@ -381,8 +381,8 @@ void OneRequestEngine::report_clocks(const std::vector<RankClock>& before,
     const RankClock &a = before[r], &b = after[r];
     RankTimes t;
     t.compute_s = seconds_between(a.compute_ns, b.compute_ns);
-    t.wait_s = seconds_between(a.wait_ns, b.wait_ns);
-    t.all_reduce_s = std::max(0.0, seconds_between(a.reduce_ns, b.reduce_ns) - t.wait_s);
+    t.all_reduce_s = seconds_between(a.reduce_ns, b.reduce_ns);
+    t.wait_s = std::max(0.0, result.prompt_s + result.generation_s - t.compute_s - t.all_reduce_s);
     t.reduce_bytes = b.reduce_bytes - a.reduce_bytes;
     result.ranks.push_back(t);
   }
@@ -392,9 +392,12 @@ void OneRequestEngine::report_clocks(const std::vector<RankClock>& before,
 
 const char* name(FinishReason reason) {
   switch (reason) {
-    case FinishReason::kStop: return "stop";
-    case FinishReason::kLength: return "length";
-    case FinishReason::kCancelled: return "cancelled";
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "cancelled";
   }
   return "";
 }

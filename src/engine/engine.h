@@ -23,40 +23,41 @@ namespace weft::engine {
 enum class Placement { kAuto, kDedicated, kPooled };
 
 struct EngineOptions {
-  std::string model_path;                // a file or a folder
+  std::string model_path;  // a file or a folder
   parallel::TopologyRequest topology;
-  int threads_per_rank = 0;              // 0: cores / ranks, at least 1
-  std::string devices;                   // "0-3", "numa:0"; empty: ranks may share cores
+  int threads_per_rank = 0;                // 0: cores / ranks, at least 1
+  std::string devices;                     // "0-3", "numa:0"; empty: ranks may share cores
   Placement placement = Placement::kAuto;  // kPooled where ranks x threads exceed the cores
-  int64_t max_model_len = 0;             // 0: the model's, as far as the cache memory allows
-  int64_t max_num_batched_tokens = 512;  // tokens of one prompt chunk
+  int64_t max_model_len = 0;               // 0: the model's, as far as the cache memory allows
+  int64_t max_num_batched_tokens = 512;    // tokens of one prompt chunk
   kernels::KvType kv_type = kernels::KvType::kF32;
   int64_t block_size = 16;
-  int64_t kv_cache_bytes = 0;            // over all ranks; 0: a share of the free memory
-  int64_t deadline_ms = 60'000;          // of every wait between ranks
-  std::optional<kernels::Isa> isa;       // none: kernels::choose_table()
+  int64_t kv_cache_bytes = 0;       // over all ranks; 0: a share of the free memory
+  int64_t deadline_ms = 60'000;     // of every wait between ranks
+  std::optional<kernels::Isa> isa;  // none: kernels::choose_table()
 };
 
 // What one rank holds: a row of `inspect`'s table and of the banner.
 struct RankShare {
   int rank = 0, stage = 0, shard = 0;
   Range layers;
-  std::string heads;      // "5", or "4-5" where layers differ
+  std::string heads;  // "5", or "4-5" where layers differ
   std::string kv_heads;
-  std::string ffn;        // columns
-  int64_t vocab_rows = 0;      // of embedding and head together (tied: once)
+  std::string ffn;         // columns
+  int64_t vocab_rows = 0;  // of embedding and head together (tied: once)
   int64_t weight_bytes = 0;
   int64_t kv_bytes_per_token = 0;
-  int64_t kv_bytes = 0;        // 0 in `inspect` when no cache is sized
+  int64_t kv_bytes = 0;                // 0 in `inspect` when no cache is sized
   int64_t reduce_bytes_per_token = 0;  // payload that it adds to all-reduces for one token
 };
 
 struct SplitReport {
   std::string topology;
   std::vector<RankShare> ranks;
-  double imbalance = 1.0;               // slowest rank's weight bytes (per weight) over the mean
-  std::vector<std::string> asked_and_got;  // lines where weights are given: "rank 0: asked 50 %, got 48 %"
-  std::vector<std::string> warnings;    // idle ranks, shared cores, …
+  double imbalance = 1.0;  // slowest rank's weight bytes (per weight) over the mean
+  std::vector<std::string>
+      asked_and_got;  // lines where weights are given: "rank 0: asked 50 %, got 48 %"
+  std::vector<std::string> warnings;  // idle ranks, shared cores, …
 };
 
 struct ModelReport {
@@ -65,9 +66,15 @@ struct ModelReport {
   int64_t num_layers = 0, hidden_size = 0, num_heads = 0, num_kv_heads = 0, head_dim = 0;
   int64_t ffn_size = 0, vocab_size = 0, context_length = 0;
   bool tied_embeddings = false;
-  struct TypeCount { std::string dtype; int64_t num_tensors = 0, num_bytes = 0; };
+  struct TypeCount {
+    std::string dtype;
+    int64_t num_tensors = 0, num_bytes = 0;
+  };
   std::vector<TypeCount> types;
-  struct TensorRow { std::string name, dtype, shape; int64_t num_bytes = 0; };
+  struct TensorRow {
+    std::string name, dtype, shape;
+    int64_t num_bytes = 0;
+  };
   std::vector<TensorRow> tensors;
 };
 
@@ -81,14 +88,14 @@ Inspection inspect(const EngineOptions& options);
 struct GenerationRequest {
   std::vector<int32_t> prompt_ids;
   int64_t max_tokens = 256;
-  float temperature = 0.0f;       // 0: greedy
+  float temperature = 0.0f;  // 0: greedy
   uint64_t seed = 0;
   bool ignore_eos = false;
-  int num_logprobs = -1;          // < 0: none; N: the N best and the chosen one
+  int num_logprobs = -1;  // < 0: none; N: the N best and the chosen one
   int num_prompt_logprobs = -1;
   bool hash_logits = false;
   bool full_prompt_logits = false;  // raw logits of every prompt position (tests, research)
-  std::vector<std::string> stop;  // stop strings
+  std::vector<std::string> stop;    // stop strings
 };
 
 struct TokenLogprob {
@@ -99,13 +106,16 @@ struct TokenLogprob {
 enum class FinishReason { kStop, kLength, kCancelled };
 const char* name(FinishReason reason);
 
+// Of the request's time; ranks of one pool share the pool's.
 struct RankTimes {
-  double compute_s = 0, all_reduce_s = 0, wait_s = 0;
+  double compute_s = 0;
+  double all_reduce_s = 0;  // with the residual and norm that follow in the same pass
+  double wait_s = 0;        // for peers, other stages and the next step
   int64_t reduce_bytes = 0;
 };
 
 struct GenerationResult {
-  std::vector<int32_t> token_ids;   // generated; the end-of-text token is included
+  std::vector<int32_t> token_ids;  // generated; the end-of-text token is included
   std::string text;
   FinishReason finish_reason = FinishReason::kStop;
   std::vector<std::vector<TokenLogprob>> logprobs;         // [generated]
@@ -113,7 +123,7 @@ struct GenerationResult {
   std::vector<std::vector<float>> prompt_logits;           // [prompt][vocab], where asked for
   uint64_t logits_hash = 0;
   double prompt_s = 0, generation_s = 0;
-  int64_t weight_bytes_read = 0;    // by generation steps
+  int64_t weight_bytes_read = 0;  // by generation steps
   std::vector<RankTimes> ranks;
 };
 
@@ -139,9 +149,10 @@ class Engine {
   virtual double load_seconds() const = 0;
   virtual std::string_view isa() const = 0;
 
-  // Errors: kUsage for a request that cannot be served (empty, too long: both numbers), kInternal
+  // Errors: kUsage for a request that cannot be served (empty, too long: both numbers), kModel
   // naming the layer where a row-parallel sum left its range, kCommunication for a lost rank.
-  virtual GenerationResult generate(const GenerationRequest& request, const OnText& on_text = {}) = 0;
+  virtual GenerationResult generate(const GenerationRequest& request,
+                                    const OnText& on_text = {}) = 0;
   // Ends the running answer after the current token. Async-signal-safe.
   virtual void cancel() = 0;
 };

@@ -71,9 +71,8 @@ void open_gguf_text(const Checkpoint& file, ModelSource& source) {
   if (!chat.empty())
     source.chat_template =
         text::ChatTemplate::compile(chat, piece(vocab.bos_id), piece(vocab.eos_id));
-  for (const int64_t id :
-       {vocab.eos_id, value_or<int64_t>(file, "tokenizer.ggml.eot_token_id", -1),
-        value_or<int64_t>(file, "tokenizer.ggml.eom_token_id", -1)}) {
+  for (const int64_t id : {vocab.eos_id, value_or<int64_t>(file, "tokenizer.ggml.eot_token_id", -1),
+                           value_or<int64_t>(file, "tokenizer.ggml.eom_token_id", -1)}) {
     if (id >= 0 && id < source.config.vocab_size)
       source.end_ids.push_back(static_cast<int32_t>(id));
   }
@@ -114,14 +113,28 @@ void open_json_text(const Checkpoint& file, ModelSource& source) {
 }
 
 // Tokens that end a turn by their spelling, as llama.cpp finds them where no key names them.
-constexpr const char* kEndOfTurn[] = {"<|im_end|>",       "<|eot_id|>", "<|eom_id|>",
-                                      "<end_of_turn>",    "<|end|>",    "<|endoftext|>",
+constexpr const char* kEndOfTurn[] = {"<|im_end|>",      "<|eot_id|>", "<|eom_id|>",
+                                      "<end_of_turn>",   "<|end|>",    "<|endoftext|>",
                                       "<|end_of_text|>", "<EOT>",      "</s>"};
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string text;
   for (const int64_t size : shape) text += (text.empty() ? "" : " x ") + std::to_string(size);
   return text;
+}
+
+// The mix by its name (general.file_type, llama.h's llama_ftype); otherwise the type of most bytes.
+std::string file_type(const Checkpoint& file, const ModelReport& report) {
+  constexpr std::pair<int64_t, const char*> kNames[] = {
+      {0, "F32"},     {1, "F16"},     {2, "Q4_0"},    {3, "Q4_1"},    {7, "Q8_0"},
+      {8, "Q5_0"},    {9, "Q5_1"},    {10, "Q2_K"},   {11, "Q3_K_S"}, {12, "Q3_K_M"},
+      {13, "Q3_K_L"}, {14, "Q4_K_S"}, {15, "Q4_K_M"}, {16, "Q5_K_S"}, {17, "Q5_K_M"},
+      {18, "Q6_K"},   {25, "IQ4_NL"}, {30, "IQ4_XS"}, {32, "BF16"}};
+  const int64_t type = value_or<int64_t>(file, "general.file_type", -1);
+  for (const auto& [id, name] : kNames) {
+    if (id == type) return name;
+  }
+  return report.types.empty() ? "" : report.types.front().dtype;
 }
 
 }  // namespace
@@ -176,8 +189,7 @@ ModelReport report_model(const ModelSource& source) {
   }
   std::sort(report.types.begin(), report.types.end(),
             [](const auto& a, const auto& b) { return a.num_bytes > b.num_bytes; });
-  // The type that most bytes of the layers have names the file, as llama.cpp's file type does.
-  report.file_type = report.types.empty() ? "" : report.types.front().dtype;
+  report.file_type = file_type(*source.checkpoint, report);
   return report;
 }
 

@@ -36,8 +36,7 @@ void place_on_devices(int num_ranks, int threads, const std::vector<std::vector<
 
 }  // namespace
 
-PlacementPlan place_ranks(int num_ranks, const EngineOptions& options,
-                          const std::vector<int>& cpus,
+PlacementPlan place_ranks(int num_ranks, const EngineOptions& options, const std::vector<int>& cpus,
                           const std::vector<std::vector<int>>& devices) {
   PlacementPlan plan;
   const int num_cores = std::max(1, static_cast<int>(cpus.size()));
@@ -56,8 +55,8 @@ PlacementPlan place_ranks(int num_ranks, const EngineOptions& options,
   plan.threads_per_rank = threads;
   const bool crowded = num_ranks * threads > num_cores;
   if (crowded)
-    plan.warnings.push_back(fmt::format("{} ranks x {} threads share {} cores", num_ranks, threads,
-                                        num_cores));
+    plan.warnings.push_back(
+        fmt::format("{} ranks x {} threads share {} cores", num_ranks, threads, num_cores));
   plan.pooled = options.placement == Placement::kPooled ||
                 (options.placement == Placement::kAuto && crowded && num_ranks > 1);
   if (plan.pooled) {

@@ -14,7 +14,7 @@
 namespace weft::engine {
 
 struct WorkerPlace {
-  Range ranks;            // global ranks that this worker runs
+  Range ranks;  // global ranks that this worker runs
   int num_threads = 1;
   std::vector<int> cpus;  // one a thread, or empty: not pinned
 };
@@ -29,8 +29,7 @@ struct PlacementPlan {
 // `cpus`: those that the process may use; `devices`: parsed --devices, each a set of CPUs, empty
 // where the option was not given. Throws Error(kUsage) naming both numbers when more ranks than
 // devices were asked for.
-PlacementPlan place_ranks(int num_ranks, const EngineOptions& options,
-                          const std::vector<int>& cpus,
+PlacementPlan place_ranks(int num_ranks, const EngineOptions& options, const std::vector<int>& cpus,
                           const std::vector<std::vector<int>>& devices);
 
 }  // namespace weft::engine

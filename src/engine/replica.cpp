@@ -7,9 +7,9 @@
 namespace weft::engine {
 namespace {
 
-// Far past every target, so that whoever waits looks at the flags. Nothing counts on afterwards.
+// Changes the word so that whoever waits looks at the flags. Nothing counts on afterwards.
 void release(WaitWord& word) {
-  word.add(1u << 30);
+  word.add(1);
   word.wake();
 }
 
@@ -39,12 +39,26 @@ Replica::Replica(ReplicaShape shape, int64_t deadline_ms, const OnLoad& on_load)
 
 Replica::~Replica() { stop(); }
 
+template <typename Body>
+void Replica::guarded(const Body& body) {
+  try {
+    body();
+  } catch (const Error& e) {
+    fail(e);
+  } catch (const std::bad_alloc&) {
+    fail(Error(ErrorKind::kMemory, "the system has no more memory"));
+  } catch (const std::exception& e) {
+    fail(Error(ErrorKind::kInternal, e.what()));
+  }
+}
+
 void Replica::start_all(const OnLoad& on_load) {
   const int count = static_cast<int>(shape_.placement.workers.size());
   auto world = make_world(count, deadline_ms_);
   int64_t total = 0;
   for (int w = 0; w < count; ++w) {
-    workers_.push_back(std::make_unique<Worker>(shape_, w, std::move(world[static_cast<size_t>(w)])));
+    workers_.push_back(
+        std::make_unique<Worker>(shape_, w, std::move(world[static_cast<size_t>(w)])));
     total += workers_.back()->file_bytes();
   }
   std::atomic<int64_t> done{0};
@@ -55,42 +69,32 @@ void Replica::start_all(const OnLoad& on_load) {
     const std::lock_guard lock(progress);
     on_load(now, total);
   };
-  for (int w = 1; w < count; ++w) threads_.emplace_back([this, w, &on_bytes] { serve(w, on_bytes); });
   prepare_this_thread();
-  try {
+  guarded([&] {
+    for (int w = 1; w < count; ++w)
+      threads_.emplace_back([this, w, &on_bytes] { serve(w, on_bytes); });
     workers_[0]->start(on_bytes);
-  } catch (const Error& e) {
-    fail(e.summary(), e.kind());
-  }
+  });
   // on_bytes lives in this frame: every worker must be past its loading before it ends.
-  const uint32_t others = static_cast<uint32_t>(count - 1);
+  const uint32_t others = static_cast<uint32_t>(threads_.size());
   started_.wait_until([&](uint32_t v) { return v >= others; }, patience_);
   throw_if_failed();
 }
 
 void Replica::serve(int index, const std::function<void(int64_t)>& on_bytes) {
   prepare_this_thread();
-  try {
-    workers_[static_cast<size_t>(index)]->start(on_bytes);
-  } catch (const Error& e) {
-    fail(e.summary(), e.kind());
-  } catch (const std::exception& e) {
-    fail(e.what(), ErrorKind::kInternal);
-  }
+  guarded([&] { workers_[static_cast<size_t>(index)]->start(on_bytes); });
   started_.add(1);
   started_.wake();
   Patience patience;
   for (uint32_t step = 0;; ++step) {
     submitted_.wait_until(
-        [&](uint32_t v) { return WaitWord::reached(v, step + 1); }, patience);
+        [&](uint32_t v) {
+          return WaitWord::reached(v, step + 1) || stopping_.load() || failed_.load();
+        },
+        patience);
     if (stopping_.load() || failed_.load()) return;
-    try {
-      run_step(index, step);
-    } catch (const Error& e) {
-      fail(e.summary(), e.kind());
-    } catch (const std::exception& e) {
-      fail(e.what(), ErrorKind::kInternal);
-    }
+    guarded([&] { run_step(index, step); });
     done_.add(1);
     done_.wake();
   }
@@ -100,10 +104,10 @@ void Replica::run_step(int index, uint64_t step) {
   Worker& worker = *workers_[static_cast<size_t>(index)];
   Slot& slot = slots_[step % kRingSlots];
   if (!worker.answers()) {
-    worker.run(slot.plan, worker.own_results());
+    worker.run(slot.plan, worker.own_answer());
     return;
   }
-  worker.run(slot.plan, slot.results);
+  worker.run(slot.plan, slot.answer);
   answered_.add(1);
   answered_.wake();
 }
@@ -117,11 +121,13 @@ StepPlan& Replica::next_plan() {
 void Replica::await_workers(uint64_t num_steps) {
   const uint32_t others = static_cast<uint32_t>(workers_.size() - 1);
   const uint32_t target = static_cast<uint32_t>(num_steps) * others;
-  const bool in_time = done_.wait_until(
-      [&](uint32_t v) { return WaitWord::reached(v, target); }, patience_,
-      deadline_from_now(deadline_ms_));
+  const bool in_time =
+      done_.wait_until([&](uint32_t v) { return WaitWord::reached(v, target) || failed_.load(); },
+                       patience_, deadline_from_now(deadline_ms_));
+  if (!in_time)
+    fail(Error(ErrorKind::kCommunication,
+               fmt::format("a rank did not finish its step within {} s", deadline_ms_ / 1000)));
   throw_if_failed();
-  if (!in_time) throw Error(ErrorKind::kCommunication, "a rank did not finish its step in time");
 }
 
 void Replica::settle() {
@@ -141,34 +147,31 @@ void Replica::submit() {
   slots_[step % kRingSlots].plan.id = step;
   submitted_.add(1);
   submitted_.wake();
-  try {
-    run_step(0, step);
-  } catch (const Error& e) {
-    fail(e.summary(), e.kind());
-  }
+  guarded([&] { run_step(0, step); });
   throw_if_failed();
 }
 
-const std::vector<model::RowResult>& Replica::await() {
+const StepAnswer& Replica::await() {
   const uint32_t target = static_cast<uint32_t>(num_awaited_ + 1);
   const bool in_time = answered_.wait_until(
       [&](uint32_t v) { return WaitWord::reached(v, target) || failed_.load(); }, patience_,
       deadline_from_now(deadline_ms_));
-  throw_if_failed();
   if (!in_time)
-    throw Error(ErrorKind::kCommunication, fmt::format("step {} was not answered within {} s",
-                                                       num_awaited_, deadline_ms_ / 1000),
-                "a rank of the last stage is silent");
-  return slots_[num_awaited_++ % kRingSlots].results;
+    fail(Error(
+        ErrorKind::kCommunication,
+        fmt::format("step {} was not answered within {} s", num_awaited_, deadline_ms_ / 1000),
+        "a rank of the last stage is silent"));
+  throw_if_failed();
+  return slots_[num_awaited_++ % kRingSlots].answer;
 }
 
-void Replica::fail(const std::string& reason, ErrorKind kind) {
+void Replica::fail(const Error& error) {
   {
     const std::lock_guard lock(failure_mutex_);
-    if (!failure_) failure_ = Error(kind, reason);
+    if (!failure_) failure_ = error;
   }
   failed_.store(true);
-  for (auto& worker : workers_) worker->abort(reason);
+  for (auto& worker : workers_) worker->abort(error.summary());
   for (WaitWord* word : {&answered_, &done_, &submitted_}) release(*word);
 }
 

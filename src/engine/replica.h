@@ -39,7 +39,7 @@ class Replica {
   StepPlan& next_plan();
   void submit();
   // The answers of the oldest step in flight, valid until kRingSlots more steps were submitted.
-  const std::vector<model::RowResult>& await();
+  const StepAnswer& await();
   // Awaits what is in flight and waits until every worker has left its last step, so that their
   // clocks can be read and the next request finds an empty ring.
   void settle();
@@ -52,13 +52,16 @@ class Replica {
  private:
   struct Slot {
     StepPlan plan;
-    std::vector<model::RowResult> results;
+    StepAnswer answer;
   };
 
   void start_all(const OnLoad& on_load);
   void serve(int index, const std::function<void(int64_t)>& on_bytes);
   void run_step(int index, uint64_t step);
-  void fail(const std::string& reason, ErrorKind kind);
+  // Runs body; what it throws becomes the replica's failure.
+  template <typename Body>
+  void guarded(const Body& body);
+  void fail(const Error& error);
   void await_workers(uint64_t num_steps);
   void throw_if_failed();
   void stop();
@@ -70,9 +73,12 @@ class Replica {
   std::vector<std::thread> threads_;
   std::array<Slot, kRingSlots> slots_;
   uint64_t num_submitted_ = 0, num_awaited_ = 0;
-  WaitWord submitted_;  // steps that workers may run; also moved to end them
-  WaitWord answered_;   // steps answered; also moved by a failure
-  WaitWord done_;       // steps finished, summed over the other workers
+  // Counts; stopping and failing move them too, after their flag is set, so that every waiter
+  // looks at the flags.
+  WaitWord submitted_;  // steps that workers may run
+  WaitWord answered_;   // steps answered
+  WaitWord done_;       // steps finished, summed over the other workers, which are never further
+                        // apart than max_in_flight() < kRingSlots
   WaitWord started_;
   std::atomic<bool> stopping_{false}, failed_{false};
   std::mutex failure_mutex_;

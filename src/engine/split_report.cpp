@@ -52,9 +52,8 @@ RankShare share_of(const model::ModelConfig& config, const model::StageSplit& sp
   share.kv_bytes_per_token = cache::kv_bytes_per_token(kv_heads_per_layer(shard), layout);
   if (split.shards.size() > 1) {
     const kernels::PartialSums sums{nullptr, 1, config.hidden_size};
-    share.reduce_bytes_per_token =
-        2 * split.layers.size() * sums.stride() * 8 +
-        (split.first ? round_up(config.hidden_size, 16) * 4 : 0);
+    share.reduce_bytes_per_token = 2 * split.layers.size() * sums.stride() * 8 +
+                                   (split.first ? round_up(config.hidden_size, 16) * 4 : 0);
   }
   return share;
 }
@@ -115,24 +114,25 @@ SplitReport report_split(const ModelSource& source, const parallel::Topology& to
                          const kernels::KvLayout& layout) {
   SplitReport report;
   report.topology = topology.description();
-  int num_idle = 0;
   for (size_t s = 0; s < splits.size(); ++s) {
     const model::StageSplit& split = splits[s];
     const model::StageWeights weights(*source.checkpoint, source.config, split,
                                       {0, static_cast<int64_t>(split.shards.size())});
     for (size_t i = 0; i < split.shards.size(); ++i) {
-      RankShare share = share_of(source.config, split, split.shards[i], weights.shards()[i], layout);
+      RankShare share =
+          share_of(source.config, split, split.shards[i], weights.shards()[i], layout);
       share.rank = topology.stages()[s].first_rank + static_cast<int>(i);
       share.stage = static_cast<int>(s);
       share.shard = static_cast<int>(i);
-      if (split.layers.size() > 0 && share.heads == "0") ++num_idle;
       report.ranks.push_back(std::move(share));
     }
   }
-  if (num_idle > 0)
-    report.warnings.push_back(fmt::format(
-        "{} of {} ranks hold no query head: there are more ranks than the model's {} heads",
-        num_idle, topology.num_ranks(), source.config.num_heads));
+  for (const parallel::Stage& stage : topology.stages()) {
+    if (stage.num_ranks() > source.config.num_heads && !stage.layers.empty())
+      report.warnings.push_back(
+          fmt::format("a stage has {} ranks for {} query heads: some are idle in attention",
+                      stage.num_ranks(), source.config.num_heads));
+  }
   add_asked_and_got(topology, report);
   report.imbalance = worst_imbalance(topology, report);
   return report;

@@ -17,12 +17,17 @@ struct StepPlan {
   std::vector<model::LogitRow> rows;
 };
 
+// What the last stage says of a step.
+struct StepAnswer {
+  std::vector<model::RowResult> rows;  // one a LogitRow, in order
+  std::vector<int32_t> bad_layer;      // one a sequence of the step: the first layer where a sum
+                                       // of any of its tokens left its range; -1: none
+};
+
 // What a rank has spent since it started, for --stats; ranks of one worker share all but the bytes.
 struct RankClock {
-  int64_t total_ns = 0;    // inside run()
-  int64_t compute_ns = 0;  // inside the tiles of phases
-  int64_t reduce_ns = 0;   // inside reductions, waiting for peers included
-  int64_t wait_ns = 0;     // waiting for peers and for the stage before
+  int64_t compute_ns = 0;    // in steps, outside reductions, not waiting
+  int64_t reduce_ns = 0;     // in reductions with the residual and norm after them, not waiting
   int64_t reduce_bytes = 0;  // payload that the rank added to reductions
 };
 

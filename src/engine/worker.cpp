@@ -1,5 +1,6 @@
 #include "engine/worker.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/clock.h"
@@ -61,6 +62,8 @@ void Worker::start(const std::function<void(int64_t)>& on_bytes) {
     if (part.split->last) part.head = std::make_unique<model::Head>(*part.stage);
   }
   world_->barrier("start of all ranks");
+  world_->take_wait_ns();
+  for (StagePart& part : parts_) part.communicator->take_wait_ns();
 }
 
 std::vector<cache::KvStorage> Worker::allocate_cache(const StagePart& part) const {
@@ -76,8 +79,9 @@ bool Worker::answers() const {
   return !parts_.empty() && parts_.back().split->last && parts_.back().shards.begin == 0;
 }
 
-void Worker::run(const StepPlan& plan, std::vector<model::RowResult>& results) {
+void Worker::run(const StepPlan& plan, StepAnswer& answer) {
   const int64_t begin_ns = now_ns();
+  int64_t reduce_ns = 0, reduce_wait_ns = 0;
   fill_batch(plan);
   for (size_t p = 0; p < parts_.size(); ++p) {
     StagePart& part = parts_[p];
@@ -90,22 +94,38 @@ void Worker::run(const StepPlan& plan, std::vector<model::RowResult>& results) {
       hand_over(parts_[p - 1], &part);
     }
     part.stage->forward(batch_);
-    if (part.head) part.head->run(batch_, results);
-    clock_.reduce_ns += part.stage->take_reduce_ns();
-    clock_.wait_ns += part.communicator->take_wait_ns();
+    if (part.head) {
+      part.head->run(batch_, answer.rows);
+      find_bad_layers(part.stage->hidden(), answer);
+    }
+    reduce_ns += part.stage->take_reduce_ns();
+    reduce_wait_ns += part.communicator->take_wait_ns();
     part.reduce_bytes += part.stage->take_reduce_bytes();
   }
   if (!parts_.back().split->last) hand_over(parts_.back(), nullptr);
-  clock_.wait_ns += world_->take_wait_ns();
-  clock_.compute_ns += team_.take_busy_ns();
-  clock_.total_ns += now_ns() - begin_ns;
+  clock_.reduce_ns += std::max<int64_t>(0, reduce_ns - reduce_wait_ns);
+  clock_.compute_ns += now_ns() - begin_ns - reduce_ns - world_->take_wait_ns();
+}
+
+// A bad sum added nothing to its token's state, and later tokens attend to it: the whole sequence
+// is lost, whether or not this token's logits were wanted.
+void Worker::find_bad_layers(const model::HiddenState& hidden, StepAnswer& answer) const {
+  answer.bad_layer.clear();
+  for (const model::SequenceChunk& chunk : batch_.chunks) {
+    int32_t first = -1;
+    for (int64_t t = chunk.tokens.begin; t < chunk.tokens.end; ++t) {
+      const int32_t layer = hidden.bad_layer[t];
+      if (layer >= 0 && (first < 0 || layer < first)) first = layer;
+    }
+    answer.bad_layer.push_back(first);
+  }
 }
 
 void Worker::fill_batch(const StepPlan& plan) {
   batch_.token_ids = plan.token_ids;
   batch_.rows = plan.rows;
-  batch_.chunks.assign(1, {{0, static_cast<int64_t>(plan.token_ids.size())},
-                           plan.first_position, plan.block_table});
+  batch_.chunks.assign(
+      1, {{0, static_cast<int64_t>(plan.token_ids.size())}, plan.first_position, plan.block_table});
 }
 
 Range Worker::workers_of_stage(int stage) const {
@@ -119,12 +139,14 @@ void Worker::receive(StagePart& part) {
   const Range senders = workers_of_stage(part.index - 1);
   const int from = static_cast<int>(senders.begin + part.shards.begin % senders.size());
   const model::HiddenState hidden = part.stage->hidden();
-  world_->recv(from, std::as_writable_bytes(std::span(
-                         hidden.residual, static_cast<size_t>(residual_floats(batch_, hidden)))),
+  world_->recv(from,
+               std::as_writable_bytes(std::span(
+                   hidden.residual, static_cast<size_t>(residual_floats(batch_, hidden)))),
                "hidden state of the stage before");
-  world_->recv(from, std::as_writable_bytes(
-                         std::span(hidden.bad_layer, static_cast<size_t>(batch_.num_tokens()))),
-               "checks of the stage before");
+  world_->recv(
+      from,
+      std::as_writable_bytes(std::span(hidden.bad_layer, static_cast<size_t>(batch_.num_tokens()))),
+      "checks of the stage before");
 }
 
 void Worker::hand_over(StagePart& from, StagePart* next) {
@@ -148,12 +170,8 @@ void Worker::hand_over(StagePart& from, StagePart* next) {
   }
 }
 
-void Worker::abort(const std::string& reason) {
-  for (StagePart& part : parts_) {
-    if (part.communicator) part.communicator->abort(reason);
-  }
-  world_->abort(reason);
-}
+// The stages' communicators were split from the world and share its fate (comm.h).
+void Worker::abort(const std::string& reason) { world_->abort(reason); }
 
 std::pair<const Worker::StagePart*, int64_t> Worker::find(int rank) const {
   for (const StagePart& part : parts_) {

@@ -45,12 +45,11 @@ class Worker {
   void start(const std::function<void(int64_t)>& on_bytes);
   int64_t file_bytes() const;  // that start() reads
 
-  // Runs one step. On the worker that answers (the last stage's first), `results` is filled.
-  void run(const StepPlan& plan, std::vector<model::RowResult>& results);
+  // Runs one step. On the workers of the last stage `answer` is filled, the same on each.
+  void run(const StepPlan& plan, StepAnswer& answer);
   bool answers() const;
-  // Where a worker that does not answer leaves what it finds (every member of the last stage
-  // computes the choice).
-  std::vector<model::RowResult>& own_results() { return own_results_; }
+  // Where a worker that does not answer leaves what it finds.
+  StepAnswer& own_answer() { return own_answer_; }
 
   // Ends every wait of the other workers with this reason.
   void abort(const std::string& reason);
@@ -81,6 +80,7 @@ class Worker {
   std::pair<const StagePart*, int64_t> find(int rank) const;
   std::vector<cache::KvStorage> allocate_cache(const StagePart& part) const;
   void fill_batch(const StepPlan& plan);
+  void find_bad_layers(const model::HiddenState& hidden, StepAnswer& answer) const;
   void receive(StagePart& part);
   void hand_over(StagePart& from, StagePart* next);
   Range workers_of_stage(int stage) const;
@@ -93,7 +93,7 @@ class Worker {
   ThreadTeam team_;
   std::vector<StagePart> parts_;
   model::Batch batch_;
-  std::vector<model::RowResult> own_results_;
+  StepAnswer own_answer_;
   RankClock clock_;  // reduce_bytes unused: see StagePart
 };
 

@@ -20,33 +20,32 @@ struct SequenceChunk {
 
 // A token whose logits are wanted, and what for.
 struct LogitRow {
-  int64_t token = 0;          // of the batch
-  int64_t position = 0;       // of that token; its logits choose position + 1
-  int num_logprobs = -1;      // < 0: no logprobs
-  int32_t target = -1;        // >= 0: report its logprob, choose nothing (prompt logprobs)
-  float temperature = 0.0f;   // 0: greedy
+  int64_t token = 0;         // of the batch
+  int64_t position = 0;      // of that token; its logits choose position + 1
+  int num_logprobs = -1;     // < 0: no logprobs
+  int32_t target = -1;       // >= 0: report its logprob, choose nothing (prompt logprobs)
+  float temperature = 0.0f;  // 0: greedy
   uint64_t seed = 0;
   bool hash = false;
-  bool full_logits = false;   // gather the whole row
+  bool full_logits = false;  // gather the whole row
 };
 
 struct Batch {
-  std::vector<int32_t> token_ids;      // [num_tokens]
-  std::vector<SequenceChunk> chunks;   // tile token_ids
-  std::vector<LogitRow> rows;          // ascending by token
+  std::vector<int32_t> token_ids;     // [num_tokens]
+  std::vector<SequenceChunk> chunks;  // tile token_ids
+  std::vector<LogitRow> rows;         // ascending by token
 
   int64_t num_tokens() const { return static_cast<int64_t>(token_ids.size()); }
 };
 
 // What the head says of one LogitRow.
 struct RowResult {
-  int32_t id = -1;         // the choice, or the target
-  float logprob = 0.0f;    // of it; only where logprobs were asked for
+  int32_t id = -1;                      // the choice, or the target
+  float logprob = 0.0f;                 // of it; only where logprobs were asked for
   std::vector<kernels::Candidate> top;  // .logit holds the logprob; best first
   std::vector<float> logits;            // [vocab_size] raw; only where asked for
   uint64_t hash = 0;
-  int32_t bad_layer = -1;  // >= 0: a sum left its range in that layer; nothing else holds
-  bool bad_logits = false; // a logit was NaN
+  bool bad_logits = false;  // a logit was NaN, or the best of them not finite
 };
 
 }  // namespace weft::model

@@ -14,29 +14,52 @@ constexpr int64_t kMaxLayers = 1024, kMaxHidden = 1 << 17, kMaxHeads = 1024, kMa
 // GGUF tensor names (gguf-py constants.py); "{}" is the layer.
 std::string_view gguf_tensor(Role role) {
   switch (role) {
-    case Role::kTokenEmbedding: return "token_embd.weight";
-    case Role::kOutputNorm: return "output_norm.weight";
-    case Role::kOutput: return "output.weight";
-    case Role::kAttentionNorm: return "blk.{}.attn_norm.weight";
-    case Role::kQuery: return "blk.{}.attn_q.weight";
-    case Role::kKey: return "blk.{}.attn_k.weight";
-    case Role::kValue: return "blk.{}.attn_v.weight";
-    case Role::kQueryBias: return "blk.{}.attn_q.bias";
-    case Role::kKeyBias: return "blk.{}.attn_k.bias";
-    case Role::kValueBias: return "blk.{}.attn_v.bias";
-    case Role::kQueryNorm: return "blk.{}.attn_q_norm.weight";
-    case Role::kKeyNorm: return "blk.{}.attn_k_norm.weight";
-    case Role::kAttentionOutput: return "blk.{}.attn_output.weight";
-    case Role::kAttentionOutputBias: return "blk.{}.attn_output.bias";
-    case Role::kPostAttentionNorm: return "blk.{}.post_attention_norm.weight";
-    case Role::kFfnNorm: return "blk.{}.ffn_norm.weight";
-    case Role::kGate: return "blk.{}.ffn_gate.weight";
-    case Role::kUp: return "blk.{}.ffn_up.weight";
-    case Role::kDown: return "blk.{}.ffn_down.weight";
-    case Role::kGateBias: return "blk.{}.ffn_gate.bias";
-    case Role::kUpBias: return "blk.{}.ffn_up.bias";
-    case Role::kDownBias: return "blk.{}.ffn_down.bias";
-    case Role::kPostFfnNorm: return "blk.{}.post_ffw_norm.weight";
+    case Role::kTokenEmbedding:
+      return "token_embd.weight";
+    case Role::kOutputNorm:
+      return "output_norm.weight";
+    case Role::kOutput:
+      return "output.weight";
+    case Role::kAttentionNorm:
+      return "blk.{}.attn_norm.weight";
+    case Role::kQuery:
+      return "blk.{}.attn_q.weight";
+    case Role::kKey:
+      return "blk.{}.attn_k.weight";
+    case Role::kValue:
+      return "blk.{}.attn_v.weight";
+    case Role::kQueryBias:
+      return "blk.{}.attn_q.bias";
+    case Role::kKeyBias:
+      return "blk.{}.attn_k.bias";
+    case Role::kValueBias:
+      return "blk.{}.attn_v.bias";
+    case Role::kQueryNorm:
+      return "blk.{}.attn_q_norm.weight";
+    case Role::kKeyNorm:
+      return "blk.{}.attn_k_norm.weight";
+    case Role::kAttentionOutput:
+      return "blk.{}.attn_output.weight";
+    case Role::kAttentionOutputBias:
+      return "blk.{}.attn_output.bias";
+    case Role::kPostAttentionNorm:
+      return "blk.{}.post_attention_norm.weight";
+    case Role::kFfnNorm:
+      return "blk.{}.ffn_norm.weight";
+    case Role::kGate:
+      return "blk.{}.ffn_gate.weight";
+    case Role::kUp:
+      return "blk.{}.ffn_up.weight";
+    case Role::kDown:
+      return "blk.{}.ffn_down.weight";
+    case Role::kGateBias:
+      return "blk.{}.ffn_gate.bias";
+    case Role::kUpBias:
+      return "blk.{}.ffn_up.bias";
+    case Role::kDownBias:
+      return "blk.{}.ffn_down.bias";
+    case Role::kPostFfnNorm:
+      return "blk.{}.post_ffw_norm.weight";
   }
   return {};
 }
@@ -80,8 +103,8 @@ double json_number(const nlohmann::json& object, const char* name, double fallba
   if (it == object.end() || it->is_null()) return fallback;
   const double value = it->is_number() ? it->get<double>() : std::nan("");
   if (!(value >= low && value <= high))
-    throw Error(ErrorKind::kModel, fmt::format("config.json: rope parameter {} is outside {} to {}",
-                                               name, low, high));
+    throw Error(ErrorKind::kModel,
+                fmt::format("config.json: rope parameter {} is outside {} to {}", name, low, high));
   return value;
 }
 
@@ -98,13 +121,17 @@ void read_json_rope(const Keys& keys, std::string_view layer_type, RopeConfig& r
     if (nested != it->end() && nested->is_object()) scaling = *nested;
   }
   rope.base = json_number(scaling, "rope_theta", rope.base, 1.0, 1e12);
-  const std::string type = scaling.value("rope_type", scaling.value("type", "default"));
+  std::string type = "default";
+  for (const char* name : {"type", "rope_type"}) {
+    const auto it = scaling.find(name);
+    if (it != scaling.end() && it->is_string()) type = it->get<std::string>();
+  }
   if (type == "default") return;
   rope.factor = json_number(scaling, "factor", 1.0, 1e-3, 1e6);
-  const double original = json_number(scaling, "original_max_position_embeddings",
-                                      static_cast<double>(keys.integer_or(
-                                          {"", "max_position_embeddings"}, 2048, 1, 1 << 30)),
-                                      1, 1e9);
+  const double original = json_number(
+      scaling, "original_max_position_embeddings",
+      static_cast<double>(keys.integer_or({"", "max_position_embeddings"}, 2048, 1, 1 << 30)), 1,
+      1e9);
   rope.original_context = static_cast<int64_t>(original);
   if (type == "linear") {
     rope.scaling = RopeScaling::kLinear;
@@ -118,18 +145,16 @@ void read_json_rope(const Keys& keys, std::string_view layer_type, RopeConfig& r
     rope.beta_slow = json_number(scaling, "beta_slow", 1.0, 1e-3, 1e6);
     rope.attention_factor = json_number(scaling, "attention_factor", 0.0, 0.0, 1e3);
   } else {
-    throw Error(ErrorKind::kModel,
-                fmt::format("config.json: rope_type \"{}\" is not known", type), {},
-                "known: default, linear, llama3, yarn");
+    throw Error(ErrorKind::kModel, fmt::format("config.json: rope_type \"{}\" is not known", type),
+                {}, "known: default, linear, llama3, yarn");
   }
 }
 
 }  // namespace
 
 std::span<const Family* const> families() {
-  static const std::array<const Family*, 5> all = {&llama_family(), &qwen2_family(),
-                                                   &qwen3_family(), &gemma2_family(),
-                                                   &gemma3_family()};
+  static const std::array<const Family*, 5> all = {
+      &llama_family(), &qwen2_family(), &qwen3_family(), &gemma2_family(), &gemma3_family()};
   return all;
 }
 
@@ -158,8 +183,8 @@ ModelConfig read_config(const Keys& keys) {
     read_common(keys, config);
     family.read(keys, config);
   } catch (const nlohmann::json::exception& e) {
-    throw Error(ErrorKind::kModel, fmt::format("{}: config.json: {}",
-                                               keys.checkpoint().path().string(), e.what()));
+    throw Error(ErrorKind::kModel,
+                fmt::format("{}: config.json: {}", keys.checkpoint().path().string(), e.what()));
   }
   const size_t layers = static_cast<size_t>(config.num_layers);
   if (config.layer_rope.empty()) config.layer_rope.assign(layers, 0);
@@ -173,27 +198,27 @@ ModelConfig read_config(const Keys& keys) {
 void read_common(const Keys& keys, ModelConfig& c) {
   c.num_layers = keys.integer({".block_count", "num_hidden_layers"}, 1, kMaxLayers);
   c.hidden_size = keys.integer({".embedding_length", "hidden_size"}, 8, kMaxHidden);
-  c.num_heads = keys.uniform_integer({".attention.head_count", "num_attention_heads"},
-                                     c.num_layers, std::nullopt, 1, kMaxHeads);
+  c.num_heads = keys.uniform_integer({".attention.head_count", "num_attention_heads"}, c.num_layers,
+                                     std::nullopt, 1, kMaxHeads);
   c.num_kv_heads = keys.uniform_integer({".attention.head_count_kv", "num_key_value_heads"},
                                         c.num_layers, c.num_heads, 1, kMaxHeads);
   c.ffn_size = keys.uniform_integer({".feed_forward_length", "intermediate_size"}, c.num_layers,
                                     std::nullopt, 8, int64_t{1} << 20);
-  c.head_dim = keys.integer_or({".attention.key_length", "head_dim"}, c.hidden_size / c.num_heads,
-                               2, 512);
+  c.head_dim =
+      keys.integer_or({".attention.key_length", "head_dim"}, c.hidden_size / c.num_heads, 2, 512);
   const int64_t value_dim = keys.integer_or({".attention.value_length", ""}, c.head_dim, 1, 4096);
   if (value_dim != c.head_dim)
     throw Error(ErrorKind::kModel, fmt::format("keys of {} and values of {} dimensions: heads of "
                                                "unequal sizes are not run yet",
                                                c.head_dim, value_dim));
-  c.context_length = keys.integer({".context_length", "max_position_embeddings"}, 1,
-                                  int64_t{1} << 31);
+  c.context_length =
+      keys.integer({".context_length", "max_position_embeddings"}, 1, int64_t{1} << 31);
   c.norm_eps = static_cast<float>(
       keys.number({".attention.layer_norm_rms_epsilon", "rms_norm_eps"}, 0.0, 1.0));
 
   const bool gguf = keys.is_gguf();
-  const tensor::RawTensor& embedding = keys.checkpoint().require(
-      gguf ? "token_embd.weight" : "model.embed_tokens.weight");
+  const tensor::RawTensor& embedding =
+      keys.checkpoint().require(gguf ? "token_embd.weight" : "model.embed_tokens.weight");
   c.vocab_size = embedding.num_rows();
   if (c.vocab_size < 1 || c.vocab_size > kMaxVocab)
     throw Error(ErrorKind::kModel, fmt::format("a vocabulary of {} tokens is outside 1 to {}",
@@ -214,6 +239,18 @@ RopeConfig read_rope(const Keys& keys, const ModelConfig& config, std::string_vi
   return rope;
 }
 
+Activation read_activation(const Keys& keys, Activation fallback) {
+  if (keys.is_gguf()) return fallback;
+  auto name = keys.find_string({"", "hidden_activation"});
+  if (!name) name = keys.find_string({"", "hidden_act"});
+  if (!name) return fallback;
+  if (*name == "silu" || *name == "swish") return Activation::kSilu;
+  if (*name == "gelu_pytorch_tanh" || *name == "gelu_new") return Activation::kGeluTanh;
+  throw Error(ErrorKind::kModel,
+              fmt::format("config.json: the activation \"{}\" is not run", *name),
+              "known are silu and gelu_pytorch_tanh");
+}
+
 std::string tensor_name(const Family& family, bool gguf, Role role, int64_t layer) {
   const std::string_view pattern = gguf ? gguf_tensor(role) : family.json_tensor(role);
   const size_t hole = pattern.find("{}");
@@ -223,29 +260,51 @@ std::string tensor_name(const Family& family, bool gguf, Role role, int64_t laye
 
 std::string_view llama_json_tensor(Role role) {
   switch (role) {
-    case Role::kTokenEmbedding: return "model.embed_tokens.weight";
-    case Role::kOutputNorm: return "model.norm.weight";
-    case Role::kOutput: return "lm_head.weight";
-    case Role::kAttentionNorm: return "model.layers.{}.input_layernorm.weight";
-    case Role::kQuery: return "model.layers.{}.self_attn.q_proj.weight";
-    case Role::kKey: return "model.layers.{}.self_attn.k_proj.weight";
-    case Role::kValue: return "model.layers.{}.self_attn.v_proj.weight";
-    case Role::kQueryBias: return "model.layers.{}.self_attn.q_proj.bias";
-    case Role::kKeyBias: return "model.layers.{}.self_attn.k_proj.bias";
-    case Role::kValueBias: return "model.layers.{}.self_attn.v_proj.bias";
-    case Role::kQueryNorm: return "model.layers.{}.self_attn.q_norm.weight";
-    case Role::kKeyNorm: return "model.layers.{}.self_attn.k_norm.weight";
-    case Role::kAttentionOutput: return "model.layers.{}.self_attn.o_proj.weight";
-    case Role::kAttentionOutputBias: return "model.layers.{}.self_attn.o_proj.bias";
-    case Role::kFfnNorm: return "model.layers.{}.post_attention_layernorm.weight";
-    case Role::kGate: return "model.layers.{}.mlp.gate_proj.weight";
-    case Role::kUp: return "model.layers.{}.mlp.up_proj.weight";
-    case Role::kDown: return "model.layers.{}.mlp.down_proj.weight";
-    case Role::kGateBias: return "model.layers.{}.mlp.gate_proj.bias";
-    case Role::kUpBias: return "model.layers.{}.mlp.up_proj.bias";
-    case Role::kDownBias: return "model.layers.{}.mlp.down_proj.bias";
+    case Role::kTokenEmbedding:
+      return "model.embed_tokens.weight";
+    case Role::kOutputNorm:
+      return "model.norm.weight";
+    case Role::kOutput:
+      return "lm_head.weight";
+    case Role::kAttentionNorm:
+      return "model.layers.{}.input_layernorm.weight";
+    case Role::kQuery:
+      return "model.layers.{}.self_attn.q_proj.weight";
+    case Role::kKey:
+      return "model.layers.{}.self_attn.k_proj.weight";
+    case Role::kValue:
+      return "model.layers.{}.self_attn.v_proj.weight";
+    case Role::kQueryBias:
+      return "model.layers.{}.self_attn.q_proj.bias";
+    case Role::kKeyBias:
+      return "model.layers.{}.self_attn.k_proj.bias";
+    case Role::kValueBias:
+      return "model.layers.{}.self_attn.v_proj.bias";
+    case Role::kQueryNorm:
+      return "model.layers.{}.self_attn.q_norm.weight";
+    case Role::kKeyNorm:
+      return "model.layers.{}.self_attn.k_norm.weight";
+    case Role::kAttentionOutput:
+      return "model.layers.{}.self_attn.o_proj.weight";
+    case Role::kAttentionOutputBias:
+      return "model.layers.{}.self_attn.o_proj.bias";
+    case Role::kFfnNorm:
+      return "model.layers.{}.post_attention_layernorm.weight";
+    case Role::kGate:
+      return "model.layers.{}.mlp.gate_proj.weight";
+    case Role::kUp:
+      return "model.layers.{}.mlp.up_proj.weight";
+    case Role::kDown:
+      return "model.layers.{}.mlp.down_proj.weight";
+    case Role::kGateBias:
+      return "model.layers.{}.mlp.gate_proj.bias";
+    case Role::kUpBias:
+      return "model.layers.{}.mlp.up_proj.bias";
+    case Role::kDownBias:
+      return "model.layers.{}.mlp.down_proj.bias";
     case Role::kPostAttentionNorm:
-    case Role::kPostFfnNorm: return {};
+    case Role::kPostFfnNorm:
+      return {};
   }
   return {};
 }
@@ -253,13 +312,12 @@ std::string_view llama_json_tensor(Role role) {
 void check(const ModelConfig& c) {
   const auto refuse = [](const std::string& what) { throw Error(ErrorKind::kModel, what); };
   if (c.num_heads % c.num_kv_heads != 0)
-    refuse(fmt::format("{} query heads do not divide into {} KV heads", c.num_heads,
-                       c.num_kv_heads));
+    refuse(
+        fmt::format("{} query heads do not divide into {} KV heads", c.num_heads, c.num_kv_heads));
   if (c.head_dim % 2 != 0) refuse(fmt::format("a head size of {} is odd", c.head_dim));
-  if (c.head_dim % 8 != 0)
-    refuse(fmt::format("a head size of {} is no multiple of 8", c.head_dim));
-  if (c.hidden_size % 8 != 0) refuse(fmt::format("a hidden size of {} is no multiple of 8",
-                                                 c.hidden_size));
+  if (c.head_dim % 8 != 0) refuse(fmt::format("a head size of {} is no multiple of 8", c.head_dim));
+  if (c.hidden_size % 8 != 0)
+    refuse(fmt::format("a hidden size of {} is no multiple of 8", c.hidden_size));
   const size_t layers = static_cast<size_t>(c.num_layers);
   WEFT_CHECK_EQ(c.layer_rope.size(), layers);
   WEFT_CHECK_EQ(c.layer_window.size(), layers);

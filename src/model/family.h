@@ -15,16 +15,35 @@ namespace weft::model {
 
 // The parts of a model that weights belong to.
 enum class Role : uint8_t {
-  kTokenEmbedding, kOutputNorm, kOutput,
-  kAttentionNorm, kQuery, kKey, kValue, kQueryBias, kKeyBias, kValueBias, kQueryNorm, kKeyNorm,
-  kAttentionOutput, kAttentionOutputBias, kPostAttentionNorm,
-  kFfnNorm, kGate, kUp, kDown, kGateBias, kUpBias, kDownBias, kPostFfnNorm,
+  kTokenEmbedding,
+  kOutputNorm,
+  kOutput,
+  kAttentionNorm,
+  kQuery,
+  kKey,
+  kValue,
+  kQueryBias,
+  kKeyBias,
+  kValueBias,
+  kQueryNorm,
+  kKeyNorm,
+  kAttentionOutput,
+  kAttentionOutputBias,
+  kPostAttentionNorm,
+  kFfnNorm,
+  kGate,
+  kUp,
+  kDown,
+  kGateBias,
+  kUpBias,
+  kDownBias,
+  kPostFfnNorm,
 };
 
 struct Family {
   std::string_view name;
-  std::vector<std::string_view> gguf_architectures;   // general.architecture
-  std::vector<std::string_view> json_architectures;   // config.json architectures[0]
+  std::vector<std::string_view> gguf_architectures;  // general.architecture
+  std::vector<std::string_view> json_architectures;  // config.json architectures[0]
   // Fills the whole config; architecture, family and name are set already.
   void (*read)(const Keys& keys, ModelConfig& config);
   // Tensor name of a role in safetensors; "{}" stands for the layer. GGUF names are the same for
@@ -55,6 +74,9 @@ void read_common(const Keys& keys, ModelConfig& config);
 // The rotary embedding with its scaling, from GGUF's rope.* or config.json's rope_theta,
 // rope_scaling and rope_parameters; layer_type: "full_attention" etc. where nested by layer type.
 RopeConfig read_rope(const Keys& keys, const ModelConfig& config, std::string_view layer_type = {});
+// config.json's hidden_act or hidden_activation (GGUF has no key: the family's own). One that is
+// not run is Error(kModel), not a guess.
+Activation read_activation(const Keys& keys, Activation fallback);
 // Names used by Llama-like safetensors.
 std::string_view llama_json_tensor(Role role);
 // The same with the norms before and after that Gemma 2 and 3 have.

@@ -11,7 +11,7 @@ namespace {
 void read(const Keys& keys, ModelConfig& c) {
   c.rope_layout = kernels::RopeLayout::kHalves;
   c.ropes = {read_rope(keys, c)};
-  c.activation = Activation::kGeluTanh;
+  c.activation = read_activation(keys, Activation::kGeluTanh);
   c.post_norms = true;
   c.embedding_scale = std::sqrt(static_cast<float>(c.hidden_size));
   c.norm_weight_offset = keys.is_gguf() ? 0.0f : 1.0f;
@@ -24,8 +24,8 @@ void read(const Keys& keys, ModelConfig& c) {
                                              : static_cast<double>(c.head_dim);
   c.attention_scale = static_cast<float>(
       1.0 / std::sqrt(keys.number_or({"", "query_pre_attn_scalar"}, per_head, 1.0, 1e6)));
-  const int64_t window = keys.integer_or({".attention.sliding_window", "sliding_window"}, 4096, 1,
-                                         int64_t{1} << 31);
+  const int64_t window =
+      keys.integer_or({".attention.sliding_window", "sliding_window"}, 4096, 1, int64_t{1} << 31);
   for (int64_t layer = 0; layer < c.num_layers; ++layer)
     c.layer_window.push_back(layer % 2 == 0 ? window : 0);
 }
@@ -34,10 +34,14 @@ void read(const Keys& keys, ModelConfig& c) {
 
 std::string_view gemma_json_tensor(Role role) {
   switch (role) {
-    case Role::kPostAttentionNorm: return "model.layers.{}.post_attention_layernorm.weight";
-    case Role::kFfnNorm: return "model.layers.{}.pre_feedforward_layernorm.weight";
-    case Role::kPostFfnNorm: return "model.layers.{}.post_feedforward_layernorm.weight";
-    default: return llama_json_tensor(role);
+    case Role::kPostAttentionNorm:
+      return "model.layers.{}.post_attention_layernorm.weight";
+    case Role::kFfnNorm:
+      return "model.layers.{}.pre_feedforward_layernorm.weight";
+    case Role::kPostFfnNorm:
+      return "model.layers.{}.post_feedforward_layernorm.weight";
+    default:
+      return llama_json_tensor(role);
   }
 }
 

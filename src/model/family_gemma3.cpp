@@ -14,14 +14,15 @@ constexpr int64_t kDefaultPattern = 6;  // every sixth layer attends to everythi
 bool is_sliding(const Keys& keys, int64_t pattern, int64_t layer) {
   const auto types = keys.json().is_object() ? keys.json().find("layer_types") : keys.json().end();
   if (!keys.is_gguf() && types != keys.json().end() && types->is_array() &&
-      static_cast<int64_t>(types->size()) > layer && (*types)[static_cast<size_t>(layer)].is_string())
+      static_cast<int64_t>(types->size()) > layer &&
+      (*types)[static_cast<size_t>(layer)].is_string())
     return (*types)[static_cast<size_t>(layer)].get<std::string>() == "sliding_attention";
   return (layer + 1) % pattern != 0;
 }
 
 void read(const Keys& keys, ModelConfig& c) {
   c.rope_layout = kernels::RopeLayout::kHalves;
-  c.activation = Activation::kGeluTanh;
+  c.activation = read_activation(keys, Activation::kGeluTanh);
   c.post_norms = true;
   c.qk_norm = true;
   c.embedding_scale = std::sqrt(static_cast<float>(c.hidden_size));
@@ -44,8 +45,8 @@ void read(const Keys& keys, ModelConfig& c) {
     local = read_rope(keys, c, "sliding_attention");
   c.ropes = {global, local};
 
-  const int64_t window = keys.integer({".attention.sliding_window", "sliding_window"}, 1,
-                                      int64_t{1} << 31);
+  const int64_t window =
+      keys.integer({".attention.sliding_window", "sliding_window"}, 1, int64_t{1} << 31);
   const int64_t pattern = keys.integer_or(
       {".attention.sliding_window_pattern", "sliding_window_pattern"}, kDefaultPattern, 1, 1 << 20);
   for (int64_t layer = 0; layer < c.num_layers; ++layer) {

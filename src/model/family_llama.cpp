@@ -11,8 +11,9 @@ namespace {
 void read(const Keys& keys, ModelConfig& c) {
   c.rope_layout = keys.is_gguf() ? kernels::RopeLayout::kInterleaved : kernels::RopeLayout::kHalves;
   c.ropes = {read_rope(keys, c)};
-  const int64_t window = keys.integer_or({".attention.sliding_window", "sliding_window"}, 0, 0,
-                                         int64_t{1} << 31);
+  c.activation = read_activation(keys, Activation::kSilu);
+  const int64_t window =
+      keys.integer_or({".attention.sliding_window", "sliding_window"}, 0, 0, int64_t{1} << 31);
   c.layer_window.assign(static_cast<size_t>(c.num_layers), window);
 }
 

@@ -8,6 +8,7 @@ namespace {
 void read(const Keys& keys, ModelConfig& c) {
   c.rope_layout = kernels::RopeLayout::kHalves;
   c.ropes = {read_rope(keys, c)};
+  c.activation = read_activation(keys, Activation::kSilu);
   // Windows are used from max_window_layers on, and only where config.json switches them on.
   if (keys.find_bool({"", "use_sliding_window"}).value_or(false)) {
     const int64_t window = keys.integer({"", "sliding_window"}, 1, int64_t{1} << 31);

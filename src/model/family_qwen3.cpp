@@ -8,6 +8,7 @@ namespace {
 void read(const Keys& keys, ModelConfig& c) {
   c.rope_layout = kernels::RopeLayout::kHalves;
   c.ropes = {read_rope(keys, c)};
+  c.activation = read_activation(keys, Activation::kSilu);
   c.qk_norm = true;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 #include "base/error.h"
 #include "base/random.h"
@@ -44,8 +45,8 @@ Head::Head(Stage& stage)
   }
   logits_ = tensor::Buffer(std::max<int64_t>(64, floats * 4), "logits");
   input_ = tensor::Buffer(std::max<int64_t>(64, activation_bytes), "inputs of the head");
-  normed_ = tensor::Buffer(stage.team().num_threads() * 2 *
-                               round_up(stage.config().hidden_size, 16) * 4, "final norm");
+  normed_ = tensor::Buffer(
+      stage.team().num_threads() * 2 * round_up(stage.config().hidden_size, 16) * 4, "final norm");
   const size_t shards = stage.weights().shards().size();
   partials_.resize(shards * kRowsAtOnce);
   top_.resize(shards * kRowsAtOnce * kTopStride);
@@ -53,8 +54,7 @@ Head::Head(Stage& stage)
 }
 
 const float* Head::logits(size_t shard, int64_t local) const {
-  const int64_t stride =
-      num_terms_ * stage_.weights().shards()[shard].head->weight.padded_rows();
+  const int64_t stride = num_terms_ * stage_.weights().shards()[shard].head->weight.padded_rows();
   return logits_.as<float>() + logit_offset_[shard] + local * stride;
 }
 
@@ -74,9 +74,9 @@ void Head::run(const Batch& batch, std::vector<RowResult>& results) {
   results.resize(batch.rows.size());
   for (int64_t begin = 0; begin < num_rows; begin += kRowsAtOnce) {
     const Range rows{begin, std::min(num_rows, begin + kRowsAtOnce)};
-    run_rows(batch, rows,
-             std::span(results).subspan(static_cast<size_t>(begin),
-                                        static_cast<size_t>(rows.size())));
+    run_rows(
+        batch, rows,
+        std::span(results).subspan(static_cast<size_t>(begin), static_cast<size_t>(rows.size())));
   }
 }
 
@@ -102,14 +102,13 @@ void Head::run_rows(const Batch& batch, Range rows, std::span<RowResult> results
       if (part.has_target != 0) target_logit_[i] = part.target_logit;
     }
     const LogitRow& row = batch.rows[static_cast<size_t>(rows.begin) + i];
-    result.bad_layer = stage_.hidden().bad_layer[row.token];
-    result.bad_logits = num_nan != 0 || best.id < 0;
+    result.bad_logits = num_nan != 0 || best.id < 0 || !std::isfinite(best.logit);
     result.id = row.target >= 0 ? row.target : best.id;
     max[i] = best.logit;
     if (row.target < 0) target_logit_[i] = best.logit;
   }
   for (size_t i = 0; i < results.size(); ++i) {
-    if (results[i].bad_layer >= 0 || results[i].bad_logits) continue;
+    if (results[i].bad_logits) continue;
     const LogitRow& row = batch.rows[static_cast<size_t>(rows.begin) + i];
     const int64_t local = static_cast<int64_t>(i);
     if (row.target < 0 && row.temperature > 0.0f) sample(row, local, results[i]);
@@ -125,9 +124,9 @@ void Head::compute_logits(const Batch& batch, Range rows) {
   const std::vector<ShardWeights>& shards = stage_.weights().shards();
   for (const ShardWeights& shard : shards) {  // all shards cut one tensor: one activation type
     if (shard.head->weight.empty()) continue;
-    activations_ = kernels::place_activations(shard.head->weight.activation_type(),
-                                              rows.size() * num_terms_, map_.num_groups(),
-                                              input_.data());
+    activations_ =
+        kernels::place_activations(shard.head->weight.activation_type(), rows.size() * num_terms_,
+                                   map_.num_groups(), input_.data());
   }
   stage_.team().parallel_for(rows.size(), [&](int64_t i, int thread) {
     const LogitRow& row = batch.rows[static_cast<size_t>(rows.begin + i)];
@@ -187,13 +186,14 @@ void Head::sample(const LogitRow& row, int64_t local, RowResult& result) {
     total += all[p];
   }
   // The choice that this position takes: stream 0 is the first of a request's choices.
-  const int64_t point = locate_point(uniform_bits(row.seed, 0, static_cast<uint64_t>(row.position)), total);
+  const int64_t point =
+      locate_point(uniform_bits(row.seed, 0, static_cast<uint64_t>(row.position)), total);
   Partial found;
   for (size_t s = 0; s < shards.size(); ++s) {
     const int64_t mass = all[first_mine + s];
     if (point >= before && point - before < mass) {
-      const int64_t index = table.locate(logits(s, local), shards[s].vocab.size(), max, inverse,
-                                         point - before);
+      const int64_t index =
+          table.locate(logits(s, local), shards[s].vocab.size(), max, inverse, point - before);
       found.best = {logits(s, local)[index], static_cast<int32_t>(shards[s].vocab.begin + index)};
     }
     before += mass;
@@ -221,7 +221,8 @@ void Head::add_logprobs(const LogitRow& row, int64_t local, RowResult& result) {
   std::vector<Candidate>& mine = merged_;
   mine.clear();
   for (size_t s = 0; s < shards.size(); ++s) {
-    const Candidate* top = top_.data() + (s * kRowsAtOnce + static_cast<size_t>(local)) * kTopStride;
+    const Candidate* top =
+        top_.data() + (s * kRowsAtOnce + static_cast<size_t>(local)) * kTopStride;
     mine.insert(mine.end(), top, top + count);
   }
   const auto all = gather(std::span<const Candidate>(mine));
@@ -230,8 +231,7 @@ void Head::add_logprobs(const LogitRow& row, int64_t local, RowResult& result) {
   }
   std::sort(result.top.begin(), result.top.end(), kernels::better);
   result.top.resize(std::min(result.top.size(), static_cast<size_t>(row.num_logprobs)));
-  for (Candidate& candidate : result.top)
-    candidate.logit = logprob_of(candidate.logit, max, total);
+  for (Candidate& candidate : result.top) candidate.logit = logprob_of(candidate.logit, max, total);
 }
 
 // For tests and `return_logits`: a whole row, in slots of equal size since shards are not.

@@ -57,14 +57,14 @@ class Head {
   tensor::Buffer input_;               // activations of the rows, in one or two terms
   kernels::Activations activations_;
   int64_t num_terms_ = 1;
-  tensor::Buffer normed_;              // [num_threads, 2, stride]
-  std::vector<kernels::Candidate> top_;       // [num_shards, kRowsAtOnce, kMaxLogprobs + 1]
-  std::vector<Partial> partials_;             // [num_shards, kRowsAtOnce]
-  std::vector<int64_t> sums_;                 // [num_shards] of exp_sum
-  std::vector<float> row_max_;                // [kRowsAtOnce]
-  float target_logit_[kRowsAtOnce] = {};      // of the choice or target
+  tensor::Buffer normed_;                 // [num_threads, 2, stride]
+  std::vector<kernels::Candidate> top_;   // [num_shards, kRowsAtOnce, kMaxLogprobs + 1]
+  std::vector<Partial> partials_;         // [num_shards, kRowsAtOnce]
+  std::vector<int64_t> sums_;             // [num_shards] of exp_sum
+  std::vector<float> row_max_;            // [kRowsAtOnce]
+  float target_logit_[kRowsAtOnce] = {};  // of the choice or target
   std::vector<kernels::Candidate> merged_;
-  std::vector<float> row_copies_;             // of gather_logits
+  std::vector<float> row_copies_;  // of gather_logits
   std::vector<std::byte> gathered_;
 };
 

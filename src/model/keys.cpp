@@ -57,7 +57,10 @@ std::optional<int64_t> Keys::find_integer(Key key) const {
   }
   const auto it = json_.find(key.json);
   if (it == json_.end() || it->is_null()) return std::nullopt;
-  if (!it->is_number_integer()) fail(checkpoint_, fmt::format("{} is not an integer", shown(key)));
+  const bool too_large =
+      it->is_number_unsigned() && it->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX);
+  if (!it->is_number_integer() || too_large)
+    fail(checkpoint_, fmt::format("{} is not an integer of 64 bits", shown(key)));
   return it->get<int64_t>();
 }
 
@@ -130,16 +133,17 @@ int64_t Keys::uniform_integer(Key key, int64_t num_layers, std::optional<int64_t
     const Value* value = checkpoint_.find_value(gguf_name(key));
     if (const auto* list = value ? std::get_if<std::vector<int64_t>>(value) : nullptr) {
       if (static_cast<int64_t>(list->size()) < num_layers || list->empty())
-        fail(checkpoint_, fmt::format("{} lists {} layers of {}", shown(key), list->size(),
-                                      num_layers));
+        fail(checkpoint_,
+             fmt::format("{} lists {} layers of {}", shown(key), list->size(), num_layers));
       for (const int64_t entry : *list) {
         if (entry != list->front())
           fail(checkpoint_, fmt::format("{} differs between layers ({} and {}), which this version "
-                                        "does not run", shown(key), list->front(), entry));
+                                        "does not run",
+                                        shown(key), list->front(), entry));
       }
       if (list->front() < low || list->front() > high)
-        fail(checkpoint_, fmt::format("{} is {}, outside {} to {}", shown(key), list->front(), low,
-                                      high));
+        fail(checkpoint_,
+             fmt::format("{} is {}, outside {} to {}", shown(key), list->front(), low, high));
       return list->front();
     }
   }

@@ -43,8 +43,8 @@ class Keys {
   int64_t integer_or(Key key, int64_t fallback, int64_t low, int64_t high) const;
   double number_or(Key key, double fallback, double low, double high) const;
   // A scalar or a per-layer array whose entries must agree (GGUF's head_count_kv).
-  int64_t uniform_integer(Key key, int64_t num_layers, std::optional<int64_t> fallback,
-                          int64_t low, int64_t high) const;
+  int64_t uniform_integer(Key key, int64_t num_layers, std::optional<int64_t> fallback, int64_t low,
+                          int64_t high) const;
 
  private:
   std::string gguf_name(Key key) const;

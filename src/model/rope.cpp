@@ -14,8 +14,8 @@ double llama3_scaled(double inv_freq, const RopeConfig& c) {
   const double original = static_cast<double>(c.original_context);
   if (wavelength < original / c.high_freq_factor) return inv_freq;
   if (wavelength > original / c.low_freq_factor) return inv_freq / c.factor;
-  const double smooth = (original / wavelength - c.low_freq_factor) /
-                        (c.high_freq_factor - c.low_freq_factor);
+  const double smooth =
+      (original / wavelength - c.low_freq_factor) / (c.high_freq_factor - c.low_freq_factor);
   return (1.0 - smooth) * inv_freq / c.factor + smooth * inv_freq;
 }
 
@@ -36,8 +36,8 @@ void yarn(RopeFrequencies& f, const RopeConfig& c) {
     const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
     f.inv_freq[i] = f.inv_freq[i] / c.factor * ramp + f.inv_freq[i] * (1.0 - ramp);
   }
-  f.magnitude = c.attention_factor > 0.0 ? c.attention_factor
-                                         : 0.1 * kernels::log_double(c.factor) + 1.0;
+  f.magnitude =
+      c.attention_factor > 0.0 ? c.attention_factor : 0.1 * kernels::log_double(c.factor) + 1.0;
 }
 
 }  // namespace
@@ -48,7 +48,8 @@ RopeFrequencies rope_frequencies(const RopeConfig& config) {
   for (int64_t i = 0; i < num_pairs; ++i)
     f.inv_freq.push_back(kernels::rope_inv_freq(config.base, i, config.rotary_dim));
   switch (config.scaling) {
-    case RopeScaling::kNone: break;
+    case RopeScaling::kNone:
+      break;
     case RopeScaling::kLinear:
       for (double& w : f.inv_freq) w /= config.factor;
       break;
@@ -56,7 +57,9 @@ RopeFrequencies rope_frequencies(const RopeConfig& config) {
       if (config.frequency_factors.empty())
         for (double& w : f.inv_freq) w = llama3_scaled(w, config);
       break;
-    case RopeScaling::kYarn: yarn(f, config); break;
+    case RopeScaling::kYarn:
+      yarn(f, config);
+      break;
   }
   for (size_t i = 0; i < config.frequency_factors.size() && i < f.inv_freq.size(); ++i)
     f.inv_freq[i] /= config.frequency_factors[i];

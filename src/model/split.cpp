@@ -17,8 +17,8 @@ class LayerCutter {
   void cut(std::vector<ShardSplit>& shards) {
     const auto attention = parallel::cut_attention(config_.num_heads, config_.num_kv_heads,
                                                    weights_, 1.0, attention_load_);
-    const auto ffn = parallel::partition_units(static_cast<int64_t>(units_.size()), weights_,
-                                               ffn_load_);
+    const auto ffn =
+        parallel::partition_units(static_cast<int64_t>(units_.size()), weights_, ffn_load_);
     for (size_t r = 0; r < weights_.size(); ++r) {
       LayerShare share;
       share.attention = attention[r];
@@ -41,8 +41,7 @@ class LayerCutter {
 
 }  // namespace
 
-std::vector<StageSplit> split_model(const ModelConfig& config,
-                                    const parallel::Topology& topology) {
+std::vector<StageSplit> split_model(const ModelConfig& config, const parallel::Topology& topology) {
   std::vector<StageSplit> stages;
   for (const parallel::Stage& stage : topology.stages()) {
     StageSplit split;
@@ -63,8 +62,8 @@ std::vector<StageSplit> split_model(const ModelConfig& config,
 }
 
 parallel::StageCosts stage_costs(const ModelConfig& c) {
-  const double attention = static_cast<double>(c.hidden_size * c.head_dim *
-                                               (2 * c.num_heads + 2 * c.num_kv_heads));
+  const double attention =
+      static_cast<double>(c.hidden_size * c.head_dim * (2 * c.num_heads + 2 * c.num_kv_heads));
   const double ffn = 3.0 * static_cast<double>(c.hidden_size * c.ffn_size);
   const double head = static_cast<double>(c.vocab_size * c.hidden_size);
   return {0.0, head / (attention + ffn)};

@@ -14,8 +14,8 @@ using kernels::Activations;
 using kernels::ActivationType;
 
 constexpr int kNumForms = 4;
-constexpr int kTwoTerms = 3;          // the form of precise linears
-constexpr int64_t kScratchRows = 3;   // a thread's rows of hidden size
+constexpr int kTwoTerms = 3;         // the form of precise linears
+constexpr int64_t kScratchRows = 3;  // a thread's rows of hidden size
 constexpr int64_t kSmallTakes = 64;  // arena takes of a step, each rounded up to 64 bytes
 
 ActivationType type_of_form(int form) {
@@ -54,7 +54,7 @@ Stage::Stage(const ModelConfig& config, const StageSplit& split, const StageWeig
       ropes_(ropes),
       limits_(limits),
       hidden_map_(tensor::InputMap::whole(config.hidden_size)),
-      exact_(communicator, table, static_cast<int>(weights.shards().size()), limits.max_tokens,
+      exact_(communicator, static_cast<int>(weights.shards().size()), limits.max_tokens,
              config.hidden_size),
       matmul_(table) {
   for (int s = 0; s < num_shards(); ++s) sizes_.push_back(sizes_of(s));
@@ -123,8 +123,7 @@ void Stage::begin(const Batch& batch) {
     const ActivationType type = type_of_form(form);
     const int64_t rows = num_tokens_ * terms_of_form(form), groups = hidden_map_.num_groups();
     inputs_.forms[form] = kernels::place_activations(
-        type, rows, groups,
-        arena_.take<std::byte>(kernels::activation_bytes(type, rows, groups)));
+        type, rows, groups, arena_.take<std::byte>(kernels::activation_bytes(type, rows, groups)));
   }
   chunk_of_token_.resize(static_cast<size_t>(num_tokens_));
   for (size_t c = 0; c < batch.chunks.size(); ++c) {
@@ -180,8 +179,8 @@ void Stage::forward(const Batch& batch) {
   const uint8_t wanted = attention_inputs(0);
   team_.parallel_for(num_tokens_, [&](int64_t token, int thread) {
     float* normed = scratch_ + thread * kScratchRows * hidden_.stride;
-    table_.rms_norm(hidden_.residual + token * hidden_.stride, first_norm.data(),
-                    config_.norm_eps, normed, config_.hidden_size);
+    table_.rms_norm(hidden_.residual + token * hidden_.stride, first_norm.data(), config_.norm_eps,
+                    normed, config_.hidden_size);
     lay_out(normed, wanted, token, normed + hidden_.stride);
   });
   for (size_t layer = 0; layer < weights_.vectors().size(); ++layer) run_layer(layer, batch);
@@ -266,9 +265,9 @@ void Stage::place_row_inputs(size_t layer, bool down) {
     const parallel::RowLinear& linear = down ? shard(s, layer).down : shard(s, layer).output;
     if (linear.weight.empty()) continue;
     ShardStep& step = steps_[static_cast<size_t>(s)];
-    step.row_input = kernels::place_activations(linear.weight.activation_type(), num_tokens_,
-                                                linear.weight.layout().inputs.num_groups(),
-                                                step.row_memory);
+    step.row_input =
+        kernels::place_activations(linear.weight.activation_type(), num_tokens_,
+                                   linear.weight.layout().inputs.num_groups(), step.row_memory);
   }
 }
 
@@ -282,7 +281,7 @@ void Stage::lay_out_row(const parallel::RowLinear& linear, ShardStep& step, int 
 
 std::span<const int64_t* const> Stage::reduce(const char* phase) {
   const int64_t begin_ns = now_ns();
-  const auto parts = exact_.reduce(team_, num_tokens_, phase);
+  const auto parts = exact_.reduce(num_tokens_, phase);
   reduce_ns_ += now_ns() - begin_ns;
   if (split_.shards.size() > 1) reduce_bytes_ += exact_.bytes(num_tokens_);
   return parts;
@@ -291,6 +290,7 @@ std::span<const int64_t* const> Stage::reduce(const char* phase) {
 void Stage::add_reduced(std::span<const int64_t* const> parts, const std::vector<float>& bias,
                         const std::vector<float>& post_norm, const std::vector<float>* next_norm,
                         uint8_t next_wanted, size_t layer) {
+  const int64_t begin_ns = now_ns();
   const kernels::PartialSums shape{nullptr, num_tokens_, config_.hidden_size};
   team_.parallel_for(num_tokens_, [&](int64_t token, int thread) {
     const int64_t* rows[parallel::kMaxRanksPerStage];
@@ -298,12 +298,12 @@ void Stage::add_reduced(std::span<const int64_t* const> parts, const std::vector
     float* residual = hidden_.residual + token * hidden_.stride;
     float* sum = scratch_ + thread * kScratchRows * hidden_.stride;
     float* normed = sum + hidden_.stride;
-    const int64_t bad = table_.finish_exact(rows, static_cast<int>(parts.size()),
-                                            config_.hidden_size,
-                                            bias.empty() ? nullptr : bias.data(), sum);
+    const int64_t bad =
+        table_.finish_exact(rows, static_cast<int>(parts.size()), config_.hidden_size,
+                            bias.empty() ? nullptr : bias.data(), sum);
     if (bad != 0 && hidden_.bad_layer[token] < 0)
-      hidden_.bad_layer[token] = static_cast<int32_t>(split_.layers.begin) +
-                                 static_cast<int32_t>(layer);
+      hidden_.bad_layer[token] =
+          static_cast<int32_t>(split_.layers.begin) + static_cast<int32_t>(layer);
     if (!post_norm.empty())
       table_.rms_norm(sum, post_norm.data(), config_.norm_eps, sum, config_.hidden_size);
     table_.add(residual, sum, config_.hidden_size);
@@ -311,13 +311,14 @@ void Stage::add_reduced(std::span<const int64_t* const> parts, const std::vector
     table_.rms_norm(residual, next_norm->data(), config_.norm_eps, normed, config_.hidden_size);
     lay_out(normed, next_wanted, token, normed + hidden_.stride);
   });
+  if (split_.shards.size() > 1) reduce_ns_ += now_ns() - begin_ns;
 }
 
 void Stage::lay_out(const float* normed, uint8_t wanted, int64_t token, float* scratch) {
   for (int form = 0; form < kNumForms; ++form) {
     if ((wanted >> form & 1) != 0)
-      parallel::prepare_terms(table_, hidden_map_, normed, inputs_.forms[form],
-                              terms_of_form(form), token, scratch);
+      parallel::prepare_terms(table_, hidden_map_, normed, inputs_.forms[form], terms_of_form(form),
+                              token, scratch);
   }
 }
 

@@ -35,9 +35,9 @@ struct StageLimits {
 
 // The hidden state of a step: one row a token, the same on every worker of a stage.
 struct HiddenState {
-  float* residual = nullptr;      // [num_tokens, stride]
-  int32_t* bad_layer = nullptr;   // [num_tokens]; -1: every sum was in range
-  int64_t stride = 0;             // hidden_size rounded up to 16
+  float* residual = nullptr;     // [num_tokens, stride]
+  int32_t* bad_layer = nullptr;  // [num_tokens]; -1: every sum was in range
+  int64_t stride = 0;            // hidden_size rounded up to 16
 };
 
 class Stage {
@@ -77,8 +77,8 @@ class Stage {
   struct ShardStep {
     float *query = nullptr, *key = nullptr, *value = nullptr, *mixed = nullptr;
     float *gate = nullptr, *up = nullptr;
-    std::byte* row_memory = nullptr;   // of row_input
-    kernels::Activations row_input;    // of the output or down projection, whichever is next
+    std::byte* row_memory = nullptr;  // of row_input
+    kernels::Activations row_input;   // of the output or down projection, whichever is next
   };
   // The largest of each over the stage's layers.
   struct ShardSizes {

@@ -78,7 +78,9 @@ void Stage::list_attention_tiles(size_t layer, const Batch& batch) {
           for (size_t c = 0; c < batch.chunks.size(); ++c) {
             const int64_t length = batch.chunks[c].tokens.size();
             for (int64_t t = 0; t < length; t += kTokensPerTile)
-              tiles_.push_back({s, c, {t, std::min(length, t + kTokensPerTile)},
+              tiles_.push_back({s,
+                                c,
+                                {t, std::min(length, t + kTokensPerTile)},
                                 {h - share.heads.begin, h + step - share.heads.begin},
                                 kv - share.kv_heads.begin});
           }

@@ -62,7 +62,8 @@ StageWeights::StageWeights(const checkpoint::Checkpoint& checkpoint, const Model
     ShardWeights shard;
     shard.vocab = plan.vocab;
     for (size_t i = 0; i < plan.layers.size(); ++i)
-      shard.layers.push_back(plan_layer(plan.layers[i], split.layers.begin + static_cast<int64_t>(i)));
+      shard.layers.push_back(
+          plan_layer(plan.layers[i], split.layers.begin + static_cast<int64_t>(i)));
     plan_vocabulary(shard, split);
     shards_.push_back(std::move(shard));
   }
@@ -74,8 +75,7 @@ StageWeights::StageWeights(const checkpoint::Checkpoint& checkpoint, const Model
 
 const tensor::RawTensor& StageWeights::require(Role role, int64_t layer, int64_t rows,
                                                int64_t cols) const {
-  const tensor::RawTensor& tensor =
-      checkpoint_.require(tensor_name(family_, gguf_, role, layer));
+  const tensor::RawTensor& tensor = checkpoint_.require(tensor_name(family_, gguf_, role, layer));
   if (tensor.shape.size() != 2 || tensor.num_rows() != rows || tensor.num_cols() != cols)
     throw Error(ErrorKind::kModel,
                 fmt::format("{}: {} is {} x {} where the configuration asks for {} x {}",
@@ -116,9 +116,9 @@ LayerShard StageWeights::plan_layer(const LayerShare& share, int64_t layer) cons
 void StageWeights::plan_vocabulary(ShardWeights& shard, const StageSplit& split) const {
   const auto rows_of = [&](Role role) {
     auto linear = std::make_shared<parallel::ColumnLinear>();
-    linear->weight = parallel::PackedLinear(
-        require(role, 0, config_.vocab_size, config_.hidden_size), shard.vocab,
-        tensor::InputMap::whole(config_.hidden_size));
+    linear->weight =
+        parallel::PackedLinear(require(role, 0, config_.vocab_size, config_.hidden_size),
+                               shard.vocab, tensor::InputMap::whole(config_.hidden_size));
     linear->precise = true;
     return linear;
   };
@@ -135,8 +135,7 @@ std::vector<float> StageWeights::bias(Role role, int64_t layer, int64_t size, Ra
 }
 
 std::vector<float> StageWeights::norm(Role role, int64_t layer, int64_t size) const {
-  const tensor::RawTensor& tensor =
-      checkpoint_.require(tensor_name(family_, gguf_, role, layer));
+  const tensor::RawTensor& tensor = checkpoint_.require(tensor_name(family_, gguf_, role, layer));
   std::vector<float> weight = parallel::load_vector(tensor, size, {0, size});
   if (config_.norm_weight_offset != 0.0f) {
     for (float& w : weight) w += config_.norm_weight_offset;
@@ -161,8 +160,8 @@ LayerVectors StageWeights::load_vectors(int64_t layer) const {
   LayerVectors v;
   v.attention_norm = norm(Role::kAttentionNorm, layer, config_.hidden_size);
   v.ffn_norm = norm(Role::kFfnNorm, layer, config_.hidden_size);
-  v.output_bias = bias(Role::kAttentionOutputBias, layer, config_.hidden_size,
-                       {0, config_.hidden_size});
+  v.output_bias =
+      bias(Role::kAttentionOutputBias, layer, config_.hidden_size, {0, config_.hidden_size});
   v.down_bias = bias(Role::kDownBias, layer, config_.hidden_size, {0, config_.hidden_size});
   if (config_.qk_norm) {
     v.query_norm = norm(Role::kQueryNorm, layer, config_.head_dim);

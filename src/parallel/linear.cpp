@@ -145,10 +145,9 @@ void MatmulPhase::run(ThreadTeam& team) {
   jobs_.clear();
 }
 
-ExactReduce::ExactReduce(comm::Communicator& communicator, const kernels::KernelTable& table,
-                         int num_local_shards, int64_t max_tokens, int64_t num_rows)
+ExactReduce::ExactReduce(comm::Communicator& communicator, int num_local_shards, int64_t max_tokens,
+                         int64_t num_rows)
     : communicator_(communicator),
-      table_(table),
       num_shards_(num_local_shards),
       max_tokens_(max_tokens),
       num_rows_(num_rows) {
@@ -160,13 +159,12 @@ ExactReduce::ExactReduce(comm::Communicator& communicator, const kernels::Kernel
 kernels::PartialSums ExactReduce::partial(int shard, int64_t num_tokens) {
   kernels::PartialSums sums{nullptr, num_tokens, num_rows_};
   WEFT_CHECK_LE(num_tokens, max_tokens_);
-  sums.data = buffers_.as<int64_t>() +
-              (parity_ * num_shards_ + shard) * max_tokens_ * sums.stride();
+  sums.data =
+      buffers_.as<int64_t>() + (parity_ * num_shards_ + shard) * max_tokens_ * sums.stride();
   return sums;
 }
 
-std::span<const int64_t* const> ExactReduce::reduce(ThreadTeam& team, int64_t num_tokens,
-                                                    const char* phase) {
+std::span<const int64_t* const> ExactReduce::reduce(int64_t num_tokens, const char* phase) {
   parts_.clear();
   for (int shard = 0; shard < num_shards_; ++shard)
     parts_.push_back(partial(shard, num_tokens).data);
@@ -174,16 +172,11 @@ std::span<const int64_t* const> ExactReduce::reduce(ThreadTeam& team, int64_t nu
   parity_ ^= 1;
   if (communicator_.size() == 1) return parts_;
 
-  if (num_shards_ > 1) {  // one sum for the peers
-    team.parallel_for(num_tokens, [&](int64_t token, int) {
-      const int64_t* rows[64];
-      for (int s = 0; s < num_shards_; ++s)
-        rows[s] = parts_[static_cast<size_t>(s)] + token * first.stride();
-      table_.add_int64(first.data + token * first.stride(), rows, num_shards_, first.stride());
-    });
-  }
+  // A worker of several shards holds the whole stage (engine/placement.h).
+  WEFT_CHECK_EQ(num_shards_, 1);
   if (communicator_.lends_views()) {
-    const auto views = communicator_.exchange(reinterpret_cast<const std::byte*>(first.data), phase);
+    const auto views =
+        communicator_.exchange(reinterpret_cast<const std::byte*>(first.data), phase);
     parts_.clear();
     for (const std::byte* view : views) parts_.push_back(reinterpret_cast<const int64_t*>(view));
     return parts_;

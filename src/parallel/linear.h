@@ -64,8 +64,7 @@ struct ColumnLinear {
 
   // Rows of input and output for each token: 2t and 2t + 1 hold token t's terms.
   int64_t num_terms() const {
-    return precise && !weight.empty() &&
-                   weight.activation_type() == kernels::ActivationType::kInt8
+    return precise && !weight.empty() && weight.activation_type() == kernels::ActivationType::kInt8
                ? 2
                : 1;
   }
@@ -119,9 +118,9 @@ class MatmulPhase {
   struct Job {
     kernels::Matmul op;
     const float* bias = nullptr;
-    float* out = nullptr;             // column-parallel
+    float* out = nullptr;  // column-parallel
     int64_t out_stride = 0;
-    kernels::PartialSums partial;     // row-parallel
+    kernels::PartialSums partial;  // row-parallel
   };
   const kernels::KernelTable& table_;
   std::vector<Job> jobs_;
@@ -131,20 +130,19 @@ class MatmulPhase {
 // stays untouched until the next exchange has returned (comm.h).
 class ExactReduce {
  public:
-  ExactReduce(comm::Communicator& communicator, const kernels::KernelTable& table,
-              int num_local_shards, int64_t max_tokens, int64_t num_rows);
+  ExactReduce(comm::Communicator& communicator, int num_local_shards, int64_t max_tokens,
+              int64_t num_rows);
 
   // The buffer of a local shard for the coming reduction. The caller zeroes and fills it.
   kernels::PartialSums partial(int shard, int64_t num_tokens);
   // Joins all shards of all members: the parts whose sum is the result, each [num_tokens, stride].
   // Valid until the reduction after the next one begins to fill its buffers.
-  std::span<const int64_t* const> reduce(ThreadTeam& team, int64_t num_tokens, const char* phase);
+  std::span<const int64_t* const> reduce(int64_t num_tokens, const char* phase);
   // Payload of one reduction, as one shard contributes it.
   int64_t bytes(int64_t num_tokens) const;
 
  private:
   comm::Communicator& communicator_;
-  const kernels::KernelTable& table_;
   int num_shards_;
   int64_t max_tokens_, num_rows_;
   tensor::Buffer buffers_;  // [2, num_shards, max_tokens, stride]

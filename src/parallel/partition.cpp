@@ -226,7 +226,7 @@ std::vector<int64_t> balance_layers(int64_t num_layers, std::span<const int64_t>
     throw Error(ErrorKind::kUsage,
                 fmt::format("{} stages for a model of {} layers", num_stages, num_layers),
                 "every stage holds a layer, but for one more that holds the head alone",
-                fmt::format("--pp {} or less", num_layers));
+                fmt::format("--pp {} or less", num_layers + 1));
   for (const int64_t width : widths) WEFT_CHECK_LT(0, width);
   const bool head_alone = num_stages > num_layers;
   const auto time = [&](int64_t stage, Range layers) {

@@ -21,7 +21,7 @@ std::string failure(Engine& engine, const GenerationRequest& request) {
   try {
     engine.generate(request);
   } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::kInternal);
+    EXPECT_EQ(error.kind(), ErrorKind::kModel);
     return error.summary();
   }
   ADD_FAILURE() << "the request was served";
@@ -92,6 +92,43 @@ TEST_F(FailingRow, EndsItsOwnRequestOnly) {
       const auto after = engine->generate(greedy(some_ids(5), 20));
       EXPECT_EQ(after.token_ids, expected.token_ids);
       EXPECT_EQ(after.logits_hash, expected.logits_hash);
+    }
+  }
+}
+
+// A bad sum in the middle of the prompt, in a chunk that asks for no logits, spoils what later
+// tokens attend to: the request fails, not only the row of that token.
+TEST_F(FailingRow, AnywhereInThePromptFailsTheRequest) {
+  SKIP_WITHOUT_TINY_MODELS();
+  const int32_t bad_id = 2;
+  PatchedModel model(tiny_path("llama.F32"));
+  model.set_weight("token_embd.weight", bad_id * kHidden, kHidden, kInf);
+  std::vector<int32_t> prompt = some_ids(40);
+  prompt[10] = bad_id;
+  for (EngineOptions options : topologies(model.write(folder_ / "model.gguf"))) {
+    for (const int64_t chunk : {1, 7, 512}) {
+      options.max_num_batched_tokens = chunk;
+      GenerationRequest request = greedy(prompt, 4);
+      request.hash_logits = false;
+      EXPECT_THAT(failure(*Engine::load(options), request), HasSubstr("layer 0"));
+    }
+  }
+}
+
+// Every rank fails at once; whoever waits must see it, each time.
+TEST_F(FailingRow, RanksThatFailTogetherEndTheStart) {
+  SKIP_WITHOUT_TINY_MODELS();
+  PatchedModel model(tiny_path("llama.F32"));
+  model.rename("blk.0.attn_norm.weight", "blk.0.attn_morn.weight");
+  EngineOptions options = tiny_options(model.write(folder_ / "model.gguf"));
+  options.placement = Placement::kDedicated;
+  for (int round = 0; round < 20; ++round) {
+    options.topology.tensor_parallel_size = round % 2 == 0 ? 3 : 7;
+    try {
+      Engine::load(options);
+      ADD_FAILURE() << "a model without a norm was loaded";
+    } catch (const Error& e) {
+      EXPECT_THAT(e.what(), HasSubstr("attn_norm"));
     }
   }
 }

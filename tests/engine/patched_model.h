@@ -31,6 +31,17 @@ class PatchedModel {
     return *this;
   }
 
+  // Gives a tensor another name of the same length, so that the model lacks it.
+  PatchedModel& rename(const std::string& from, const std::string& to) {
+    const uint64_t length = from.size();
+    const std::string entry = std::string(reinterpret_cast<const char*>(&length), 8) + from;
+    const size_t at = bytes_.find(entry);
+    if (at == std::string::npos || to.size() != from.size())
+      throw std::invalid_argument("cannot rename " + from);
+    bytes_.replace(at + 8, to.size(), to);
+    return *this;
+  }
+
   // A key whose value is a u32.
   PatchedModel& set_number(const std::string& key, uint32_t value) {
     // In the file: u64 length, key, u32 type, value. No longer key matches with its length in

@@ -46,6 +46,7 @@ struct Work {
   int64_t prompt_tokens = 300;
   int64_t generated_tokens = 64;
   float temperature = 0.0f;
+  bool prompt_logprobs = true;  // without them, prompt chunks ask for no logits
 };
 
 inline Answer answer(engine::Engine& engine, const Work& work) {
@@ -56,7 +57,7 @@ inline Answer answer(engine::Engine& engine, const Work& work) {
   request.seed = 7;
   request.ignore_eos = true;
   request.num_logprobs = 3;
-  request.num_prompt_logprobs = 1;
+  request.num_prompt_logprobs = work.prompt_logprobs ? 1 : -1;
   request.hash_logits = true;
   const engine::GenerationResult result = engine.generate(request);
   Answer answer;

@@ -1,6 +1,7 @@
 // The topologies, batches and tables that the parity suite runs, as words:
 //
-//   "tp3 pp2 threads2 chunk7 pooled isa=avx2 block32 weights=2,1,1 stages=12@1,18@2 pp=13,13,4 t0.8"
+//   "tp3 pp2 threads2 chunk7 pooled isa=avx2 block32 weights=2,1,1 stages=12@1,18@2 pp=13,13,4
+//   t0.8"
 #pragma once
 
 #include <stdexcept>
@@ -31,25 +32,51 @@ inline Case parse_case(const std::string& words, const std::string& model_path) 
     const auto after = [&](const char* prefix) {
       return word.starts_with(prefix) ? word.substr(std::string(prefix).size()) : std::string();
     };
-    if (word == "pooled") o.placement = engine::Placement::kPooled;
-    else if (word == "dedicated") o.placement = engine::Placement::kDedicated;
-    else if (word == "kvf32") o.kv_type = kernels::KvType::kF32;
-    else if (word == "kvf16") o.kv_type = kernels::KvType::kF16;
-    else if (word == "kvbf16") o.kv_type = kernels::KvType::kBF16;
-    else if (word == "isa=avx2") o.isa = kernels::Isa::kAvx2;
-    else if (word == "isa=avx512") o.isa = kernels::Isa::kAvx512;
-    else if (word == "isa=portable") o.isa = kernels::Isa::kPortable;
-    else if (auto v = after("weights="); !v.empty()) o.topology.tp_weights = v;
-    else if (v = after("stages="); !v.empty()) o.topology.stages = v;
-    else if (v = after("pp="); !v.empty()) o.topology.pipeline_parallel = v;
-    else if (v = after("pp"); !v.empty()) o.topology.pipeline_parallel = v;
-    else if (v = after("threads"); !v.empty()) o.threads_per_rank = std::stoi(v);
-    else if (v = after("tp"); !v.empty()) o.topology.tensor_parallel_size = std::stoi(v);
-    else if (v = after("chunk"); !v.empty()) o.max_num_batched_tokens = std::stoi(v);
-    else if (v = after("block"); !v.empty()) o.block_size = std::stoi(v);
-    else if (v = after("t"); !v.empty()) c.work.temperature = std::stof(v);
-    else throw std::invalid_argument("unknown word in a parity case: " + word);
+    if (word == "long")
+      c.work.prompt_tokens = 1100, o.max_model_len = 1200;
+    else if (word == "norows")
+      c.work.prompt_logprobs = false;
+    else if (word == "pooled")
+      o.placement = engine::Placement::kPooled;
+    else if (word == "dedicated")
+      o.placement = engine::Placement::kDedicated;
+    else if (word == "kvf32")
+      o.kv_type = kernels::KvType::kF32;
+    else if (word == "kvf16")
+      o.kv_type = kernels::KvType::kF16;
+    else if (word == "kvbf16")
+      o.kv_type = kernels::KvType::kBF16;
+    else if (word == "isa=avx2")
+      o.isa = kernels::Isa::kAvx2;
+    else if (word == "isa=avx512")
+      o.isa = kernels::Isa::kAvx512;
+    else if (word == "isa=portable")
+      o.isa = kernels::Isa::kPortable;
+    else if (auto v = after("weights="); !v.empty())
+      o.topology.tp_weights = v;
+    else if (v = after("stages="); !v.empty())
+      o.topology.stages = v;
+    else if (v = after("pp="); !v.empty())
+      o.topology.pipeline_parallel = v;
+    else if (v = after("pp"); !v.empty())
+      o.topology.pipeline_parallel = v;
+    else if (v = after("threads"); !v.empty())
+      o.threads_per_rank = std::stoi(v);
+    else if (v = after("tp"); !v.empty())
+      o.topology.tensor_parallel_size = std::stoi(v);
+    else if (v = after("chunk"); !v.empty())
+      o.max_num_batched_tokens = std::stoi(v);
+    else if (v = after("block"); !v.empty())
+      o.block_size = std::stoi(v);
+    else if (v = after("t"); !v.empty())
+      c.work.temperature = std::stof(v);
+    else
+      throw std::invalid_argument("unknown word in a parity case: " + word);
   }
+  // Where nothing is said, half of the cases get a team a rank even where ranks outnumber the
+  // cores, so that the exchange between ranks is tested as often as the pool.
+  if (o.placement == engine::Placement::kAuto && words.size() % 2 == 0)
+    o.placement = engine::Placement::kDedicated;
   return c;
 }
 

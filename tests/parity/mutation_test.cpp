@@ -81,8 +81,9 @@ class Harness {
       plan.rows.push_back({.token = t - tokens.begin, .position = t, .hash = true});
     replica.submit();
     uint64_t hash = 0;
-    for (const model::RowResult& row : replica.await()) {
-      EXPECT_EQ(row.bad_layer, -1);
+    const engine::StepAnswer& answer = replica.await();
+    EXPECT_EQ(answer.bad_layer, std::vector<int32_t>{-1});
+    for (const model::RowResult& row : answer.rows) {
       EXPECT_FALSE(row.bad_logits);
       hash += row.hash;
     }

@@ -34,11 +34,13 @@ std::string name_of(const testing::TestParamInfo<Param>& info) {
 const Answer& reference(const std::string& path, const Case& c) {
   static std::map<std::string, Answer> known;
   const std::string key =
-      fmt::format("{} {} {}", path, c.work.temperature, static_cast<int>(c.options.kv_type));
+      fmt::format("{} {} {} {} {}", path, c.work.temperature, c.work.prompt_tokens,
+                  c.work.prompt_logprobs, static_cast<int>(c.options.kv_type));
   auto it = known.find(key);
   if (it == known.end()) {
     Case plain = parse_case("tp1 chunk512", path);
     plain.work = c.work;
+    plain.options.max_model_len = c.options.max_model_len;
     plain.options.kv_type = c.options.kv_type;
     auto engine = engine::Engine::load(plain.options);
     it = known.emplace(key, answer(*engine, plain.work)).first;
@@ -73,27 +75,55 @@ std::vector<std::string> real_cases(int64_t num_layers) {
     cases.push_back(fmt::format("tp{} threads1", tp));
     cases.push_back(fmt::format("tp{} threads2 chunk64", tp));
   }
-  const std::string by_hand = fmt::format("pp={},{},4", (num_layers - 4) / 2,
-                                          num_layers - 4 - (num_layers - 4) / 2);
+  const std::string by_hand =
+      fmt::format("pp={},{},4", (num_layers - 4) / 2, num_layers - 4 - (num_layers - 4) / 2);
   const std::string stages = fmt::format("stages={}@1,{}@3,4@2", num_layers / 2 - 3,
                                          num_layers - 4 - (num_layers / 2 - 3));
-  for (const std::string& words :
-       {std::string("tp1 threads3"), std::string("tp1 threads4"), std::string("pp2"),
-        std::string("pp3 chunk16"), by_hand, by_hand + " dedicated chunk64",
-        fmt::format("pp{}", num_layers), std::string("tp3 pp2"), std::string("tp2 pp3 chunk7"),
-        std::string("tp5 pp4 threads2"), std::string("tp8 pp2 chunk16"),
-        std::string("weights=2,1,1"), std::string("weights=3,1 chunk16"),
-        std::string("weights=1,2,3 pp2"), stages, stages + " dedicated",
-        stages + " chunk16 threads2", std::string("tp1 chunk1"), std::string("tp1 chunk7"),
-        std::string("tp1 chunk16"), std::string("tp1 chunk64"), std::string("tp3 chunk1"),
-        std::string("tp3 chunk7 dedicated"), std::string("tp3 chunk16"),
-        std::string("tp7 chunk7 threads3 pp2"), std::string("tp4 dedicated"),
-        std::string("tp2 pooled threads3"), std::string("tp6 dedicated threads2 chunk64"),
-        std::string("tp3 block32"), std::string("tp2 block64 chunk7"),
-        std::string("tp3 isa=avx2"), std::string("tp2 pp2 isa=avx2 chunk16"),
-        std::string("tp1 kvbf16 chunk16"), std::string("tp5 kvbf16"), std::string("tp4 kvf16 chunk7"), std::string("pp2 kvf16"), std::string("tp1 t0.8 chunk7"),
-        std::string("tp3 t0.8"), std::string("tp7 pp2 t0.8"), std::string("tp12"),
-        std::string("tp16 pp2")})
+  for (const std::string& words : {std::string("tp1 threads3"),
+                                   std::string("tp1 threads4"),
+                                   std::string("pp2"),
+                                   std::string("pp3 chunk16"),
+                                   by_hand,
+                                   by_hand + " dedicated chunk64",
+                                   fmt::format("pp{}", num_layers),
+                                   std::string("tp3 pp2"),
+                                   std::string("tp2 pp3 chunk7"),
+                                   std::string("tp5 pp4 threads2"),
+                                   std::string("tp8 pp2 chunk16"),
+                                   std::string("weights=2,1,1"),
+                                   std::string("weights=3,1 chunk16"),
+                                   std::string("weights=1,2,3 pp2"),
+                                   stages,
+                                   stages + " dedicated",
+                                   stages + " chunk16 threads2",
+                                   std::string("tp1 chunk1"),
+                                   std::string("tp1 chunk7"),
+                                   std::string("tp1 chunk16"),
+                                   std::string("tp1 chunk64"),
+                                   std::string("tp3 chunk1"),
+                                   std::string("tp3 chunk7 dedicated"),
+                                   std::string("tp3 chunk16"),
+                                   std::string("tp7 chunk7 threads3 pp2"),
+                                   std::string("tp4 dedicated"),
+                                   std::string("tp2 pooled threads3"),
+                                   std::string("tp6 dedicated threads2 chunk64"),
+                                   std::string("tp3 block32"),
+                                   std::string("tp2 block64 chunk7"),
+                                   std::string("tp3 isa=avx2"),
+                                   std::string("tp2 pp2 isa=avx2 chunk16"),
+                                   std::string("tp1 kvbf16 chunk16"),
+                                   std::string("tp5 kvbf16"),
+                                   std::string("tp4 kvf16 chunk7"),
+                                   std::string("pp2 kvf16"),
+                                   std::string("tp1 t0.8 chunk7"),
+                                   std::string("tp3 t0.8"),
+                                   std::string("tp7 pp2 t0.8"),
+                                   std::string("tp12"),
+                                   std::string("tp16 pp2"),
+                                   std::string("long norows tp3 pp2 chunk64"),
+                                   std::string("long tp2 chunk256"),
+                                   std::string("norows tp4 chunk7 dedicated"),
+                                   std::string("norows tp1 chunk1")})
     cases.push_back(words);
   return cases;
 }
