@@ -34,14 +34,15 @@ TEST(GoldenFile, HoldsWhatTheSummarySays) {
         own.push_back({{c.ids[p + 1], c.next_logprobs[p]}});
       if ((c.flags & kPerplexity) != 0) add_perplexity(c, own, perplexity);
     }
-    EXPECT_EQ(file.cases.size(), summary[name]["cases"]);
-    EXPECT_EQ(file.model, summary[name]["file"]);
-    EXPECT_EQ(num_positions, summary[name]["positions_with_top_20"]);
-    EXPECT_EQ(perplexity.num_tokens, summary[name]["perplexity_tokens"]);
+    EXPECT_EQ(file.cases.size(), summary[name]["cases"].get<size_t>());
+    EXPECT_EQ(file.model, summary[name]["file"].get<std::string>());
+    EXPECT_EQ(num_positions, summary[name]["positions_with_top_20"].get<int64_t>());
+    EXPECT_EQ(perplexity.num_tokens, summary[name]["perplexity_tokens"].get<int64_t>());
     EXPECT_NEAR(perplexity.reference(), summary[name]["perplexity"].get<double>(), 1e-4);
     EXPECT_NEAR(perplexity.excess(), 0.0, 1e-9);
   }
-  EXPECT_EQ(read_logits_file(kGoldens + "tiny_logits.bin").size(), summary["tiny"]["logits_cases"]);
+  EXPECT_EQ(read_logits_file(kGoldens + "tiny_logits.bin").size(),
+            summary["tiny"]["logits_cases"].get<size_t>());
 }
 
 class BrokenGoldenFile : public checkpoint::FolderTest {};
