@@ -128,12 +128,28 @@ std::vector<std::string> real_cases(int64_t num_layers) {
   return cases;
 }
 
+// `make test-full`: every small model, and both real ones, under each of these besides their own.
+const std::vector<std::string>& full_cases() {
+  static const std::vector<std::string> cases =
+      std::getenv("WEFT_FULL_TESTS") == nullptr
+          ? std::vector<std::string>{}
+          : std::vector<std::string>{
+                "tp2 dedicated chunk1",        "tp3 pooled chunk16 threads2",
+                "tp4 dedicated chunk64 kvf16", "tp5 pp2 dedicated",
+                "tp6 pooled norows chunk7",    "tp7 dedicated threads2 norows",
+                "tp8 pooled isa=avx2",         "weights=5,3,2 dedicated chunk16",
+                "tp9 pp2 pooled t0.8",         "tp16 pooled kvbf16 chunk64"};
+  return cases;
+}
+
 std::vector<Param> real_params() {
   std::vector<Param> params;
   const std::pair<const char*, int64_t> models[] = {{"SmolLM2-135M-Instruct.Q4_1.gguf", 30},
                                                     {"gemma-3-270m.Q4_K_M.gguf", 18}};
   for (const auto& [file, num_layers] : models) {
     for (const std::string& words : real_cases(num_layers))
+      params.push_back({"WEFT_TEST_MODELS", file, words});
+    for (const std::string& words : full_cases())
       params.push_back({"WEFT_TEST_MODELS", file, words});
   }
   return params;
@@ -155,6 +171,8 @@ std::vector<Param> tiny_params() {
       params.push_back({"WEFT_TINY_MODELS", file, line.substr(begin, end - begin)});
       begin = end + 2;
     }
+    for (const std::string& words : full_cases())
+      params.push_back({"WEFT_TINY_MODELS", file, words});
   }
   return params;
 }
