@@ -302,14 +302,18 @@ class Signals(unittest.TestCase):
         self.assertEqual(running.wait(), 130)
 
     def test_ctrl_c_still_gives_the_json(self):
-        running = Running("run", MODEL, "-q", "--json", *self.LONG)
-        self.addCleanup(running.close)
-        time.sleep(3)
-        self.assertIsNone(running.process.poll())
-        running.process.send_signal(signal.SIGINT)
-        text = running.read_until("}\n")
-        self.assertEqual(json.loads(text)["finish_reason"], "cancelled")
-        self.assertEqual(running.wait(), 130)
+        process = subprocess.Popen([PROGRAM, "run", str(MODEL), "--json", *map(str, self.LONG)],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                   env=environment())
+        self.addCleanup(process.kill)
+        for line in process.stderr:
+            if line.startswith("loaded "):
+                break
+        time.sleep(1)  # the answer has begun and is far from its end
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=TIMEOUT_S)
+        self.assertEqual(process.returncode, 130)
+        self.assertEqual(json.loads(out)["finish_reason"], "cancelled")
 
 
 @unittest.skipUnless(MODEL.exists(), "WEFT_TEST_MODELS names no folder with the default model")
