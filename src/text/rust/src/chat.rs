@@ -1,19 +1,42 @@
 //! Chat templates: Jinja as `transformers` sets it up, run by minijinja.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error, ErrorKind};
 
+use crate::confinement::{confine, Breach, MAX_TIME};
 use crate::failure::Failure;
 use crate::python::{self, JsonStyle};
 
 const NAME: &str = "chat_template";
 
+/// Templates in use have up to 20 KB. The parser recurses, so this also bounds its stack.
+const MAX_SOURCE_BYTES: usize = 64 << 10;
+
 /// Steps one rendering may take, about a second's worth: templates come with the model file, and
 /// one that never ends must not hold a server up.
 const MAX_STEPS: u64 = 20_000_000;
 
+/// Memory a compilation or a rendering may hold, beside `MEMORY_PER_INPUT` bytes for every byte of
+/// the conversation (its values, its text, and the buffers that text grows through).
+const MAX_MEMORY_BYTES: usize = 32 << 20;
+const MEMORY_PER_INPUT: usize = 8;
+
+/// Of what a template itself gives as its reason to fail.
+const MAX_REASON_CHARS: usize = 2000;
+
+/// A rendering that had to be abandoned keeps its memory, so there are only so many of them.
+const MAX_ABANDONED: u32 = 3;
+
 pub struct ChatTemplate {
+    compiled: Arc<Compiled>,
+    abandoned: AtomicU32,
+}
+
+struct Compiled {
     environment: Environment<'static>,
     source: String,
     bos_token: String,
@@ -26,19 +49,86 @@ impl ChatTemplate {
         bos_token: &str,
         eos_token: &str,
     ) -> Result<ChatTemplate, Failure> {
-        let mut environment = environment();
-        environment
-            .add_template_owned(NAME, without_generation_tags(source))
-            .map_err(|error| explain("cannot be read", source, &error))?;
+        if source.len() > MAX_SOURCE_BYTES {
+            let size = source.len();
+            return Err(Failure::new(
+                format!("the chat template has {size} bytes"),
+                format!("templates of up to {MAX_SOURCE_BYTES} bytes are accepted"),
+            ));
+        }
+        let (source, bos_token, eos_token) = (source.into(), bos_token.into(), eos_token.into());
+        let compiled = confine(MAX_MEMORY_BYTES, move || {
+            Compiled::new(source, bos_token, eos_token)
+        });
         Ok(ChatTemplate {
-            environment,
-            source: source.into(),
-            bos_token: bos_token.into(),
-            eos_token: eos_token.into(),
+            compiled: Arc::new(compiled.map_err(|breach| {
+                abandoned("compiling the chat template", breach, MAX_MEMORY_BYTES)
+            })??),
+            abandoned: AtomicU32::new(0),
         })
     }
 
     pub fn render(
+        &self,
+        messages_json: &[u8],
+        add_generation_prompt: bool,
+        extra_json: &[u8],
+    ) -> Result<String, Failure> {
+        if self.abandoned.load(Ordering::Relaxed) >= MAX_ABANDONED {
+            return Err(Failure::new(
+                "the chat template is not run again",
+                format!("it had to be abandoned {MAX_ABANDONED} times"),
+            ));
+        }
+        let max_bytes = (messages_json.len() + extra_json.len())
+            .saturating_mul(MEMORY_PER_INPUT)
+            .saturating_add(MAX_MEMORY_BYTES);
+        let compiled = Arc::clone(&self.compiled);
+        let (messages, extra) = (messages_json.to_vec(), extra_json.to_vec());
+        confine(max_bytes, move || {
+            compiled.render(&messages, add_generation_prompt, &extra)
+        })
+        .map_err(|breach| {
+            if breach != Breach::NoThread {
+                self.abandoned.fetch_add(1, Ordering::Relaxed);
+            }
+            abandoned("running the chat template", breach, max_bytes)
+        })?
+    }
+}
+
+fn abandoned(doing: &str, breach: Breach, max_bytes: usize) -> Failure {
+    match breach {
+        Breach::Memory => Failure::new(
+            format!("{doing} takes too much memory"),
+            format!("it may hold {} MiB at a time", max_bytes >> 20),
+        ),
+        Breach::Time => Failure::new(
+            format!("{doing} takes too long"),
+            format!("it was given {} seconds", MAX_TIME.as_secs()),
+        ),
+        Breach::NoThread => Failure::new(
+            format!("{doing} needs a thread"),
+            "the system gave none; is address space limited (ulimit -v)?",
+        ),
+    }
+}
+
+impl Compiled {
+    fn new(source: String, bos_token: String, eos_token: String) -> Result<Compiled, Failure> {
+        let mut environment = environment();
+        environment
+            .add_template_owned(NAME, without_generation_tags(&source))
+            .map_err(|error| explain("cannot be read", &source, &error))?;
+        Ok(Compiled {
+            environment,
+            source,
+            bos_token,
+            eos_token,
+        })
+    }
+
+    fn render(
         &self,
         messages_json: &[u8],
         add_generation_prompt: bool,
@@ -217,7 +307,7 @@ fn explain(verb: &str, source: &str, error: &Error) -> Failure {
         what += &format!(" at line {line}: {shown}{dots}");
     }
     let why = match error.detail() {
-        Some(detail) => detail.to_string(),
+        Some(detail) => detail.chars().take(MAX_REASON_CHARS).collect(),
         None => error.kind().to_string(),
     };
     Failure::new(what, why)

@@ -4,11 +4,14 @@
 //!   (cut out first), then `byte_level` (with `pre_tokenizer`) or `spm`, both on `merging`.
 //! - `json`: tokenizer.json, through Hugging Face `tokenizers`.
 //! - `chat`: chat templates, through minijinja, with `python`'s way of writing values.
-//! - `boundary`: the C functions. All `unsafe` code but one call of strftime is there.
+//! - `confinement`: bounded memory, stack and time for what a template does.
+//! - `boundary`: the C functions. All `unsafe` code is there, but one call of strftime and the
+//!   counting allocator in `confinement`.
 
 mod boundary;
 mod byte_level;
 mod chat;
+mod confinement;
 mod failure;
 mod gguf;
 mod json;

@@ -1,0 +1,176 @@
+// A chat template comes with the model file. Whatever it holds, the process must live on: each case
+// here once ended it, or took all memory, or hours.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <chrono>
+#include <future>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "text/text.h"
+
+namespace weft::text {
+namespace {
+
+using testing::AnyOf;
+using testing::HasSubstr;
+
+constexpr size_t kMaxSourceBytes = 65536;
+// A run is given 5 seconds; the rest is for slow machines.
+constexpr std::chrono::seconds kTimeout{20};
+
+std::string repeated(std::string_view text, size_t times) {
+  std::string all;
+  for (size_t i = 0; i < times; ++i) all += text;
+  return all;
+}
+
+// "ok", or the error that compiling and rendering ends with; fails after kTimeout.
+std::string outcome_of(const std::string& source) {
+  const auto start = std::chrono::steady_clock::now();
+  std::string outcome = "ok";
+  try {
+    ChatTemplate::compile(source, "", "")->render_json("[]", false, {});
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kModel);
+    outcome = error.summary() + ": " + error.why();
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - start, kTimeout) << source.substr(0, 80);
+  return outcome;
+}
+
+int64_t peak_memory_mib() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss / 1024;
+}
+
+TEST(HostileTemplate, SourcesOverTheLimitAreRefusedWithBothSizes) {
+  EXPECT_EQ(outcome_of(std::string(kMaxSourceBytes, 'x')), "ok");
+  const std::string refused = outcome_of(std::string(kMaxSourceBytes + 1, 'x'));
+  EXPECT_THAT(refused, HasSubstr("65537"));
+  EXPECT_THAT(refused, HasSubstr("65536"));
+}
+
+// Chains of constants fold in one pass; each used to overflow the stack.
+TEST(HostileTemplate, LongChainsCompile) {
+  EXPECT_EQ(outcome_of("{{ 1" + repeated("+1", 32000) + " }}"), "ok");
+  EXPECT_EQ(outcome_of("{{ " + repeated("not ", 16000) + "1 }}"), "ok");
+  EXPECT_EQ(outcome_of("{{ " + repeated("-", 65000) + "1 }}"), "ok");
+  EXPECT_EQ(outcome_of("{{ x" + repeated("|e", 32000) + " }}"), "ok");
+  EXPECT_EQ(outcome_of("{% if x %}" + repeated("{% elif x %}", 5000) + "{% endif %}"), "ok");
+  EXPECT_THAT(outcome_of("{{ x" + repeated(".a", 32000) + " }}"), HasSubstr("undefined"));
+  EXPECT_THAT(outcome_of("{{ x" + repeated("()", 32000) + " }}"), HasSubstr("unknown"));
+}
+
+// The compiler is quadratic in a chain that it cannot fold.
+TEST(HostileTemplate, SlowCompilationsAreCutOff) {
+  EXPECT_THAT(outcome_of("{{ " + repeated("-", 65000) + "x }}"),
+              AnyOf("ok", HasSubstr("takes too long")));
+}
+
+TEST(HostileTemplate, DeepNestingIsRefused) {
+  for (const std::string_view open : {"(", "[", "{1:", "x[", "x("}) {
+    const std::string nested = "{{ " + repeated(open, 65000 / open.size()) + " }}";
+    EXPECT_THAT(outcome_of(nested), HasSubstr("recursion")) << open;
+  }
+  EXPECT_THAT(outcome_of(repeated("{% if 1 %}", 6000)), HasSubstr("recursion"));
+  EXPECT_THAT(outcome_of("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"),
+              HasSubstr("recursion"));
+}
+
+TEST(HostileTemplate, HugeRequestsAreErrors) {
+  for (const std::string source :
+       {"{{ 'x'|indent(99999999999999) }}", "{{ 'x'|indent(18446744073709551615) }}",
+        "{{ '{:>99999999999999}'.format('a') }}", "{{ '%99999999999d'|format(1) }}",
+        "{{ 'x' * 10**12 }}", "{{ 'x' * 100000000 }}", "{{ [1] * 10**12 }}",
+        "{{ ([1] * 100000000)|list|length }}", "{{ range(10**12) }}", "{{ [1]|batch(10**12, 0) }}",
+        "{{ [1]|slice(10**12)|list }}", "{{ 'x'|center(10**12) }}", "{{ 'x'.ljust(10**12) }}",
+        "{% for i in range(100000) %}{{ 'x' * 10000 }}{% endfor %}"}) {
+    EXPECT_NE(outcome_of(source), "ok") << source;
+  }
+}
+
+TEST(HostileTemplate, DoublingIsCutOffByItsMemory) {
+  for (const std::string_view doubled :
+       {"n.s ~ n.s", "n.s + n.s", "n.s|replace('x', 'xx')", "[n.s, n.s]|join"}) {
+    const std::string outcome =
+        outcome_of(fmt::format("{{% set n = namespace(s='x') %}}{{% for i in range(60) %}}"
+                               "{{% set n.s = {} %}}{{% endfor %}}{{{{ n.s }}}}",
+                               doubled));
+    EXPECT_THAT(outcome, HasSubstr("too much memory")) << doubled;
+    EXPECT_THAT(outcome, HasSubstr("32 MiB")) << doubled;
+  }
+  EXPECT_LT(peak_memory_mib(), 2048);
+}
+
+// Values may nest as deep as memory allows, and are dropped, compared and written by recursion.
+TEST(HostileTemplate, DeepValuesAreDroppedAndCompared) {
+  const std::string nest =
+      "{% set n = namespace(s=[1]) %}{% for i in range(100000) %}"
+      "{% set n.s = [n.s] %}{% endfor %}";
+  EXPECT_THAT(outcome_of(nest), AnyOf("ok", HasSubstr("takes too long")));
+  for (const std::string_view use : {"n.s == [n.s]", "n.s ~ 1", "n.s", "{n.s: 1}|length"}) {
+    outcome_of(fmt::format("{}{{{{ {} }}}}", nest, use));
+  }
+}
+
+TEST(HostileTemplate, EndlessRunsAreCutOff) {
+  EXPECT_THAT(outcome_of("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}"
+                         "{% endfor %}"),
+              AnyOf(HasSubstr("fuel"), HasSubstr("too long")));
+  EXPECT_THAT(outcome_of("{% set s = 'x' * 1000000 %}{% for i in range(100000) %}"
+                         "{% set t = s|upper %}{% endfor %}"),
+              HasSubstr("takes too long: it was given 5 seconds"));
+}
+
+TEST(HostileTemplate, ReasonsAreShortened) {
+  EXPECT_LT(outcome_of("{{ raise_exception('x' * 1000000) }}").size(), 3000u);
+}
+
+TEST(HostileTemplate, IsNotRunAgainAfterThreeAbandonedRuns) {
+  const auto chat = ChatTemplate::compile("{{ ('x' * messages[0]) ~ 'y' }}", "", "");
+  const auto render = [&](const std::string& messages) {
+    try {
+      return chat->render_json(messages, false, {});
+    } catch (const Error& error) {
+      return error.summary();
+    }
+  };
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(render("[2]"), "xxy");
+    EXPECT_THAT(render("[90000000]"), HasSubstr("too much memory"));
+  }
+  EXPECT_THAT(render("[2]"), HasSubstr("not run again"));
+}
+
+// The bound grows with the conversation: a long one is no attack.
+TEST(HostileTemplate, LongConversationsRender) {
+  const auto chat = ChatTemplate::compile(
+      "{% set n = namespace(s='') %}{% for m in messages %}{% set n.s = n.s ~ m.content %}"
+      "{% endfor %}{{ n.s|trim }}",
+      "", "");
+  const std::vector<Message> messages(20, {"user", std::string(1 << 20, 'x')});
+  EXPECT_EQ(chat->render(messages, false).size(), size_t{20} << 20);
+}
+
+// Other threads allocate and render as they like while runs are abandoned beside them.
+TEST(HostileTemplate, HoldsUpNoOtherThread) {
+  const auto chat = ChatTemplate::compile("{{ messages|length }}", "", "");
+  std::vector<std::future<std::string>> renders;
+  for (int i = 0; i < 4; ++i) {
+    renders.push_back(std::async(std::launch::async, [&] {
+      for (int j = 0; j < 50; ++j) chat->render_json("[1, 2]", false, {});
+      return outcome_of("{{ 'x'|indent(99999999999999) }}");
+    }));
+  }
+  for (auto& render : renders) EXPECT_THAT(render.get(), HasSubstr("too much memory"));
+}
+
+}  // namespace
+}  // namespace weft::text
