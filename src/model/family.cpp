@@ -124,7 +124,11 @@ void read_json_rope(const Keys& keys, std::string_view layer_type, RopeConfig& r
   std::string type = "default";
   for (const char* name : {"type", "rope_type"}) {
     const auto it = scaling.find(name);
-    if (it != scaling.end() && it->is_string()) type = it->get<std::string>();
+    if (it == scaling.end() || it->is_null()) continue;
+    if (!it->is_string())
+      throw Error(ErrorKind::kModel,
+                  fmt::format("config.json: rope parameter {} is no string", name));
+    type = it->get<std::string>();
   }
   if (type == "default") return;
   rope.factor = json_number(scaling, "factor", 1.0, 1e-3, 1e6);

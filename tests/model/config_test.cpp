@@ -233,7 +233,9 @@ TEST_F(Config, RefusesUnknownArchitecturesAndScalings) {
   config["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 0.0}};
   EXPECT_THAT(refused(config), HasSubstr("factor"));
   config["rope_scaling"] = {{"rope_type", 3}, {"factor", 2.0}};
-  EXPECT_THAT(refused(config), HasSubstr("config.json"));
+  EXPECT_THAT(refused(config), HasSubstr("rope_type is no string"));
+  config["rope_scaling"] = {{"rope_type", nullptr}, {"type", "linear"}, {"factor", 2.0}};
+  EXPECT_EQ(read_folder(config).ropes[0].scaling, RopeScaling::kLinear);
 }
 
 TEST_F(Config, RefusesWhatIsNoConfig) {
