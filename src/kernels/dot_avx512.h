@@ -106,7 +106,10 @@ WEFT_INLINE Bf16Pairs load_bf16_pairs(const uint16_t* p) { return {_mm512_loadu_
 WEFT_INLINE Bf16Pairs broadcast_bf16_pair(const uint16_t* p) {
   int32_t pair;
   __builtin_memcpy(&pair, p, sizeof(pair));
-  return {_mm512_set1_epi32(pair)};
+  __m512i pairs = _mm512_set1_epi32(pair);
+  // Opaque, because clang 16 recurses without end over a broadcast that is taken as BF16.
+  asm("" : "+v"(pairs));
+  return {pairs};
 }
 WEFT_INLINE F32x16 even_of_pairs(Bf16Pairs pairs) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(pairs.v, 16))};

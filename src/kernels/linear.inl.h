@@ -391,25 +391,39 @@ void run_tiles(const Tile& tile, const Sink& sink, Range panels, Range tokens) {
   }
 }
 
-template <class Format>
-WEFT_INLINE bool is_format(const PanelFormat& format) {
-  return format.codes == Format::kCodes && format.scales == Format::kScales &&
-         format.has_min == Format::kHasMin && format.zero == Format::kZero &&
-         format.scale_inputs == 32 / Format::kHalves;
+// A format as one number, to switch on.
+constexpr uint32_t format_key(Codes codes, Scales scales, bool has_min, int zero, int halves) {
+  return static_cast<uint32_t>(codes) | static_cast<uint32_t>(scales) << 4 |
+         static_cast<uint32_t>(has_min) << 8 | static_cast<uint32_t>(halves) << 9 |
+         static_cast<uint32_t>(zero) << 12;
 }
-
 template <class Format>
-WEFT_INLINE bool run_if(const PanelFormat& format, const Tile& tile, const Sink& sink, Range panels,
-                        Range tokens) {
-  if (!is_format<Format>(format)) return false;
-  run_tiles<Format, false>(tile, sink, panels, tokens);
-  return true;
-}
+inline constexpr uint32_t kKey =
+    format_key(Format::kCodes, Format::kScales, Format::kHasMin, Format::kZero, Format::kHalves);
 
-template <class... Formats>
-WEFT_INLINE bool run_one_of(const PanelFormat& format, const Tile& tile, const Sink& sink,
-                            Range panels, Range tokens) {
-  return (run_if<Formats>(format, tile, sink, panels, tokens) || ...);
+void run_quantized_format(const PanelFormat& format, const Tile& tile, const Sink& sink,
+                          Range panels, Range tokens) {
+#define WEFT_FORMAT(Format) \
+  case kKey<Format>:        \
+    return run_tiles<Format, false>(tile, sink, panels, tokens)
+  switch (format_key(format.codes, format.scales, format.has_min, format.zero,
+                     32 / format.scale_inputs)) {
+    WEFT_FORMAT(FormatQ4_0);
+    WEFT_FORMAT(FormatQ4_1);
+    WEFT_FORMAT(FormatQ5_0);
+    WEFT_FORMAT(FormatQ5_1);
+    WEFT_FORMAT(FormatQ8_0);
+    WEFT_FORMAT(FormatQ2K);
+    WEFT_FORMAT(FormatQ3K);
+    WEFT_FORMAT(FormatQ4K);
+    WEFT_FORMAT(FormatQ5K);
+    WEFT_FORMAT(FormatQ6K);
+    WEFT_FORMAT(FormatIQ4XS);
+    WEFT_FORMAT(FormatMXFP4);
+    default:
+      __builtin_trap();
+  }
+#undef WEFT_FORMAT
 }
 
 template <bool kHardwareBf16>
@@ -430,12 +444,7 @@ void run_matmul(const Matmul& op, const Sink& sink, Range panels, Range tokens) 
     case Codes::kBF16:
       return run_tiles<Plain<Codes::kBF16>, kHardwareBf16>(tile, sink, panels, tokens);
     default:
-      break;
-  }
-  if (!run_one_of<FormatQ4_0, FormatQ4_1, FormatQ5_0, FormatQ5_1, FormatQ8_0, FormatQ2K, FormatQ3K,
-                  FormatQ4K, FormatQ5K, FormatQ6K, FormatIQ4XS, FormatMXFP4>(
-          layout.format, tile, sink, panels, tokens)) {
-    __builtin_trap();
+      return run_quantized_format(layout.format, tile, sink, panels, tokens);
   }
 }
 

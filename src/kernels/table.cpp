@@ -1,3 +1,4 @@
+#include <cpuid.h>
 #include <immintrin.h>
 
 #include <cstdlib>
@@ -65,8 +66,9 @@ KernelTable avx512_table(bool hardware_bf16) {
 }
 
 bool supports_avx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         __builtin_cpu_supports("f16c");
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;  // clang 16 knows no name for F16C
+  __get_cpuid(1, &eax, &ebx, &ecx, &edx);
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && (ecx & bit_F16C) != 0;
 }
 bool supports_avx512() {
   return supports_avx2() && __builtin_cpu_supports("avx512f") &&
