@@ -350,6 +350,7 @@ void OptionSet::take_positionals(const std::vector<std::string>& words) const {
 void OptionSet::take_environment(const Environment& environment,
                                  std::vector<std::string>* warnings) {
   std::vector<std::string> known;
+  known.reserve(variables_.size() + options_.size() + foreign_keys_.size());
   for (const auto& [variable, help] : variables_) known.push_back(variable);
   for (Option& option : options_) {
     for (const std::string& name : option.long_names) {

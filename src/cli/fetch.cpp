@@ -124,7 +124,7 @@ class Fetch {
         says_(options.quiet ? nullptr : console.err.rdbuf()) {}
 
   fs::path run() {
-    const fs::path target = options_.cache / "models" / entry_.name / entry_.file_name;
+    fs::path target = options_.cache / "models" / entry_.name / entry_.file_name;
     fs::create_directories(options_.cache);
     const PullLock lock(options_.cache / "pull.lock", console_, stop_);
     if (is_whole(target)) {
