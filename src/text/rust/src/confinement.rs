@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::panic::resume_unwind;
 use std::ptr::null;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 pub const MAX_TIME: Duration = Duration::from_secs(5);
@@ -85,6 +85,19 @@ impl Drop for Confined {
     }
 }
 
+/// A confined panic becomes an error, so it is not printed as well.
+fn silence_confined_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if WARDEN.get().is_null() {
+                usual(panic);
+            }
+        }));
+    });
+}
+
 /// Runs `work` within `max_bytes` of memory and `MAX_TIME`. A panic of `work` goes on here.
 pub fn confine<T: Send + 'static>(
     max_bytes: usize,
@@ -96,6 +109,7 @@ pub fn confine<T: Send + 'static>(
         state: Mutex::new(State::Running),
         changed: Condvar::new(),
     });
+    silence_confined_panics();
     let inside = Arc::clone(&warden);
     let thread = std::thread::Builder::new()
         .name("chat-template".into())
@@ -137,7 +151,7 @@ fn claim_from(warden: &Warden, bytes: usize) {
         .get()
         .saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
     let out_of_memory = held > warden.max_bytes;
-    // A panic is on its way to an error already, and its message is printed under a lock.
+    // A panic is on its way to an error already, and holds the runtime's locks.
     if std::thread::panicking() || !(out_of_memory || warden.time_is_over.load(Ordering::Relaxed)) {
         HELD_BYTES.set(held);
         return;
