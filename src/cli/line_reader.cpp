@@ -54,6 +54,9 @@ LineReader::~LineReader() {
 TypedLine LineReader::read(const std::string& prompt) {
   state_->prompt = prompt;
   state_->interrupted = false;
+  // Before the prompt is seen: the editor itself would do it after, and a key that came between
+  // would be the terminal's, an end of input swallowed, a Ctrl-C the end of the program.
+  el_set(state_->editor, EL_PREP_TERM, 1);
   int count = 0;
   const char* line = el_gets(state_->editor, &count);
   if (state_->interrupted) {
