@@ -59,8 +59,16 @@ void prepare(const tensor::InputMap& map, const float* x, const Activations& out
 void prepare_error(const tensor::InputMap& map, const float* x, const Activations& prepared,
                    int64_t token, float* out) {
   const int64_t num_inputs = map.inputs().end - map.inputs().begin;
-  const auto* codes = static_cast<const int8_t*>(prepared.values) +
-                      token * prepared.num_groups * tensor::kGroupInputs;
+  const int64_t first = token * prepared.num_groups * tensor::kGroupInputs;
+  if (prepared.type == ActivationType::kBF16) {
+    const auto* values = static_cast<const uint16_t*>(prepared.values) + first;
+    for (int64_t i = 0; i < num_inputs; i += 16) {
+      const int64_t n = num_inputs - i < 16 ? num_inputs - i : 16;
+      store_n(out + i, load_n(x + i, n) - load_bf16(values + i), n);
+    }
+    return;
+  }
+  const auto* codes = static_cast<const int8_t*>(prepared.values) + first;
   const float* scales = prepared.scales + token * prepared.num_groups;
   for (int64_t i = 0; i < num_inputs; i += 16) {
     const int64_t n = num_inputs - i < 16 ? num_inputs - i : 16;

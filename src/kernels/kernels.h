@@ -201,9 +201,9 @@ struct KernelTable {
   // Lays one token's local input x[0 .. inputs.size()) out in groups (Activations above).
   void (*prepare)(const tensor::InputMap& map, const float* x, const Activations& out,
                   int64_t token);
-  // What the 8-bit form of a token lost: out[i] = fma(-scale, code, x[i]) for the inputs of a
-  // column-parallel map; laid out by `prepare` as a second token, whose outputs are added to the
-  // first's, it makes a linear as exact as 16-bit activations would.
+  // What the 8-bit or BF16 form of a token lost: out[i] = fma(-scale, code, x[i]), or x[i] - value,
+  // for the inputs of a column-parallel map; laid out by `prepare` as a second token, whose outputs
+  // are added to the first's, it makes a linear as exact as 16-bit activations would.
   void (*prepare_error)(const tensor::InputMap& map, const float* x, const Activations& prepared,
                         int64_t token, float* out);
 

@@ -143,7 +143,12 @@ class Output {
 void prepare_error(const tensor::InputMap& map, const float* x, const Activations& prepared,
                    int64_t token, float* out) {
   const auto* codes = static_cast<const int8_t*>(prepared.values);
+  const auto* rounded = static_cast<const uint16_t*>(prepared.values);
   for (int64_t i = 0; i < map.inputs().size(); ++i) {
+    if (prepared.type == ActivationType::kBF16) {
+      out[i] = x[i] - float_from_bf16(rounded[token * prepared.num_groups * kGroupInputs + i]);
+      continue;
+    }
     const int64_t group = token * prepared.num_groups + i / kGroupInputs;
     const int8_t code = codes[group * kGroupInputs + i % kGroupInputs];
     out[i] = std::fma(-prepared.scales[group], static_cast<float>(code), x[i]);

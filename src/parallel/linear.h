@@ -52,11 +52,12 @@ class PackedLinear {
 
 // Rows of the matrix: Q, K, V, gate, up, LM head. Bias is added by the kernel.
 //
-// A precise one takes 8-bit activations in two terms: what the first lost is laid out as a second
-// row of the input (kernels.h, prepare_error), the kernel treats it as one more token, and the two
-// outputs are added. As exact as 16 bits, for twice the products and no more memory traffic. For
-// linears whose rounding noise costs most: queries, keys, values and the head (measured on
-// SmolLM2-135M: half of the divergence from FP32 activations; docs/decisions/0002).
+// A precise one takes 8-bit or BF16 activations in two terms: what the first lost is laid out as a
+// second row of the input (kernels.h, prepare_error), the kernel treats it as one more token, and
+// the two outputs are added. As exact as 16 bits, for twice the products and no more memory
+// traffic. For linears whose rounding noise costs most: the head and, of quantised weights,
+// queries, keys and values (measured on SmolLM2-135M: half of the divergence from FP32 activations;
+// docs/decisions/0002).
 struct ColumnLinear {
   PackedLinear weight;
   std::vector<float> bias;  // [padded rows] or empty
@@ -64,7 +65,7 @@ struct ColumnLinear {
 
   // Rows of input and output for each token: 2t and 2t + 1 hold token t's terms.
   int64_t num_terms() const {
-    return precise && !weight.empty() && weight.activation_type() == kernels::ActivationType::kInt8
+    return precise && !weight.empty() && weight.activation_type() != kernels::ActivationType::kF32
                ? 2
                : 1;
   }

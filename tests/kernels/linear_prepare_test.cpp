@@ -112,6 +112,31 @@ TEST(LinearPrepare, FindsWhatEightBitsLost) {
   }
 }
 
+TEST(LinearPrepare, FindsWhatBf16Lost) {
+  Random random(4);
+  for (const int64_t num_inputs : {32, 200, 768}) {
+    const PanelLayout layout(tensor::panel_format(DType::kBF16), 16, InputMap::whole(num_inputs));
+    const auto x = random.numbers(num_inputs);
+    const LaidOut laid(layout, x, 1, reference::prepare);
+    const auto size = static_cast<size_t>(num_inputs);
+    std::vector<float> want(size);
+    reference::prepare_error(layout.inputs, x.data(), laid.input, 0, want.data());
+    for (const KernelTable* table : every_table()) {
+      SCOPED_TRACE(table->name);
+      std::vector<float> found(size, 5.0f);
+      table->prepare_error(layout.inputs, x.data(), laid.input, 0, found.data());
+      EXPECT_TRUE(same_bits(want, found));
+    }
+    float largest = 0.0f;
+    for (size_t i = 0; i < size; ++i) {
+      // Half a unit of the last of 8 bits.
+      ASSERT_LE(std::fabs(want[i]), 0x1p-8f * std::fabs(x[i])) << i;
+      largest = std::max(largest, std::fabs(want[i]));
+    }
+    EXPECT_GT(largest, 0.0f);
+  }
+}
+
 TEST(LinearPrepare, PlacesPartsApartAndAligned) {
   for (const ActivationType type :
        {ActivationType::kF32, ActivationType::kBF16, ActivationType::kInt8}) {
