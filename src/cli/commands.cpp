@@ -20,6 +20,7 @@ Commands all_commands() {
   commands.push_back(make_run_command());
   commands.push_back(make_inspect_command());
   commands.push_back(make_pull_command());
+  commands.push_back(make_bench_batch_command());
   return commands;
 }
 
@@ -34,7 +35,7 @@ std::string overview(const Commands& commands) {
       "weft runs one language model on any number of ranks, with the same bits for every split\n\n"
       "usage: weft COMMAND [options]\n\n";
   for (const auto& command : commands) {
-    text += fmt::format("  {:<10}{}\n", command->options().command(), command->options().summary());
+    text += fmt::format("  {:<13}{}\n", command->options().command(), command->options().summary());
   }
   text +=
       "\n  weft COMMAND --help    the command's options\n"
@@ -50,6 +51,15 @@ Command& find_command(const Commands& commands, const std::string& name) {
   throw Error(ErrorKind::kUsage,
               fmt::format("unknown command '{}'{}", name, did_you_mean(name, names_of(commands))),
               "", "weft --help lists the commands");
+}
+
+// How many of these words name the command: "bench batch" has two.
+size_t words_of_command(const std::vector<std::string>& words) {
+  return words[0] == "bench" && words.size() > 1 && !words[1].starts_with('-') ? 2 : 1;
+}
+
+std::string command_name(const std::vector<std::string>& words) {
+  return words_of_command(words) == 2 ? words[0] + " " + words[1] : words[0];
 }
 
 int execute(const Commands& commands, Command& command, const std::vector<std::string>& arguments,
@@ -80,12 +90,14 @@ int dispatch(const std::vector<std::string>& arguments, const Context& context) 
     return 0;
   }
   if (first == "--help" || first == "-h" || first == "help") {
-    const bool one = arguments.size() > 1;
-    context.console.out << (one ? find_command(commands, arguments[1]).options().help()
-                                : overview(commands));
+    const std::vector<std::string> topic(arguments.begin() + 1, arguments.end());
+    context.console.out << (topic.empty()
+                                ? overview(commands)
+                                : find_command(commands, command_name(topic)).options().help());
     return 0;
   }
-  return execute(commands, find_command(commands, first), {arguments.begin() + 1, arguments.end()},
+  const auto rest = arguments.begin() + static_cast<std::ptrdiff_t>(words_of_command(arguments));
+  return execute(commands, find_command(commands, command_name(arguments)), {rest, arguments.end()},
                  context);
 }
 

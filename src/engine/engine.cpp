@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "cache/block_pool.h"
 #include "cache/block_table.h"
+#include "engine/batch_run.h"
 #include "engine/model_source.h"
 #include "engine/replica.h"
 #include "engine/split_report.h"
@@ -31,6 +32,7 @@ void check_options(const EngineOptions& o) {
   };
   within("--max-num-batched-tokens", o.max_num_batched_tokens, 1, 8192);
   within("--block-size", o.block_size, 16, 256);
+  within("--max-num-seqs", o.max_num_seqs, 1, 4096);
   within("--threads", o.threads_per_rank, 0, 1024);
   within("--max-model-len", o.max_model_len, 0, int64_t{1} << 24);
   if (o.block_size % 16 != 0)
@@ -38,7 +40,7 @@ void check_options(const EngineOptions& o) {
                 fmt::format("--block-size is {}, no multiple of 16", o.block_size));
 }
 
-// Tokens that the cache memory holds, over all ranks.
+// Tokens of context that the cache memory holds, over all ranks and sequences.
 struct CacheSize {
   int64_t tokens = 0;
   int64_t bytes_per_token = 0;
@@ -48,6 +50,7 @@ struct CacheSize {
 CacheSize cache_size(const SplitReport& split, const EngineOptions& options) {
   CacheSize size;
   for (const RankShare& rank : split.ranks) size.bytes_per_token += rank.kv_bytes_per_token;
+  size.bytes_per_token *= options.max_num_seqs;
   size.budget =
       options.kv_cache_bytes > 0
           ? options.kv_cache_bytes
@@ -93,6 +96,7 @@ class OneRequestEngine final : public Engine {
   std::string_view isa() const override { return replica_->shape().table->name; }
 
   GenerationResult generate(const GenerationRequest& request, const OnText& on_text) override;
+  BatchTiming run_batch(const BatchWorkload& workload) override;
   void cancel() override { cancelled_.store(true); }
 
  private:
@@ -152,8 +156,9 @@ OneRequestEngine::OneRequestEngine(const EngineOptions& options, const OnLoad& o
     split_report_.warnings.push_back(warning);
   max_model_len_ =
       choose_model_len(cache_size(split_report_, options), source_.config.context_length, options);
-  shape.num_blocks = ceil_to_blocks(max_model_len_, options.block_size);
-  shape.max_batch_tokens = std::min(options.max_num_batched_tokens, max_model_len_);
+  shape.num_blocks = options.max_num_seqs * ceil_to_blocks(max_model_len_, options.block_size);
+  shape.max_batch_tokens =
+      std::min(options.max_num_batched_tokens, options.max_num_seqs * max_model_len_);
   pool_ = std::make_unique<cache::BlockPool>(shape.num_blocks, options.block_size);
   table_ = std::make_unique<cache::BlockTable>(*pool_, max_model_len_);
   for (const model::RopeConfig& rope : source_.config.ropes)
@@ -217,6 +222,33 @@ GenerationResult OneRequestEngine::generate(const GenerationRequest& request,
   return result;
 }
 
+BatchTiming OneRequestEngine::run_batch(const BatchWorkload& w) {
+  const auto at_least = [](const char* what, int64_t value, int64_t low) {
+    if (value < low)
+      throw Error(ErrorKind::kUsage, fmt::format("{} is {}, below {}", what, value, low));
+  };
+  at_least("the batch size", w.batch_size, 1);
+  at_least("the depth", w.depth, 0);
+  at_least("the input length", w.input_len, 1);
+  at_least("the output length", w.output_len, 1);
+  const int64_t most = max_model_len_;  // each is compared by itself first: sums may not wrap
+  if (w.depth > most || w.input_len > most || w.output_len > most ||
+      w.depth + w.input_len + w.output_len > most || w.batch_size > options_.max_num_seqs)
+    throw Error(
+        ErrorKind::kUsage,
+        fmt::format("{} sequences of {} + {} + {} tokens do not fit: the cache holds {} of "
+                    "{} tokens",
+                    w.batch_size, w.depth, w.input_len, w.output_len, options_.max_num_seqs, most));
+  WEFT_CHECK(w.sequences.empty() || static_cast<int64_t>(w.sequences.size()) == w.batch_size);
+  prepare_this_thread();  // the caller leads worker 0
+  try {
+    return BatchRun(*replica_, *pool_, w, source_.config.vocab_size).run();
+  } catch (...) {
+    give_up();
+    throw;
+  }
+}
+
 void OneRequestEngine::run_answer(Answer& answer) {
   GenerationResult& result = answer.result;
   const int64_t prompt_begin = now_ns();
@@ -268,11 +300,10 @@ void OneRequestEngine::submit_chunk(const GenerationRequest& request, Range toke
   const int64_t length = static_cast<int64_t>(request.prompt_ids.size());
   WEFT_CHECK(table_->grow(tokens.end), "the pool holds a whole context");
   StepPlan& plan = replica_->next_plan();
-  plan.token_ids.assign(request.prompt_ids.begin() + tokens.begin,
-                        request.prompt_ids.begin() + tokens.end);
-  plan.first_position = tokens.begin;
-  plan.block_table.assign(table_->ids().begin(), table_->ids().end());
-  plan.rows.clear();
+  plan.clear();
+  plan.add(std::span(request.prompt_ids)
+               .subspan(static_cast<size_t>(tokens.begin), static_cast<size_t>(tokens.size())),
+           tokens.begin, table_->ids());
   const bool all_rows = request.num_prompt_logprobs >= 0 || request.full_prompt_logits;
   if (all_rows) {
     for (int64_t t = tokens.begin; t < std::min(tokens.end, length - 1); ++t)
@@ -300,15 +331,14 @@ void OneRequestEngine::submit_token(Answer& answer) {
       static_cast<int64_t>(request.prompt_ids.size() + answer.result.token_ids.size()) - 1;
   WEFT_CHECK(table_->grow(position + 1), "the pool holds a whole context");
   StepPlan& plan = replica_->next_plan();
-  plan.token_ids.assign(1, answer.result.token_ids.back());
-  plan.first_position = position;
-  plan.block_table.assign(table_->ids().begin(), table_->ids().end());
-  plan.rows.assign(1, {.token = 0,
-                       .position = position,
-                       .num_logprobs = request.num_logprobs,
-                       .temperature = request.temperature,
-                       .seed = request.seed,
-                       .hash = request.hash_logits});
+  plan.clear();
+  plan.rows.push_back(
+      {.token = plan.add(std::span(&answer.result.token_ids.back(), 1), position, table_->ids()),
+       .position = position,
+       .num_logprobs = request.num_logprobs,
+       .temperature = request.temperature,
+       .seed = request.seed,
+       .hash = request.hash_logits});
   replica_->submit();
 }
 

@@ -30,6 +30,7 @@ struct EngineOptions {
   Placement placement = Placement::kAuto;  // kPooled where ranks x threads exceed the cores
   int64_t max_model_len = 0;               // 0: the model's, as far as the cache memory allows
   int64_t max_num_batched_tokens = 512;    // tokens of one prompt chunk
+  int64_t max_num_seqs = 1;                // sequences of max_model_len that the cache holds
   kernels::KvType kv_type = kernels::KvType::kF32;
   int64_t block_size = 16;
   int64_t kv_cache_bytes = 0;       // over all ranks; 0: a share of the free memory
@@ -127,6 +128,24 @@ struct GenerationResult {
   std::vector<RankTimes> ranks;
 };
 
+// Equal sequences that are answered side by side, for measuring and for tests of batches: each
+// has `depth` tokens in the cache before the clock starts, then `input_len` tokens of prompt, then
+// `output_len` generated ones, greedily. Sequences differ in their random ids, which follow from
+// the sequence's number alone.
+struct BatchWorkload {
+  int64_t batch_size = 1, depth = 0, input_len = 128, output_len = 128;
+  bool hash_logits = false;
+  // One number a sequence in place of 0 .. batch_size - 1.
+  std::vector<uint64_t> sequences;
+};
+
+struct BatchTiming {
+  double prompt_s = 0;                // all prompts, to the first generated token of each
+  std::vector<double> step_s;         // [output_len - 1] steps of batch_size tokens
+  std::vector<uint64_t> logits_hash;  // [batch_size], where asked for
+  int64_t step_weight_bytes = 0;      // weights that each step reads
+};
+
 // Called with each piece of text as it becomes certain. Returning false cancels.
 using OnText = std::function<bool(const std::string& text)>;
 // Bytes loaded so far and in all.
@@ -153,6 +172,8 @@ class Engine {
   // naming the layer where a row-parallel sum left its range, kCommunication for a lost rank.
   virtual GenerationResult generate(const GenerationRequest& request,
                                     const OnText& on_text = {}) = 0;
+  // Errors as of `generate`; kUsage where the batch does not fit max_num_seqs and max_model_len.
+  virtual BatchTiming run_batch(const BatchWorkload& workload) = 0;
   // Ends the running answer after the current token. Async-signal-safe.
   virtual void cancel() = 0;
 };

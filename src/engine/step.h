@@ -2,7 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
+
+#include "base/range.h"
 
 #include "model/batch.h"
 
@@ -10,11 +13,24 @@ namespace weft::engine {
 
 // Plain values, so that a plan can be broadcast as bytes. Workers run plans in order.
 struct StepPlan {
+  // Some tokens of one sequence, in order of position.
+  struct Chunk {
+    Range tokens;  // of token_ids
+    int64_t first_position = 0;
+    Range blocks;  // of block_ids: the sequence's block table, of its whole context
+  };
+
   uint64_t id = 0;
   std::vector<int32_t> token_ids;
-  int64_t first_position = 0;
-  std::vector<int32_t> block_table;  // of the whole context
+  std::vector<Chunk> chunks;  // tile token_ids
+  std::vector<int32_t> block_ids;
   std::vector<model::LogitRow> rows;
+
+  // Empty, with the memory of the step before.
+  void clear();
+  // Appends a chunk; returns its first token's place in the batch.
+  int64_t add(std::span<const int32_t> ids, int64_t first_position,
+              std::span<const int32_t> block_table);
 };
 
 // What the last stage says of a step.

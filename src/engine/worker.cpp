@@ -124,8 +124,13 @@ void Worker::find_bad_layers(const model::HiddenState& hidden, StepAnswer& answe
 void Worker::fill_batch(const StepPlan& plan) {
   batch_.token_ids = plan.token_ids;
   batch_.rows = plan.rows;
-  batch_.chunks.assign(
-      1, {{0, static_cast<int64_t>(plan.token_ids.size())}, plan.first_position, plan.block_table});
+  batch_.chunks.clear();
+  const std::span<const int32_t> block_ids = plan.block_ids;
+  for (const StepPlan::Chunk& chunk : plan.chunks) {
+    batch_.chunks.push_back({chunk.tokens, chunk.first_position,
+                             block_ids.subspan(static_cast<size_t>(chunk.blocks.begin),
+                                               static_cast<size_t>(chunk.blocks.size()))});
+  }
 }
 
 Range Worker::workers_of_stage(int stage) const {

@@ -56,6 +56,7 @@ struct FakeState {
 
   engine::EngineOptions loaded_with;
   std::vector<engine::GenerationRequest> requests;
+  std::vector<engine::BatchWorkload> workloads;
   int num_cancels = 0;
 
   FakeState();
@@ -119,6 +120,15 @@ class FakeEngine : public engine::Engine {
   bool pooled() const override { return false; }
   double load_seconds() const override { return 0.5; }
   std::string_view isa() const override { return "portable"; }
+
+  engine::BatchTiming run_batch(const engine::BatchWorkload& workload) override {
+    state_.workloads.push_back(workload);
+    engine::BatchTiming timing;
+    timing.prompt_s = 0.5;
+    timing.step_s.assign(static_cast<size_t>(workload.output_len - 1), 0.01);
+    timing.step_weight_bytes = 100'000'000;
+    return timing;
+  }
 
   engine::GenerationResult generate(const engine::GenerationRequest& request,
                                     const engine::OnText& on_text) override {

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -71,12 +72,12 @@ class Harness {
   uint64_t step(engine::Replica& replica, Range tokens) {
     const std::vector<int32_t> ids = prompt_ids(kTokens, source_.config.vocab_size);
     engine::StepPlan& plan = replica.next_plan();
-    plan.token_ids.assign(ids.begin() + tokens.begin, ids.begin() + tokens.end);
-    plan.first_position = tokens.begin;
-    plan.block_table.clear();
-    for (int32_t block = 0; block < replica.shape().num_blocks; ++block)
-      plan.block_table.push_back(block);
-    plan.rows.clear();
+    std::vector<int32_t> blocks(static_cast<size_t>(replica.shape().num_blocks));
+    std::iota(blocks.begin(), blocks.end(), 0);
+    plan.clear();
+    plan.add(std::span(ids).subspan(static_cast<size_t>(tokens.begin),
+                                    static_cast<size_t>(tokens.size())),
+             tokens.begin, blocks);
     for (int64_t t = tokens.begin; t < tokens.end; ++t)
       plan.rows.push_back({.token = t - tokens.begin, .position = t, .hash = true});
     replica.submit();

@@ -1,0 +1,42 @@
+// Equal sequences answered side by side (engine.h, BatchWorkload): what a scheduler will do with
+// unequal ones, without the scheduler. Prompts are cut into full steps across sequences; then every
+// step carries one token of each sequence.
+#pragma once
+
+#include <vector>
+
+#include "cache/block_table.h"
+#include "engine/engine.h"
+#include "engine/replica.h"
+
+namespace weft::engine {
+
+class BatchRun {
+ public:
+  // The pool has room for the whole workload.
+  BatchRun(Replica& replica, cache::BlockPool& pool, const BatchWorkload& workload,
+           int64_t vocab_size);
+
+  BatchTiming run();
+
+ private:
+  struct Sequence {
+    std::vector<int32_t> ids;  // depth and prompt, then what was generated
+    cache::BlockTable blocks;
+    uint64_t hash = 0;
+  };
+
+  // Feeds positions [tokens.begin, tokens.end) of every sequence; where `choose`, the last one's
+  // logits choose each sequence's next token.
+  void feed(Range tokens, bool choose);
+  void add_chunk(StepPlan& plan, size_t sequence, Range tokens, bool choose);
+  void run_step();
+  void take(const model::RowResult& row, size_t sequence);
+
+  Replica& replica_;
+  const BatchWorkload& workload_;
+  std::vector<Sequence> sequences_;
+  std::vector<size_t> choosers_;  // the sequences of the plan's rows, in order
+};
+
+}  // namespace weft::engine

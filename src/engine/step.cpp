@@ -1,0 +1,24 @@
+#include "engine/step.h"
+
+namespace weft::engine {
+
+void StepPlan::clear() {
+  token_ids.clear();
+  chunks.clear();
+  block_ids.clear();
+  rows.clear();
+}
+
+int64_t StepPlan::add(std::span<const int32_t> ids, int64_t first_position,
+                      std::span<const int32_t> block_table) {
+  const auto append = [](std::vector<int32_t>& to, std::span<const int32_t> from) {
+    const auto begin = static_cast<int64_t>(to.size());
+    to.insert(to.end(), from.begin(), from.end());
+    return Range{begin, static_cast<int64_t>(to.size())};
+  };
+  const Range tokens = append(token_ids, ids);
+  chunks.push_back({tokens, first_position, append(block_ids, block_table)});
+  return tokens.begin;
+}
+
+}  // namespace weft::engine
