@@ -42,13 +42,11 @@ function(weft_floor name)
   endforeach()
 endfunction()
 
-# weft_tests(NAME DEPS ...): one GoogleTest program out of tests/NAME/*_test.cpp.
-function(weft_tests name)
+# weft_test_program(NAME DEPS ...): one GoogleTest program, NAME_test, out of tests/NAME/*.cpp. Its
+# caller says how ctest runs it.
+function(weft_test_program name)
   cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/${name}/*.cpp")
-  if(NOT sources)
-    return()
-  endif()
   add_executable(${name}_test ${sources})
   target_link_libraries(${name}_test PRIVATE weft_flags GTest::gmock GTest::gtest GTest::gtest_main)
   foreach(dep ${ARG_DEPS})
@@ -57,6 +55,11 @@ function(weft_tests name)
     endif()
   endforeach()
   target_include_directories(${name}_test PRIVATE "${CMAKE_SOURCE_DIR}/tests")
+endfunction()
+
+# weft_tests(NAME DEPS ...): such a program, every case of it a test of ctest's own.
+function(weft_tests name)
+  weft_test_program(${name} ${ARGN})
   gtest_discover_tests(${name}_test PROPERTIES TIMEOUT 600 DISCOVERY_TIMEOUT 60
                        DISCOVERY_MODE PRE_TEST)
 endfunction()

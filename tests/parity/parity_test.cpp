@@ -2,7 +2,8 @@
 // placement, thread count and kernel table. Not one tolerance in this file.
 //
 // Real models are looked for in $WEFT_TEST_MODELS, tiny ones in $WEFT_TINY_MODELS
-// (`make test` fetches and makes both).
+// (`make test` fetches and makes both). ctest runs the cases of a model in one process, or in a
+// few (tests/parity/CMakeLists.txt), so that they share that model's references.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -10,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <ostream>
 
 #include "parity/cases.h"
 
@@ -21,6 +23,8 @@ struct Param {
   std::string file;
   std::string words;
 };
+
+void PrintTo(const Param& param, std::ostream* out) { *out << param.file << ", " << param.words; }
 
 std::string name_of(const testing::TestParamInfo<Param>& info) {
   std::string name = info.param.file + "_" + info.param.words;
