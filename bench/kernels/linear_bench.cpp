@@ -67,9 +67,8 @@ struct Input {
 
   Input(const KernelTable& table, const PanelLayout& layout, int64_t num_tokens) {
     const ActivationType type = activation_type(layout.format);
-    const int64_t num_groups = layout.inputs.num_groups();
-    memory = tensor::Buffer(activation_bytes(type, num_tokens, num_groups), "bench activations");
-    input = place_activations(type, num_tokens, num_groups, memory.data());
+    memory = tensor::Buffer(activation_bytes(type, num_tokens, layout.inputs), "bench activations");
+    input = place_activations(type, num_tokens, layout.inputs, memory.data());
     std::mt19937 random(2);
     std::normal_distribution<float> normal;
     std::vector<float> x(static_cast<size_t>(layout.inputs.inputs().size()));

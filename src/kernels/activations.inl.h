@@ -7,44 +7,107 @@
 namespace weft::kernels {
 namespace {
 
+// One group's place in either term.
+struct Int8Group {
+  int8_t* codes;
+  float* scale;
+  int32_t* sums;
+};
+WEFT_INLINE Int8Group first_term(const Activations& a, int64_t at) {
+  return {static_cast<int8_t*>(a.values) + at * 32, a.scales + at, a.sums + 2 * at};
+}
+WEFT_INLINE Int8Group second_term(const Activations& a, int64_t at) {
+  return {a.error_values + at * 32, a.error_scales + at, a.error_sums + 2 * at};
+}
+
+struct QuantizedGroup {
+  I32x16 c0, c1;
+  float scale;
+};
+
 // 32 activations to 8 bits. A group with NaN or Inf gets a NaN scale, which carries the fault into
 // every sum that uses it.
-WEFT_INLINE void quantize_group(const float* x, int8_t* codes, float* scale, int32_t* sums) {
-  const F32x16 x0 = load(x), x1 = load(x + 16);
+WEFT_INLINE QuantizedGroup quantize_group(F32x16 x0, F32x16 x1, float largest,
+                                          const Int8Group& out) {
   const F32x16 infinity = broadcast(__builtin_inff());
   const bool finite = bits((abs(x0) < infinity) & (abs(x1) < infinity)) == 0xffff;
-  const float largest = finite ? reduce_max(max(abs(x0), abs(x1))) : 0.0f;
-  const bool usable = largest >= kSmallestGroup;
+  const bool usable = finite && largest >= kSmallestGroup;
   const F32x16 inverse = broadcast(usable ? 127.0f / largest : 0.0f);
   const I32x16 zero = broadcast_int(0);
-  const I32x16 c0 = usable ? to_int(x0 * inverse) : zero;
-  const I32x16 c1 = usable ? to_int(x1 * inverse) : zero;
-  store_int8(codes, c0);
-  store_int8(codes + 16, c1);
-  sums[0] = reduce_add(c0);
-  sums[1] = reduce_add(c1);
-  *scale = !finite ? __builtin_nanf("") : usable ? largest / 127.0f : 0.0f;
+  QuantizedGroup q{usable ? to_int(x0 * inverse) : zero, usable ? to_int(x1 * inverse) : zero,
+                   0.0f};
+  q.scale = !finite ? __builtin_nanf("") : usable ? largest / 127.0f : 0.0f;
+  store_int8(out.codes, q.c0);
+  store_int8(out.codes + 16, q.c1);
+  out.sums[0] = reduce_add(q.c0);
+  out.sums[1] = reduce_add(q.c1);
+  *out.scale = q.scale;
+  return q;
+}
+
+WEFT_INLINE float largest_of(F32x16 x0, F32x16 x1) { return reduce_max(max(abs(x0), abs(x1))); }
+
+// Above it a group's largest value makes it an outlier. Infinite or NaN where the token is: no
+// group is one then.
+WEFT_INLINE float outlier_limit(const float* x, int64_t n) {
+  F32x16 squares = zero_f32();
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const F32x16 v = load(x + i);
+    squares = fma(v, v, squares);
+  }
+  if (i < n) {
+    const F32x16 v = load_n(x + i, n - i);
+    squares = fma(v, v, squares);
+  }
+  const float mean = reduce_add(squares) / static_cast<float>(n);
+  return kOutlierRatio * __builtin_sqrtf(mean);
+}
+
+// The 32 slots of a group; those that are not the unit's are zero.
+WEFT_INLINE const float* slots_of(const tensor::InputGroup& group, const float* x,
+                                  int64_t first_input, float (&padded)[32]) {
+  const float* block = x + group.block * tensor::kGroupInputs - first_input;
+  if (group.slots.end - group.slots.begin == tensor::kGroupInputs) return block;
+  for (int slot = 0; slot < 32; ++slot) padded[slot] = 0.0f;
+  for (int64_t slot = group.slots.begin; slot < group.slots.end; ++slot) padded[slot] = block[slot];
+  return padded;
+}
+
+void prepare_int8(const tensor::InputMap& map, const float* x, const Activations& out,
+                  int64_t token) {
+  const tensor::InputGroup* groups = map.groups().data();
+  const int64_t num_groups = map.num_groups(), first_input = map.inputs().begin;
+  const bool whole = out.outliers != nullptr;
+  const float limit = whole ? outlier_limit(x, map.inputs().end - first_input) : 0.0f;
+  uint8_t* outliers = whole ? out.outliers + token * ((num_groups + 7) / 8) : nullptr;
+  for (int64_t g = 0; g < num_groups; ++g) {
+    float padded[32];
+    const float* block = slots_of(groups[g], x, first_input, padded);
+    const F32x16 x0 = load(block), x1 = load(block + 16);
+    const float largest = largest_of(x0, x1);
+    const int64_t at = token * out.num_groups + g;
+    const QuantizedGroup q = quantize_group(x0, x1, largest, first_term(out, at));
+    if (!whole) continue;
+    if (g % 8 == 0) outliers[g / 8] = 0;
+    if (!(largest > limit)) continue;
+    outliers[g / 8] = static_cast<uint8_t>(outliers[g / 8] | 1u << (g % 8));
+    const F32x16 minus_scale = broadcast(-q.scale);
+    const F32x16 e0 = fma(minus_scale, to_float(q.c0), x0);
+    const F32x16 e1 = fma(minus_scale, to_float(q.c1), x1);
+    quantize_group(e0, e1, largest_of(e0, e1), second_term(out, at));
+  }
 }
 
 void prepare(const tensor::InputMap& map, const float* x, const Activations& out, int64_t token) {
+  if (out.type == ActivationType::kInt8) return prepare_int8(map, x, out, token);
   const tensor::InputGroup* groups = map.groups().data();
-  const int64_t num_groups = map.num_groups();
-  const int64_t first_input = map.inputs().begin;
+  const int64_t num_groups = map.num_groups(), first_input = map.inputs().begin;
   for (int64_t g = 0; g < num_groups; ++g) {
-    const tensor::InputGroup group = groups[g];
-    const float* block = x + group.block * tensor::kGroupInputs - first_input;
-    float padded[32] = {};
-    if (group.slots.end - group.slots.begin != tensor::kGroupInputs) {
-      for (int64_t slot = group.slots.begin; slot < group.slots.end; ++slot) {
-        padded[slot] = block[slot];
-      }
-      block = padded;
-    }
+    float padded[32];
+    const float* block = slots_of(groups[g], x, first_input, padded);
     const int64_t at = token * out.num_groups + g;
-    if (out.type == ActivationType::kInt8) {
-      quantize_group(block, static_cast<int8_t*>(out.values) + at * 32, out.scales + at,
-                     out.sums + 2 * at);
-    } else if (out.type == ActivationType::kBF16) {
+    if (out.type == ActivationType::kBF16) {
       auto* values = static_cast<uint16_t*>(out.values) + at * 32;
       store_bf16(values, load(block));
       store_bf16(values + 16, load(block + 16));
@@ -53,28 +116,6 @@ void prepare(const tensor::InputMap& map, const float* x, const Activations& out
       store(values, load(block));
       store(values + 16, load(block + 16));
     }
-  }
-}
-
-void prepare_error(const tensor::InputMap& map, const float* x, const Activations& prepared,
-                   int64_t token, float* out) {
-  const int64_t num_inputs = map.inputs().end - map.inputs().begin;
-  const int64_t first = token * prepared.num_groups * tensor::kGroupInputs;
-  if (prepared.type == ActivationType::kBF16) {
-    const auto* values = static_cast<const uint16_t*>(prepared.values) + first;
-    for (int64_t i = 0; i < num_inputs; i += 16) {
-      const int64_t n = num_inputs - i < 16 ? num_inputs - i : 16;
-      store_n(out + i, load_n(x + i, n) - load_bf16(values + i), n);
-    }
-    return;
-  }
-  const auto* codes = static_cast<const int8_t*>(prepared.values) + first;
-  const float* scales = prepared.scales + token * prepared.num_groups;
-  for (int64_t i = 0; i < num_inputs; i += 16) {
-    const int64_t n = num_inputs - i < 16 ? num_inputs - i : 16;
-    const F32x16 minus_scale = broadcast(-scales[i / tensor::kGroupInputs]);
-    const F32x16 code = load_scale_s8(reinterpret_cast<const uint8_t*>(codes + i));
-    store_n(out + i, fma(minus_scale, code, load_n(x + i, n)), n);
   }
 }
 

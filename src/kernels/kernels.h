@@ -33,23 +33,36 @@ enum class ActivationType : uint8_t { kF32, kBF16, kInt8 };
 ActivationType activation_type(const tensor::PanelFormat& format);
 
 // The input of a linear, laid out in groups of 32 slots after its InputMap; slots that are not the
-// unit's hold zero. Int8: per token and group scale = max|x| / 127, code = rint(x * (127 / max|x|)),
-// sums[0..1] = the integer sums of slots 0..15 and 16..31. A group whose max|x| is below
+// unit's hold zero. Int8: per token and group scale = max|x| / 127, code = rint(x * (127 /
+// max|x|)), sums[0..1] = the integer sums of slots 0..15 and 16..31. A group whose max|x| is below
 // kSmallestGroup is all zero, scale included, so that 127 / max|x| is finite. A group that holds
 // NaN or Inf has the scale NaN and codes 0: every unit that reads it is NaN.
+//
+// Few groups hold most of what 8 bits lose: those with a value far above the rest of the token. In
+// the 8-bit form of a whole map, a group whose max|x| exceeds kOutlierRatio * sqrt(sum of squares /
+// inputs) of its token is an outlier: its error, fma(-scale, code, x), is laid out in the same way
+// as a second term. Which groups are outliers follows from the token's vector alone; squares are
+// summed in 16 lanes by fma, lane i % 16. (docs/decisions/0002)
 inline constexpr float kSmallestGroup = 0x1p-100f;
+inline constexpr float kOutlierRatio = 6.0f;
 struct Activations {
   ActivationType type = ActivationType::kF32;
   int64_t num_tokens = 0;
   int64_t num_groups = 0;
-  void* values = nullptr;     // [num_tokens, num_groups * 32] f32, bf16 or int8
-  float* scales = nullptr;    // [num_tokens, num_groups]      int8 only
-  int32_t* sums = nullptr;    // [num_tokens, num_groups, 2]   int8 only
+  void* values = nullptr;   // [num_tokens, num_groups * 32] f32, bf16 or int8
+  float* scales = nullptr;  // [num_tokens, num_groups]      int8 only
+  int32_t* sums = nullptr;  // [num_tokens, num_groups, 2]   int8 only
+  // Second terms, written for outliers only; null but for 8 bits of a whole map.
+  int8_t* error_values = nullptr;
+  float* error_scales = nullptr;
+  int32_t* error_sums = nullptr;
+  uint8_t* outliers = nullptr;  // [num_tokens, outlier_bytes()]: group g is bit g % 8 of byte g / 8
+  int64_t outlier_bytes() const { return ceil_div(num_groups, 8); }
 };
-// Bytes for `values`, `scales` and `sums` together, each 64-byte aligned.
-int64_t activation_bytes(ActivationType type, int64_t num_tokens, int64_t num_groups);
+// Bytes of all its parts together, each 64-byte aligned.
+int64_t activation_bytes(ActivationType type, int64_t num_tokens, const tensor::InputMap& map);
 // Carves them out of `memory` (64-byte aligned).
-Activations place_activations(ActivationType type, int64_t num_tokens, int64_t num_groups,
+Activations place_activations(ActivationType type, int64_t num_tokens, const tensor::InputMap& map,
                               void* memory);
 
 // ---------------------------------------------------------------- exact sums
@@ -80,7 +93,8 @@ struct PartialSums {
 //              t = float(c) * scale  (two halves of 16: t = fma(float(c1), scale1, t));
 //              acc = fma(t, x_scale, acc);
 //              with minimums: acc = fma(min, x_scale * float(sum), acc), per half where halved,
-//              after the product; two-level minimums enter as -(dmin * m).
+//              after the product; two-level minimums enter as -(dmin * m);
+//              where the token's group is an outlier, the same again with its second term.
 // where scale is the f16 (f32) value, or d * sc.
 struct Matmul {
   const PanelLayout* layout = nullptr;
@@ -130,20 +144,20 @@ inline constexpr int64_t kMaxHeadDim = 512;
 // one KV head. Token i of the sequence's chunk stands at position first_position + i and sees
 // positions p with p <= own and, where window > 0, p > own - window.
 struct Attention {
-  const float* q = nullptr;      // [chunk tokens, q_stride]; head h at column h * head_dim
+  const float* q = nullptr;  // [chunk tokens, q_stride]; head h at column h * head_dim
   int64_t q_stride = 0;
-  float* out = nullptr;          // [chunk tokens, out_stride]; same columns
+  float* out = nullptr;  // [chunk tokens, out_stride]; same columns
   int64_t out_stride = 0;
-  Range tokens;                  // tokens of the chunk
-  Range heads;                   // local query heads, all on KV head `kv_head`
-  int64_t kv_head = 0;           // local
-  int64_t first_position = 0;    // of the chunk's token 0
-  int64_t window = 0;            // 0: none
-  float scale = 1.0f;            // score = dot * scale
-  float softcap = 0.0f;          // > 0: score = softcap * tanh(score / softcap)
+  Range tokens;                // tokens of the chunk
+  Range heads;                 // local query heads, all on KV head `kv_head`
+  int64_t kv_head = 0;         // local
+  int64_t first_position = 0;  // of the chunk's token 0
+  int64_t window = 0;          // 0: none
+  float scale = 1.0f;          // score = dot * scale
+  float softcap = 0.0f;        // > 0: score = softcap * tanh(score / softcap)
   KvLayout layout;
-  const std::byte* cache = nullptr;   // this layer's cache: block b at cache + b * block_stride
-  int64_t block_stride = 0;           // bytes; within a block, head k at k * layout.head_bytes()
+  const std::byte* cache = nullptr;      // this layer's cache: block b at cache + b * block_stride
+  int64_t block_stride = 0;              // bytes; within a block, head k at k * layout.head_bytes()
   const int32_t* block_table = nullptr;  // [ceil(context / block_tokens)]
 };
 
@@ -201,11 +215,6 @@ struct KernelTable {
   // Lays one token's local input x[0 .. inputs.size()) out in groups (Activations above).
   void (*prepare)(const tensor::InputMap& map, const float* x, const Activations& out,
                   int64_t token);
-  // What the 8-bit or BF16 form of a token lost: out[i] = fma(-scale, code, x[i]), or x[i] - value,
-  // for the inputs of a column-parallel map; laid out by `prepare` as a second token, whose outputs
-  // are added to the first's, it makes a linear as exact as 16-bit activations would.
-  void (*prepare_error)(const tensor::InputMap& map, const float* x, const Activations& prepared,
-                        int64_t token, float* out);
 
   // out[t * out_stride + row] = unit sum (+ bias[row] where bias != null), rows of the panels.
   // `out` has room for whole panels (rows are padded to 16 in its stride).
@@ -270,9 +279,9 @@ const KernelTable* table_for(Isa isa);  // null where this processor cannot run 
 // ---------------------------------------------------------------- packing
 
 // Fills panels [panels.begin, panels.end) of `layout`, panel p at out + p * panel_bytes(), from
-// rows of a file: row r of the layout is at `rows + r * row_stride_bytes`, a whole file row of `file_type` (the kernels read only the
-// blocks that the layout's InputMap names). Rows past num_rows are zero. Pure data movement: the
-// same bytes on every machine.
+// rows of a file: row r of the layout is at `rows + r * row_stride_bytes`, a whole file row of
+// `file_type` (the kernels read only the blocks that the layout's InputMap names). Rows past
+// num_rows are zero. Pure data movement: the same bytes on every machine.
 void pack_panels(const PanelLayout& layout, tensor::DType file_type, const std::byte* rows,
                  int64_t row_stride_bytes, int64_t num_cols, Range panels, std::byte* out);
 

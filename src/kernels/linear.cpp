@@ -22,15 +22,21 @@ int64_t value_bytes(ActivationType type) {
   WEFT_CHECK(false, "activation type {}", static_cast<int>(type));
 }
 
+// The parts of `num_groups` groups of all tokens; second terms have the sizes of the first.
 struct Sizes {
-  int64_t values, scales, sums;
+  int64_t values = 0, scales = 0, sums = 0, outliers = 0;
+  int64_t term() const { return values + scales + sums; }
 };
-Sizes sizes_of(ActivationType type, int64_t num_tokens, int64_t num_groups) {
-  const int64_t groups = num_tokens * num_groups;
-  const bool quantized = type == ActivationType::kInt8;
-  return {round_up(groups * kGroupInputs * value_bytes(type), kAlignment),
-          quantized ? round_up(groups * 4, kAlignment) : 0,
-          quantized ? round_up(groups * 8, kAlignment) : 0};
+Sizes sizes_of(ActivationType type, int64_t num_tokens, const tensor::InputMap& map) {
+  const int64_t groups = num_tokens * map.num_groups();
+  Sizes sizes;
+  sizes.values = round_up(groups * kGroupInputs * value_bytes(type), kAlignment);
+  if (type != ActivationType::kInt8) return sizes;
+  sizes.scales = round_up(groups * 4, kAlignment);
+  sizes.sums = round_up(groups * 8, kAlignment);
+  if (map.is_whole())
+    sizes.outliers = round_up(num_tokens * ceil_div(map.num_groups(), 8), kAlignment);
+  return sizes;
 }
 
 }  // namespace
@@ -40,20 +46,29 @@ ActivationType activation_type(const tensor::PanelFormat& format) {
   return format.codes == Codes::kBF16 ? ActivationType::kBF16 : ActivationType::kF32;
 }
 
-int64_t activation_bytes(ActivationType type, int64_t num_tokens, int64_t num_groups) {
-  const Sizes sizes = sizes_of(type, num_tokens, num_groups);
-  return sizes.values + sizes.scales + sizes.sums;
+int64_t activation_bytes(ActivationType type, int64_t num_tokens, const tensor::InputMap& map) {
+  const Sizes sizes = sizes_of(type, num_tokens, map);
+  return sizes.outliers == 0 ? sizes.term() : 2 * sizes.term() + sizes.outliers;
 }
 
-Activations place_activations(ActivationType type, int64_t num_tokens, int64_t num_groups,
+Activations place_activations(ActivationType type, int64_t num_tokens, const tensor::InputMap& map,
                               void* memory) {
-  const Sizes sizes = sizes_of(type, num_tokens, num_groups);
+  const Sizes sizes = sizes_of(type, num_tokens, map);
   auto* base = static_cast<std::byte*>(memory);
-  Activations out{type, num_tokens, num_groups, base, nullptr, nullptr};
-  if (type == ActivationType::kInt8) {
-    out.scales = reinterpret_cast<float*>(base + sizes.values);
-    out.sums = reinterpret_cast<int32_t*>(base + sizes.values + sizes.scales);
-  }
+  Activations out;
+  out.type = type;
+  out.num_tokens = num_tokens;
+  out.num_groups = map.num_groups();
+  out.values = base;
+  if (type != ActivationType::kInt8) return out;
+  out.scales = reinterpret_cast<float*>(base + sizes.values);
+  out.sums = reinterpret_cast<int32_t*>(base + sizes.values + sizes.scales);
+  if (!map.is_whole()) return out;
+  base += sizes.term();
+  out.error_values = reinterpret_cast<int8_t*>(base);
+  out.error_scales = reinterpret_cast<float*>(base + sizes.values);
+  out.error_sums = reinterpret_cast<int32_t*>(base + sizes.values + sizes.scales);
+  out.outliers = reinterpret_cast<uint8_t*>(base + sizes.term());
   return out;
 }
 
@@ -62,8 +77,8 @@ Tiling choose_tiling(const PanelLayout& layout, int64_t num_tokens, int num_thre
   // tiles of six tokens where there are so many.
   constexpr int64_t kActivationBytes = 512 << 10;
   constexpr int64_t kTokenMultiple = 12;
-  const int64_t token_bytes = std::max<int64_t>(
-      1, activation_bytes(activation_type(layout.format), 1, layout.inputs.num_groups()));
+  const int64_t token_bytes =
+      std::max<int64_t>(1, sizes_of(activation_type(layout.format), 1, layout.inputs).term());
   int64_t tokens = std::max(kTokenMultiple, kActivationBytes / token_bytes);
   tokens = tokens / kTokenMultiple * kTokenMultiple;
   if (num_tokens <= tokens) tokens = num_tokens;

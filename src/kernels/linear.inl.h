@@ -166,12 +166,18 @@ WEFT_INLINE F32x16 load_min(const Header<Format>& header, const uint8_t* group, 
   return load_f16(reinterpret_cast<const uint16_t*>(p));
 }
 
-// The activations of one group of each token of the tile.
-template <int kTokens>
-struct GroupInput {
-  const int8_t* x[kTokens];
-  F32x16 scale[kTokens];
+// One of the two forms that a token's groups take (kernels.h, Activations).
+struct Term {
+  const int8_t* values;
+  const float* scales;
+  const int32_t* sums;
 };
+WEFT_INLINE Term first_term_of(const Activations& a) {
+  return {static_cast<const int8_t*>(a.values), a.scales, a.sums};
+}
+WEFT_INLINE Term second_term_of(const Activations& a) {
+  return {a.error_values, a.error_scales, a.error_sums};
+}
 
 // acc += one half of a group: products into t, minimums straight into acc afterwards.
 template <class Format, int kHalf, int kPanels, int kTokens>
@@ -196,20 +202,22 @@ WEFT_INLINE void multiply_half(const Header<Format> (&headers)[kPanels],
   }
 }
 
+// acc += one group of each token, which begins at group `first` of the term and lies `stride`
+// groups apart.
 template <class Format, int kPanels, int kTokens>
 WEFT_INLINE void multiply_group(const Header<Format> (&headers)[kPanels],
-                                const uint8_t* const (&groups)[kPanels], const Activations& input,
-                                int64_t token, int64_t group, F32x16 (&acc)[kPanels][kTokens]) {
+                                const uint8_t* const (&groups)[kPanels], const Term& term,
+                                int64_t first, int64_t stride, F32x16 (&acc)[kPanels][kTokens]) {
   const int8_t* x[kTokens];
   F32x16 x_scale[kTokens];
   int32_t sums[2][kTokens];
 #pragma GCC unroll 8
   for (int t = 0; t < kTokens; ++t) {
-    const int64_t at = (token + t) * input.num_groups + group;
-    x[t] = static_cast<const int8_t*>(input.values) + at * kGroupInputs;
-    x_scale[t] = broadcast(input.scales[at]);
-    sums[0][t] = input.sums[2 * at];
-    sums[1][t] = input.sums[2 * at + 1];
+    const int64_t at = first + t * stride;
+    x[t] = term.values + at * kGroupInputs;
+    x_scale[t] = broadcast(term.scales[at]);
+    sums[0][t] = term.sums[2 * at];
+    sums[1][t] = term.sums[2 * at + 1];
     if constexpr (Format::kHalves == 1) sums[0][t] += sums[1][t];
   }
   F32x16 product[kPanels][kTokens];
@@ -238,6 +246,42 @@ WEFT_INLINE void multiply_group(const Header<Format> (&headers)[kPanels],
   }
 }
 
+// The group's second terms, added to those tokens alone whose group is an outlier: bit `group % 8`
+// of `outliers`, the token's byte. Apart from the loop, whose registers it would take.
+template <class Format, int kPanels, int kTokens>
+__attribute__((noinline)) void add_outliers(const Header<Format> (&headers)[kPanels],
+                                            const uint8_t* const (&groups)[kPanels],
+                                            const Tile& tile, int64_t group,
+                                            F32x16 (&acc)[kPanels][kTokens]) {
+  F32x16 sum[kPanels][kTokens];
+#pragma GCC unroll 8
+  for (int p = 0; p < kPanels; ++p) {
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) sum[p][t] = acc[p][t];
+  }
+  multiply_group<Format>(headers, groups, second_term_of(tile.input),
+                         tile.token * tile.num_groups + group, tile.num_groups, sum);
+  const int64_t bytes = (tile.num_groups + 7) / 8;
+#pragma GCC unroll 8
+  for (int t = 0; t < kTokens; ++t) {
+    const uint8_t outliers = tile.input.outliers[(tile.token + t) * bytes + group / 8];
+    if ((outliers >> group % 8 & 1) == 0) continue;
+#pragma GCC unroll 8
+    for (int p = 0; p < kPanels; ++p) acc[p][t] = sum[p][t];
+  }
+}
+
+// Which of the 8 groups of a segment of a whole map are outliers of any token of the tile.
+template <int kTokens>
+WEFT_INLINE uint32_t outliers_of_segment(const Tile& tile, int64_t segment) {
+  if (tile.input.outliers == nullptr) return 0;
+  const int64_t bytes = (tile.num_groups + 7) / 8;
+  uint32_t any = 0;
+#pragma GCC unroll 8
+  for (int t = 0; t < kTokens; ++t) any |= tile.input.outliers[(tile.token + t) * bytes + segment];
+  return any;
+}
+
 template <class Format, int kPanels, int kTokens>
 void run_quantized(const Tile& tile, const Sink& sink) {
   prefetch_outputs<kTokens>(tile, sink);
@@ -252,6 +296,7 @@ void run_quantized(const Tile& tile, const Sink& sink) {
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) acc[p][t] = zero_f32();
   }
+  const Term term = first_term_of(tile.input);
   int64_t group = 0;
   for (int64_t s = 0; s < tile.num_segments; ++s) {
     const Segment segment = tile.segments[s];
@@ -261,8 +306,24 @@ void run_quantized(const Tile& tile, const Sink& sink) {
       headers[p] = load_header<Format>(at[p]);
       at[p] += Format::kHeaderBytes;
     }
+    const uint32_t outliers = outliers_of_segment<kTokens>(tile, s);
     for (int32_t i = 0; i < segment.num_groups; ++i, ++group) {
-      multiply_group<Format>(headers, at, tile.input, tile.token, group, acc);
+      multiply_group<Format>(headers, at, term, tile.token * tile.num_groups + group,
+                             tile.num_groups, acc);
+      if ((outliers >> i & 1) != 0) [[unlikely]] {
+        F32x16 copy[kPanels][kTokens];  // its address is taken, that of `acc` is not
+#pragma GCC unroll 8
+        for (int p = 0; p < kPanels; ++p) {
+#pragma GCC unroll 8
+          for (int t = 0; t < kTokens; ++t) copy[p][t] = acc[p][t];
+        }
+        add_outliers<Format>(headers, at, tile, group, copy);
+#pragma GCC unroll 8
+        for (int p = 0; p < kPanels; ++p) {
+#pragma GCC unroll 8
+          for (int t = 0; t < kTokens; ++t) acc[p][t] = copy[p][t];
+        }
+      }
 #pragma GCC unroll 8
       for (int p = 0; p < kPanels; ++p) at[p] += Format::kGroupBytes;
     }

@@ -10,7 +10,6 @@ namespace weft::kernels::avx512 {
 
 void fill_linear(KernelTable& table, bool hardware_bf16) {
   table.prepare = prepare;
-  table.prepare_error = prepare_error;
   table.matmul = hardware_bf16 ? matmul<true> : matmul<false>;
   table.matmul_exact = hardware_bf16 ? matmul_exact<true> : matmul_exact<false>;
   table.add_int64 = add_int64;

@@ -10,7 +10,6 @@ namespace weft::kernels::portable {
 
 void fill_linear(KernelTable& table, bool) {
   table.prepare = prepare;
-  table.prepare_error = prepare_error;
   table.matmul = matmul<false>;
   table.matmul_exact = matmul_exact<false>;
   table.add_int64 = add_int64;

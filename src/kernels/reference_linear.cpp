@@ -33,6 +33,31 @@ void quantize(const float* x, int8_t* codes, float* scale, int32_t* sums) {
   }
 }
 
+float outlier_limit(const float* x, int64_t n) {
+  float squares[16] = {};
+  for (int64_t i = 0; i < n; ++i) squares[i % 16] = std::fma(x[i], x[i], squares[i % 16]);
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) squares[i] = squares[i] + squares[i + half];
+  return kOutlierRatio * std::sqrt(squares[0] / static_cast<float>(n));
+}
+
+// Where group g of the token, which is laid out already, is an outlier: its second term.
+void add_second_term(const float* block, float limit, const Activations& out, int64_t token,
+                     int64_t g) {
+  uint8_t& outliers = out.outliers[token * out.outlier_bytes() + g / 8];
+  if (g % 8 == 0) outliers = 0;
+  float largest = 0;
+  for (int i = 0; i < 32; ++i) largest = std::max(largest, std::fabs(block[i]));
+  if (!(largest > limit)) return;
+  outliers = static_cast<uint8_t>(outliers | 1 << g % 8);
+  const int64_t at = token * out.num_groups + g;
+  const auto* codes = static_cast<const int8_t*>(out.values) + 32 * at;
+  float error[32];
+  for (int i = 0; i < 32; ++i)
+    error[i] = std::fma(-out.scales[at], static_cast<float>(codes[i]), block[i]);
+  quantize(error, out.error_values + 32 * at, out.error_scales + at, out.error_sums + 2 * at);
+}
+
 template <typename T>
 T read(const std::byte* base, int64_t index) {
   T value;
@@ -105,9 +130,27 @@ class Output {
              static_cast<float>(read<uint8_t>(mins, half * kPanelRows + lane_)));
   }
 
+  // The form of 8 bits that a product takes: the first, or the error of an outlier.
+  struct Term {
+    const int8_t* values;
+    const float* scales;
+    const int32_t* sums;
+  };
+
   float add_quantized(float acc, const std::byte* header, const std::byte* group, int64_t g) const {
+    acc = add_term(acc, header, group, g,
+                   {static_cast<const int8_t*>(input_.values), input_.scales, input_.sums});
+    if (input_.outliers == nullptr) return acc;
+    const uint8_t outliers = input_.outliers[token_ * input_.outlier_bytes() + g / 8];
+    if ((outliers >> g % 8 & 1) == 0) return acc;
+    return add_term(acc, header, group, g,
+                    {input_.error_values, input_.error_scales, input_.error_sums});
+  }
+
+  float add_term(float acc, const std::byte* header, const std::byte* group, int64_t g,
+                 const Term& term) const {
     const int64_t at = token_ * input_.num_groups + g;
-    const auto* x = static_cast<const int8_t*>(input_.values) + at * kGroupInputs;
+    const int8_t* x = term.values + at * kGroupInputs;
     const auto* codes = reinterpret_cast<const uint8_t*>(group + layout_.group_bytes() -
                                                          tensor::code_bytes(format_.codes));
     const int64_t halves = kGroupInputs / format_.scale_inputs;
@@ -121,12 +164,12 @@ class Output {
       const float scale = scale_of(header, group, half);
       t = half == 0 ? static_cast<float>(c) * scale : std::fma(static_cast<float>(c), scale, t);
     }
-    acc = std::fma(t, input_.scales[at], acc);
+    acc = std::fma(t, term.scales[at], acc);
     if (!format_.has_min) return acc;
     for (int64_t half = 0; half < halves; ++half) {
       const int32_t sum =
-          halves == 2 ? input_.sums[2 * at + half] : input_.sums[2 * at] + input_.sums[2 * at + 1];
-      acc = std::fma(min_of(header, group, half), input_.scales[at] * static_cast<float>(sum), acc);
+          halves == 2 ? term.sums[2 * at + half] : term.sums[2 * at] + term.sums[2 * at + 1];
+      acc = std::fma(min_of(header, group, half), term.scales[at] * static_cast<float>(sum), acc);
     }
     return acc;
   }
@@ -140,32 +183,19 @@ class Output {
 
 }  // namespace
 
-void prepare_error(const tensor::InputMap& map, const float* x, const Activations& prepared,
-                   int64_t token, float* out) {
-  const auto* codes = static_cast<const int8_t*>(prepared.values);
-  const auto* rounded = static_cast<const uint16_t*>(prepared.values);
-  for (int64_t i = 0; i < map.inputs().size(); ++i) {
-    if (prepared.type == ActivationType::kBF16) {
-      out[i] = x[i] - float_from_bf16(rounded[token * prepared.num_groups * kGroupInputs + i]);
-      continue;
-    }
-    const int64_t group = token * prepared.num_groups + i / kGroupInputs;
-    const int8_t code = codes[group * kGroupInputs + i % kGroupInputs];
-    out[i] = std::fma(-prepared.scales[group], static_cast<float>(code), x[i]);
-  }
-}
-
 void prepare(const tensor::InputMap& map, const float* x, const Activations& out, int64_t token) {
+  const float limit = out.outliers != nullptr ? outlier_limit(x, map.inputs().size()) : 0.0f;
   int64_t g = 0;
   for (const InputGroup& group : map.groups()) {
     float block[32] = {};
     for (int64_t slot = group.slots.begin; slot < group.slots.end; ++slot) {
       block[slot] = x[group.block * kGroupInputs + slot - map.inputs().begin];
     }
-    const int64_t at = token * out.num_groups + g++;
+    const int64_t at = token * out.num_groups + g;
     if (out.type == ActivationType::kInt8) {
       quantize(block, static_cast<int8_t*>(out.values) + 32 * at, out.scales + at,
                out.sums + 2 * at);
+      if (out.outliers != nullptr) add_second_term(block, limit, out, token, g);
     }
     for (int64_t i = 0; i < 32; ++i) {
       if (out.type == ActivationType::kF32) static_cast<float*>(out.values)[32 * at + i] = block[i];
@@ -173,6 +203,7 @@ void prepare(const tensor::InputMap& map, const float* x, const Activations& out
         static_cast<uint16_t*>(out.values)[32 * at + i] = bf16_from_float(block[i]);
       }
     }
+    ++g;
   }
 }
 

@@ -8,8 +8,6 @@
 namespace weft::kernels::reference {
 
 void prepare(const tensor::InputMap& map, const float* x, const Activations& out, int64_t token);
-void prepare_error(const tensor::InputMap& map, const float* x, const Activations& prepared,
-                   int64_t token, float* out);
 void matmul(const Matmul& op, Range panels, Range tokens, const float* bias, float* out,
             int64_t out_stride);
 void matmul_exact(const Matmul& op, Range panels, Range tokens, const PartialSums& out);

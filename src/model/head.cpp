@@ -36,17 +36,16 @@ Head::Head(Stage& stage)
   for (const ShardWeights& shard : stage.weights().shards()) {
     logit_offset_.push_back(floats);
     const parallel::ColumnLinear& head = *shard.head;
-    floats += kRowsAtOnce * head.num_terms() * head.weight.padded_rows();
+    floats += kRowsAtOnce * head.weight.padded_rows();
     if (head.weight.empty()) continue;
-    num_terms_ = head.num_terms();  // all shards cut one tensor
-    activation_bytes = std::max(
-        activation_bytes, kernels::activation_bytes(head.weight.activation_type(),
-                                                    kRowsAtOnce * num_terms_, map_.num_groups()));
+    activation_bytes =
+        std::max(activation_bytes,
+                 kernels::activation_bytes(head.weight.activation_type(), kRowsAtOnce, map_));
   }
   logits_ = tensor::Buffer(std::max<int64_t>(64, floats * 4), "logits");
   input_ = tensor::Buffer(std::max<int64_t>(64, activation_bytes), "inputs of the head");
   normed_ = tensor::Buffer(
-      stage.team().num_threads() * 2 * round_up(stage.config().hidden_size, 16) * 4, "final norm");
+      stage.team().num_threads() * round_up(stage.config().hidden_size, 16) * 4, "final norm");
   const size_t shards = stage.weights().shards().size();
   partials_.resize(shards * kRowsAtOnce);
   top_.resize(shards * kRowsAtOnce * kTopStride);
@@ -54,7 +53,7 @@ Head::Head(Stage& stage)
 }
 
 const float* Head::logits(size_t shard, int64_t local) const {
-  const int64_t stride = num_terms_ * stage_.weights().shards()[shard].head->weight.padded_rows();
+  const int64_t stride = stage_.weights().shards()[shard].head->weight.padded_rows();
   return logits_.as<float>() + logit_offset_[shard] + local * stride;
 }
 
@@ -124,19 +123,16 @@ void Head::compute_logits(const Batch& batch, Range rows) {
   const std::vector<ShardWeights>& shards = stage_.weights().shards();
   for (const ShardWeights& shard : shards) {  // all shards cut one tensor: one activation type
     if (shard.head->weight.empty()) continue;
-    activations_ =
-        kernels::place_activations(shard.head->weight.activation_type(), rows.size() * num_terms_,
-                                   map_.num_groups(), input_.data());
+    activations_ = kernels::place_activations(shard.head->weight.activation_type(), rows.size(),
+                                              map_, input_.data());
   }
   stage_.team().parallel_for(rows.size(), [&](int64_t i, int thread) {
     const LogitRow& row = batch.rows[static_cast<size_t>(rows.begin + i)];
-    float* normed = normed_.as<float>() + thread * 2 * hidden.stride;
+    float* normed = normed_.as<float>() + thread * hidden.stride;
     table.rms_norm(hidden.residual + row.token * hidden.stride,
                    stage_.weights().output_norm().data(), config.norm_eps, normed,
                    config.hidden_size);
-    if (activations_.values != nullptr)
-      parallel::prepare_terms(table, map_, normed, activations_, num_terms_, i,
-                              normed + hidden.stride);
+    if (activations_.values != nullptr) table.prepare(map_, normed, activations_, i);
   });
   for (size_t s = 0; s < shards.size(); ++s)
     matmul_.add(*shards[s].head, activations_, logits_.as<float>() + logit_offset_[s]);
@@ -152,8 +148,8 @@ void Head::summarise(const Batch& batch, Range rows) {
     const LogitRow& row = batch.rows[static_cast<size_t>(rows.begin + local)];
     const Range vocab = stage_.weights().shards()[s].vocab;
     const int32_t first = static_cast<int32_t>(vocab.begin);
-    float* values = parallel::join_terms(table, *stage_.weights().shards()[s].head,
-                                         logits_.as<float>() + logit_offset_[s], local);
+    const int64_t stride = stage_.weights().shards()[s].head->weight.padded_rows();
+    float* values = logits_.as<float>() + logit_offset_[s] + local * stride;
     if (softcap > 0.0f) table.softcap(values, softcap, vocab.size());
     const size_t slot = s * kRowsAtOnce + static_cast<size_t>(local);
     Partial& part = partials_[slot];

@@ -56,7 +56,6 @@ class Head {
   std::vector<int64_t> logit_offset_;  // of each shard, in floats
   tensor::Buffer input_;               // activations of the rows, in one or two terms
   kernels::Activations activations_;
-  int64_t num_terms_ = 1;
   tensor::Buffer normed_;                 // [num_threads, 2, stride]
   std::vector<kernels::Candidate> top_;   // [num_shards, kRowsAtOnce, kMaxLogprobs + 1]
   std::vector<Partial> partials_;         // [num_shards, kRowsAtOnce]

@@ -13,29 +13,22 @@ namespace {
 using kernels::Activations;
 using kernels::ActivationType;
 
-constexpr int kNumForms = 4;
-constexpr int kTwoTerms = 3;         // the form of precise linears
-constexpr int64_t kScratchRows = 3;  // a thread's rows of hidden size
+constexpr int64_t kScratchRows = 2;  // a thread's rows of hidden size
 constexpr int64_t kSmallTakes = 64;  // arena takes of a step, each rounded up to 64 bytes
 
-ActivationType type_of_form(int form) {
-  return form == kTwoTerms ? ActivationType::kInt8 : static_cast<ActivationType>(form);
-}
-
-int64_t terms_of_form(int form) { return form == kTwoTerms ? 2 : 1; }
-
-int form_of(const parallel::ColumnLinear& linear) {
-  return linear.num_terms() == 2 ? kTwoTerms : static_cast<int>(linear.weight.activation_type());
-}
+constexpr ActivationType kForms[] = {ActivationType::kF32, ActivationType::kBF16,
+                                     ActivationType::kInt8};
 
 uint8_t form_bit(const parallel::ColumnLinear& linear) {
-  return linear.weight.empty() ? uint8_t{0} : static_cast<uint8_t>(1 << form_of(linear));
+  return linear.weight.empty()
+             ? uint8_t{0}
+             : static_cast<uint8_t>(1 << static_cast<int>(linear.weight.activation_type()));
 }
 
 int64_t row_input_bytes(const parallel::RowLinear& linear, int64_t num_tokens) {
   if (linear.weight.empty()) return 0;
   return kernels::activation_bytes(linear.weight.activation_type(), num_tokens,
-                                   linear.weight.layout().inputs.num_groups());
+                                   linear.weight.layout().inputs);
 }
 
 }  // namespace
@@ -72,12 +65,9 @@ const LayerShard& Stage::shard(int shard_index, size_t layer) const {
 Stage::ShardSizes Stage::sizes_of(int shard_index) const {
   ShardSizes sizes;
   for (const LayerShard& layer : weights_.shards()[static_cast<size_t>(shard_index)].layers) {
-    const auto floats = [](const parallel::ColumnLinear& linear) {
-      return linear.num_terms() * linear.weight.padded_rows();
-    };
-    sizes.query = std::max(sizes.query, floats(layer.query));
-    sizes.key = std::max(sizes.key, floats(layer.key));
-    sizes.value = std::max(sizes.value, floats(layer.value));
+    sizes.query = std::max(sizes.query, layer.query.weight.padded_rows());
+    sizes.key = std::max(sizes.key, layer.key.weight.padded_rows());
+    sizes.value = std::max(sizes.value, layer.value.weight.padded_rows());
     sizes.gate = std::max(sizes.gate, layer.gate.weight.padded_rows());
     for (const parallel::RowLinear* linear : {&layer.output, &layer.down})
       sizes.row_input_bytes =
@@ -94,9 +84,8 @@ int64_t Stage::arena_bytes() const {
     floats += tokens * (2 * s.query + s.key + s.value + 2 * s.gate);
     bytes += s.row_input_bytes;
   }
-  for (int form = 0; form < kNumForms; ++form)
-    bytes += kernels::activation_bytes(type_of_form(form), tokens * terms_of_form(form),
-                                       hidden_map_.num_groups());
+  for (const ActivationType form : kForms)
+    bytes += kernels::activation_bytes(form, tokens, hidden_map_);
   const int64_t takes = kSmallTakes + 8 * static_cast<int64_t>(sizes_.size());
   return floats * 4 + bytes + takes * 64;
 }
@@ -119,11 +108,10 @@ void Stage::begin(const Batch& batch) {
     step.up = arena_.take<float>(num_tokens_ * sizes_[s].gate);
     step.row_memory = arena_.take<std::byte>(sizes_[s].row_input_bytes);
   }
-  for (int form = 0; form < kNumForms; ++form) {
-    const ActivationType type = type_of_form(form);
-    const int64_t rows = num_tokens_ * terms_of_form(form), groups = hidden_map_.num_groups();
-    inputs_.forms[form] = kernels::place_activations(
-        type, rows, groups, arena_.take<std::byte>(kernels::activation_bytes(type, rows, groups)));
+  for (const ActivationType form : kForms) {
+    const int64_t bytes = kernels::activation_bytes(form, num_tokens_, hidden_map_);
+    inputs_.forms[static_cast<int>(form)] =
+        kernels::place_activations(form, num_tokens_, hidden_map_, arena_.take<std::byte>(bytes));
   }
   chunk_of_token_.resize(static_cast<size_t>(num_tokens_));
   for (size_t c = 0; c < batch.chunks.size(); ++c) {
@@ -181,7 +169,7 @@ void Stage::forward(const Batch& batch) {
     float* normed = scratch_ + thread * kScratchRows * hidden_.stride;
     table_.rms_norm(hidden_.residual + token * hidden_.stride, first_norm.data(), config_.norm_eps,
                     normed, config_.hidden_size);
-    lay_out(normed, wanted, token, normed + hidden_.stride);
+    lay_out(normed, wanted, token);
   });
   for (size_t layer = 0; layer < weights_.vectors().size(); ++layer) run_layer(layer, batch);
 }
@@ -265,9 +253,8 @@ void Stage::place_row_inputs(size_t layer, bool down) {
     const parallel::RowLinear& linear = down ? shard(s, layer).down : shard(s, layer).output;
     if (linear.weight.empty()) continue;
     ShardStep& step = steps_[static_cast<size_t>(s)];
-    step.row_input =
-        kernels::place_activations(linear.weight.activation_type(), num_tokens_,
-                                   linear.weight.layout().inputs.num_groups(), step.row_memory);
+    step.row_input = kernels::place_activations(linear.weight.activation_type(), num_tokens_,
+                                                linear.weight.layout().inputs, step.row_memory);
   }
 }
 
@@ -309,16 +296,15 @@ void Stage::add_reduced(std::span<const int64_t* const> parts, const std::vector
     table_.add(residual, sum, config_.hidden_size);
     if (next_norm == nullptr) return;
     table_.rms_norm(residual, next_norm->data(), config_.norm_eps, normed, config_.hidden_size);
-    lay_out(normed, next_wanted, token, normed + hidden_.stride);
+    lay_out(normed, next_wanted, token);
   });
   if (split_.shards.size() > 1) reduce_ns_ += now_ns() - begin_ns;
 }
 
-void Stage::lay_out(const float* normed, uint8_t wanted, int64_t token, float* scratch) {
-  for (int form = 0; form < kNumForms; ++form) {
-    if ((wanted >> form & 1) != 0)
-      parallel::prepare_terms(table_, hidden_map_, normed, inputs_.forms[form], terms_of_form(form),
-                              token, scratch);
+void Stage::lay_out(const float* normed, uint8_t wanted, int64_t token) {
+  for (const ActivationType form : kForms) {
+    if ((wanted >> static_cast<int>(form) & 1) != 0)
+      table_.prepare(hidden_map_, normed, inputs_.forms[static_cast<int>(form)], token);
   }
 }
 
@@ -339,7 +325,7 @@ uint8_t Stage::ffn_inputs(size_t layer) const {
 }
 
 const Activations& Stage::input_of(const parallel::ColumnLinear& linear) const {
-  return inputs_.forms[form_of(linear)];
+  return inputs_.forms[static_cast<int>(linear.weight.activation_type())];
 }
 
 int64_t Stage::take_reduce_bytes() { return std::exchange(reduce_bytes_, 0); }

@@ -71,7 +71,7 @@ class Stage {
  private:
   // Inputs of column-parallel linears in the forms that this layer's weights want.
   struct HiddenInputs {
-    kernels::Activations forms[4];  // by ActivationType; the last: 8 bits in two terms
+    kernels::Activations forms[3];  // by ActivationType
   };
   // One shard's buffers in a step.
   struct ShardStep {
@@ -114,8 +114,8 @@ class Stage {
   void add_reduced(std::span<const int64_t* const> parts, const std::vector<float>& bias,
                    const std::vector<float>& post_norm, const std::vector<float>* next_norm,
                    uint8_t next_wanted, size_t layer);
-  // wanted: a bit a form. scratch: one row.
-  void lay_out(const float* normed, uint8_t wanted, int64_t token, float* scratch);
+  // wanted: a bit a form.
+  void lay_out(const float* normed, uint8_t wanted, int64_t token);
   std::span<const int64_t* const> reduce(const char* phase);
   int64_t arena_bytes() const;
   uint8_t attention_inputs(size_t layer) const;
@@ -142,7 +142,7 @@ class Stage {
   std::vector<size_t> chunk_of_token_;
   HiddenState hidden_;
   HiddenInputs inputs_;
-  float* scratch_ = nullptr;  // [num_threads, 3, stride]
+  float* scratch_ = nullptr;  // [num_threads, 2, stride]
   int64_t num_tokens_ = 0;
   int64_t reduce_bytes_ = 0, reduce_ns_ = 0;
 };

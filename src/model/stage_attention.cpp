@@ -23,9 +23,9 @@ void Stage::rotate_and_store(size_t layer, const Batch& batch) {
     const SequenceChunk& chunk = batch.chunks[chunk_of_token_[static_cast<size_t>(token)]];
     const int64_t position = chunk.first_position + token - chunk.tokens.begin;
     const Range kv_heads = part.share.attention.kv_heads;
-    float* query = parallel::join_terms(table_, part.query, steps_[s].query, token);
-    float* key = parallel::join_terms(table_, part.key, steps_[s].key, token);
-    const float* value = parallel::join_terms(table_, part.value, steps_[s].value, token);
+    float* query = steps_[s].query + token * part.query.weight.padded_rows();
+    float* key = steps_[s].key + token * part.key.weight.padded_rows();
+    const float* value = steps_[s].value + token * part.value.weight.padded_rows();
     rotate_heads(layer, query, part.share.attention.heads.size(), vectors.query_norm, position);
     rotate_heads(layer, key, kv_heads.size(), vectors.key_norm, position);
 
@@ -102,7 +102,7 @@ void Stage::run_attention_tile(size_t layer, const Batch& batch, const Attention
   const int64_t stride = part.query.weight.padded_rows();
   const size_t model_layer = static_cast<size_t>(split_.layers.begin) + layer;
   kernels::Attention op;
-  op.q_stride = part.query.num_terms() * stride;
+  op.q_stride = stride;
   op.q = steps_[s].query + chunk.tokens.begin * op.q_stride;
   op.out = steps_[s].mixed + chunk.tokens.begin * stride;
   op.out_stride = stride;

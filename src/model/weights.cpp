@@ -104,8 +104,6 @@ LayerShard StageWeights::plan_layer(const LayerShare& share, int64_t layer) cons
   shard.gate = rows_of(Role::kGate, config_.ffn_size, share.ffn);
   shard.up = rows_of(Role::kUp, config_.ffn_size, share.ffn);
   shard.down = units_of(Role::kDown, config_.ffn_size, share.ffn_units);
-  for (parallel::ColumnLinear* linear : {&shard.query, &shard.key, &shard.value})
-    linear->precise = linear->weight.activation_type() == kernels::ActivationType::kInt8;
   shard.query.bias = bias(Role::kQueryBias, layer, q_rows, shard.query.weight.rows());
   shard.key.bias = bias(Role::kKeyBias, layer, kv_rows, shard.key.weight.rows());
   shard.value.bias = bias(Role::kValueBias, layer, kv_rows, shard.value.weight.rows());
@@ -120,7 +118,6 @@ void StageWeights::plan_vocabulary(ShardWeights& shard, const StageSplit& split)
     linear->weight =
         parallel::PackedLinear(require(role, 0, config_.vocab_size, config_.hidden_size),
                                shard.vocab, tensor::InputMap::whole(config_.hidden_size));
-    linear->precise = true;
     return linear;
   };
   if (split.first) shard.embedding = rows_of(Role::kTokenEmbedding);

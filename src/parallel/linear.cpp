@@ -73,30 +73,11 @@ std::vector<float> load_vector(const tensor::RawTensor& tensor, int64_t expected
   return out;
 }
 
-void prepare_terms(const kernels::KernelTable& table, const tensor::InputMap& map, const float* x,
-                   const kernels::Activations& out, int64_t num_terms, int64_t token,
-                   float* scratch) {
-  table.prepare(map, x, out, token * num_terms);
-  if (num_terms == 1) return;
-  table.prepare_error(map, x, out, token * num_terms, scratch);
-  table.prepare(map, scratch, out, token * num_terms + 1);
-}
-
-float* join_terms(const kernels::KernelTable& table, const ColumnLinear& linear, float* out,
-                  int64_t token) {
-  const int64_t rows = linear.weight.padded_rows();
-  float* first = out + token * linear.num_terms() * rows;
-  if (linear.num_terms() == 1) return first;
-  table.add(first, first + rows, rows);
-  if (!linear.bias.empty()) table.add(first, linear.bias.data(), rows);
-  return first;
-}
-
 void MatmulPhase::add(const ColumnLinear& linear, const kernels::Activations& input, float* out) {
   if (linear.weight.empty()) return;
   Job job;
   job.op = {&linear.weight.layout(), linear.weight.panels(), input};
-  job.bias = linear.bias.empty() || linear.num_terms() > 1 ? nullptr : linear.bias.data();
+  job.bias = linear.bias.empty() ? nullptr : linear.bias.data();
   job.out = out;
   job.out_stride = linear.weight.padded_rows();
   jobs_.push_back(job);

@@ -51,33 +51,10 @@ class PackedLinear {
 };
 
 // Rows of the matrix: Q, K, V, gate, up, LM head. Bias is added by the kernel.
-//
-// A precise one takes 8-bit or BF16 activations in two terms: what the first lost is laid out as a
-// second row of the input (kernels.h, prepare_error), the kernel treats it as one more token, and
-// the two outputs are added. As exact as 16 bits, for twice the products and no more memory
-// traffic. For linears whose rounding noise costs most: the head and, of quantised weights,
-// queries, keys and values (measured on SmolLM2-135M: half of the divergence from FP32 activations;
-// docs/decisions/0002).
 struct ColumnLinear {
   PackedLinear weight;
   std::vector<float> bias;  // [padded rows] or empty
-  bool precise = false;
-
-  // Rows of input and output for each token: 2t and 2t + 1 hold token t's terms.
-  int64_t num_terms() const {
-    return precise && !weight.empty() && weight.activation_type() != kernels::ActivationType::kF32
-               ? 2
-               : 1;
-  }
 };
-
-// Lays token t's input out for a linear of `num_terms` terms; scratch: [map.inputs() padded to 16].
-void prepare_terms(const kernels::KernelTable& table, const tensor::InputMap& map, const float* x,
-                   const kernels::Activations& out, int64_t num_terms, int64_t token,
-                   float* scratch);
-// Adds the terms of token t's output and its bias, in place; returns where it stands.
-float* join_terms(const kernels::KernelTable& table, const ColumnLinear& linear, float* out,
-                  int64_t token);
 
 // Units of the input: attention output, FFN down. A bias is added after the reduction.
 struct RowLinear {
@@ -106,8 +83,7 @@ std::vector<float> load_vector(const tensor::RawTensor& tensor, int64_t expected
 class MatmulPhase {
  public:
   explicit MatmulPhase(const kernels::KernelTable& table) : table_(table) { jobs_.reserve(64); }
-  // out: [num_tokens * num_terms, weight.padded_rows()] FP32; input likewise. Where there are two
-  // terms, join_terms adds them and the bias.
+  // out: [num_tokens, weight.padded_rows()] FP32.
   void add(const ColumnLinear& linear, const kernels::Activations& input, float* out);
   // out: zeroed before the phase.
   void add(const RowLinear& linear, const kernels::Activations& input,

@@ -92,7 +92,11 @@ PanelFormat panel_format(DType dtype) {
   WEFT_CHECK(false, "type {}", static_cast<int>(dtype));
 }
 
-InputMap InputMap::whole(int64_t num_inputs) { return of_units({Range{0, num_inputs}}); }
+InputMap InputMap::whole(int64_t num_inputs) {
+  InputMap map = of_units({Range{0, num_inputs}});
+  map.is_whole_ = true;
+  return map;
+}
 
 InputMap InputMap::of_units(const std::vector<Range>& units) {
   InputMap map;

@@ -92,6 +92,8 @@ class InputMap {
   int64_t num_units() const { return num_units_; }
   // The inputs of the rank, in the whole dimension; its activation vector begins at inputs().begin.
   Range inputs() const { return inputs_; }
+  // A column-parallel linear's: every rank sees the same whole vector.
+  bool is_whole() const { return is_whole_; }
   // True where slot s of group g is local input 32 g + s (the last group may be shorter).
   bool contiguous() const { return contiguous_; }
 
@@ -103,6 +105,7 @@ class InputMap {
   Range inputs_;
   int64_t num_units_ = 0;
   bool contiguous_ = true;
+  bool is_whole_ = false;
 };
 
 // Sizes and offsets of one linear's panels. Immutable; the single source of a rank's weight bytes,

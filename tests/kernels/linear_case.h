@@ -110,6 +110,16 @@ struct PackedMatrix {
 };
 
 // Tokens laid out for a layout. x: [num_tokens, inputs().size()].
+// Makes outliers (kernels.h) of some groups: one that most tokens share, one of the token's own.
+inline std::vector<float> with_outliers(std::vector<float> x, int64_t num_inputs) {
+  const auto size = static_cast<size_t>(num_inputs);
+  for (size_t token = 0; token < x.size() / size; ++token) {
+    if (token % 4 != 3) x[token * size + size / 3] = 40.0f + static_cast<float>(token);
+    x[token * size + token * 37 % size] = -55.0f;
+  }
+  return x;
+}
+
 struct LaidOut {
   tensor::Buffer memory;
   Activations input;
@@ -118,9 +128,8 @@ struct LaidOut {
   LaidOut(const PanelLayout& layout, const std::vector<float>& x, int64_t num_tokens,
           Prepare prepare) {
     const ActivationType type = activation_type(layout.format);
-    const int64_t num_groups = layout.inputs.num_groups();
-    memory = tensor::Buffer(activation_bytes(type, num_tokens, num_groups), "test activations");
-    input = place_activations(type, num_tokens, num_groups, memory.data());
+    memory = tensor::Buffer(activation_bytes(type, num_tokens, layout.inputs), "test activations");
+    input = place_activations(type, num_tokens, layout.inputs, memory.data());
     for (int64_t token = 0; token < num_tokens; ++token) {
       prepare(layout.inputs, x.data() + token * layout.inputs.inputs().size(), input, token);
     }

@@ -40,7 +40,8 @@ TEST_P(LinearMatmul, EqualsTheReferenceForAnyRowsAndTokens) {
   const auto rows = random_rows(GetParam(), kRows, kCols, random);
   for (const auto& [name, map] : input_maps(GetParam(), kCols)) {
     SCOPED_TRACE(name);
-    const auto x = random.numbers(kTokens * map.inputs().size());
+    const auto x =
+        with_outliers(random.numbers(kTokens * map.inputs().size()), map.inputs().size());
     const auto bias = random.numbers(kRows);
     const PackedMatrix whole(GetParam(), rows, kRows, kCols, map);
     const LaidOut all(whole.layout, x, kTokens, reference::prepare);
@@ -76,8 +77,8 @@ TEST_P(LinearMatmul, TilesDoNotShow) {
   const InputMap map = InputMap::whole(kCols);
   const PackedMatrix matrix(GetParam(), rows, 100, kCols, map);
   const int64_t num_tokens = 23, stride = matrix.layout.num_panels() * 16;
-  const LaidOut x(matrix.layout, random.numbers(num_tokens * kCols), num_tokens,
-                  reference::prepare);
+  const LaidOut x(matrix.layout, with_outliers(random.numbers(num_tokens * kCols), kCols),
+                  num_tokens, reference::prepare);
   const auto expected = reference_product(matrix, x.input);
   for (const KernelTable* table : every_table()) {
     SCOPED_TRACE(table->name);
