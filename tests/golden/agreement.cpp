@@ -1,6 +1,7 @@
 #include "golden/agreement.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 
 namespace weft::golden {
@@ -78,6 +79,13 @@ void add_perplexity(const TopCase& c, const std::vector<LogprobList>& ours, Perp
     sum.reference_sum += c.next_logprobs[p];
     ++sum.num_tokens;
   }
+}
+
+std::string as_test_name(std::string name) {
+  for (char& c : name) {
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
+  }
+  return name;
 }
 
 }  // namespace weft::golden

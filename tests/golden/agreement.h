@@ -53,4 +53,7 @@ std::vector<LogprobList> score(engine::Engine& engine, const std::vector<int32_t
 Agreement compare_lists(const TopCase& c, const std::vector<LogprobList>& ours);
 void add_perplexity(const TopCase& c, const std::vector<LogprobList>& ours, Perplexity& sum);
 
+// What GoogleTest takes as a test's name: all but letters and digits become '_'.
+std::string as_test_name(std::string name);
+
 }  // namespace weft::golden

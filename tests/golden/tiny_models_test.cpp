@@ -26,13 +26,6 @@ bool has_gguf(const std::string& preset) { return preset != "mistral"; }
 std::string preset_of(const TopCase& c) { return c.name.substr(0, c.name.find('/')); }
 std::string type_of(const TopCase& c) { return c.name.substr(c.name.find('/') + 1); }
 
-std::string as_test_name(std::string name) {
-  for (char& c : name) {
-    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
-  }
-  return name;
-}
-
 // Null where no folder is named.
 std::unique_ptr<engine::Engine> load(const std::string& preset, const std::string& type, bool gguf,
                                      kernels::KvType kv_type) {
@@ -56,6 +49,13 @@ struct LogitsParam {
   const LogitsCase* golden;
   bool gguf;
 };
+
+std::string name_of(const LogitsParam& param) {
+  const LogitsCase& c = *param.golden;
+  return fmt::format("{} {} {}", c.preset, c.type, param.gguf ? "gguf" : "safetensors");
+}
+
+void PrintTo(const LogitsParam& param, std::ostream* out) { *out << name_of(param); }
 
 const std::vector<LogitsCase>& logits_cases() {
   static const std::vector<LogitsCase> cases = read_logits_file(kGoldens + "tiny_logits.bin");
@@ -111,9 +111,7 @@ TEST_P(TinyLogits, AreTheReferences) {
 
 INSTANTIATE_TEST_SUITE_P(Goldens, TinyLogits, testing::ValuesIn(logits_params()),
                          [](const auto& param_info) {
-                           const LogitsCase& c = *param_info.param.golden;
-                           return as_test_name(c.preset + "_" + c.type +
-                                               (param_info.param.gguf ? "_gguf" : "_safetensors"));
+                           return as_test_name(name_of(param_info.param));
                          });
 
 // ---- lists of the 20 most likely ids
@@ -177,10 +175,16 @@ void print(const std::string& name, const Report& r) {
       r.all.num_absent);
 }
 
-class TinyQuantized : public testing::TestWithParam<const TopCase*> {};
+struct TopParam {
+  const TopCase* golden;
+};
+
+void PrintTo(const TopParam& param, std::ostream* out) { *out << param.golden->name; }
+
+class TinyQuantized : public testing::TestWithParam<TopParam> {};
 
 TEST_P(TinyQuantized, AgreesWithTheReference) {
-  const TopCase& c = *GetParam();
+  const TopCase& c = *GetParam().golden;
   LOAD_OR_SKIP(preset_of(c), type_of(c), true, kernels::KvType::kBF16);
   const Report r = report_case(*engine, c, kClearLeadQuantized);
   print(c.name, r);
@@ -190,23 +194,33 @@ TEST_P(TinyQuantized, AgreesWithTheReference) {
   EXPECT_LE(r.all.mean_kl(), 0.01);
 }
 
-std::vector<const TopCase*> pointers(const std::vector<TopCase>& cases) {
-  std::vector<const TopCase*> list;
-  for (const TopCase& c : cases) list.push_back(&c);
-  return list;
+std::vector<TopParam> quantized_params() {
+  std::vector<TopParam> params;
+  for (const TopCase& c : quantized_cases()) params.push_back({&c});
+  return params;
 }
 
-INSTANTIATE_TEST_SUITE_P(Goldens, TinyQuantized, testing::ValuesIn(pointers(quantized_cases())),
+INSTANTIATE_TEST_SUITE_P(Goldens, TinyQuantized, testing::ValuesIn(quantized_params()),
                          [](const auto& param_info) {
-                           return as_test_name(param_info.param->name);
+                           return as_test_name(param_info.param.golden->name);
                          });
 
-class TinyBf16 : public testing::TestWithParam<kernels::KvType> {};
+struct CacheParam {
+  kernels::KvType kv_type;
+};
+
+std::string name_of(const CacheParam& param) {
+  return param.kv_type == kernels::KvType::kF32 ? "cache_f32" : "cache_bf16";
+}
+
+void PrintTo(const CacheParam& param, std::ostream* out) { *out << name_of(param); }
+
+class TinyBf16 : public testing::TestWithParam<CacheParam> {};
 
 TEST_P(TinyBf16, AgreesWithTheReference) {
   Report all;
   for (const TopCase& c : bf16_cases()) {
-    LOAD_OR_SKIP(preset_of(c), type_of(c), has_gguf(preset_of(c)), GetParam());
+    LOAD_OR_SKIP(preset_of(c), type_of(c), has_gguf(preset_of(c)), GetParam().kv_type);
     const Report r = report_case(*engine, c, kClearLeadBf16);
     print(c.name, r);
     EXPECT_LE(r.all.mean_kl(), 1e-3) << c.name;
@@ -219,11 +233,9 @@ TEST_P(TinyBf16, AgreesWithTheReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Goldens, TinyBf16,
-                         testing::Values(kernels::KvType::kF32, kernels::KvType::kBF16),
-                         [](const auto& param_info) {
-                           return param_info.param == kernels::KvType::kF32 ? "cache_f32"
-                                                                            : "cache_bf16";
-                         });
+                         testing::Values(CacheParam{kernels::KvType::kF32},
+                                         CacheParam{kernels::KvType::kBF16}),
+                         [](const auto& param_info) { return name_of(param_info.param); });
 
 // ---- the list of models
 

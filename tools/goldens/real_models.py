@@ -1,7 +1,7 @@
-"""Top-20 log-probabilities, greedy continuations and perplexity of the two real models.
+"""Top-20 log-probabilities, greedy continuations and perplexity of the real models.
 
 The reference is transformers in float32 on the dequantised weights of the GGUF file, with the ids
-of llama.cpp's tokenizer.
+of llama.cpp's tokenizer. One of the models is another one with its matrices rounded to BF16.
 """
 
 import ctypes
@@ -30,11 +30,16 @@ class RealModel:
     name: str
     file_name: str
     sha256: str
+    rounded_from: "RealModel | None" = None  # whose matrices tools/make_bf16_model.py rounded
 
+
+SMOLLM2_Q4_1 = RealModel("smollm2-135m-q4_1", "SmolLM2-135M-Instruct.Q4_1.gguf",
+                         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53")
 
 MODELS = [
-    RealModel("smollm2-135m-q4_1", "SmolLM2-135M-Instruct.Q4_1.gguf",
-              "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),
+    SMOLLM2_Q4_1,
+    RealModel("smollm2-135m-bf16", "SmolLM2-135M-Instruct.BF16.gguf",
+              "163c6acd90e4d8c46c5d1379164e7466b5d3f2d6b7267eacba3786c5536bd119", SMOLLM2_Q4_1),
     RealModel("gemma-3-270m-q4_k_m", "gemma-3-270m.Q4_K_M.gguf",
               "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"),
 ]
@@ -57,6 +62,27 @@ class GgufText:
 
 
 def load(folder: Path, model: RealModel):
+    """The network in float32. Rounded weights come from the source's file and torch's own rounding;
+    that the model's file says the same, value for value, is checked here."""
+    if model.rounded_from is None:
+        return load_file(folder, model)
+    network = load_file(folder, model.rounded_from)
+    round_matrices(network)
+    expected, written = network.state_dict(), load_file(folder, model).state_dict()
+    assert expected.keys() == written.keys()
+    for name, values in expected.items():
+        assert torch.equal(values.view(torch.int32), written[name].view(torch.int32)), name
+    return network
+
+
+@torch.no_grad()
+def round_matrices(network):
+    for values in network.parameters():
+        if values.dim() > 1:
+            values.copy_(values.bfloat16().float())
+
+
+def load_file(folder: Path, model: RealModel):
     """from_pretrained dequantises to float32. What could silently be wrong is checked here."""
     path = folder / model.file_name
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
