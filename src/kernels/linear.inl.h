@@ -47,7 +47,19 @@ struct Tile {
   int64_t num_panels;  // 1 .. kTilePanels; missing ones repeat the last and are not stored
   int64_t token;       // the first token
   Activations input;
+  const uint8_t *fetch, *fetch_end;  // what this tile fetches for the next
+  int64_t fetch_bytes;               // at each group, whole cache lines
 };
+
+// Panels are short, a few pages, and the processor's own prefetcher begins anew with each: so a
+// tile asks for its share of the next panels while it computes (at 16 tokens of 576 inputs twice
+// the speed, with weights in memory).
+WEFT_INLINE void fetch_ahead(const Tile& tile, const uint8_t*& fetch) {
+  if (fetch >= tile.fetch_end) return;
+  for (int64_t byte = 0; byte < tile.fetch_bytes; byte += 64)
+    __builtin_prefetch(fetch + byte, 0, 2);
+  fetch += tile.fetch_bytes;
+}
 
 WEFT_INLINE int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -297,6 +309,7 @@ void run_quantized(const Tile& tile, const Sink& sink) {
     for (int t = 0; t < kTokens; ++t) acc[p][t] = zero_f32();
   }
   const Term term = first_term_of(tile.input);
+  const uint8_t* fetch = tile.fetch;
   int64_t group = 0;
   for (int64_t s = 0; s < tile.num_segments; ++s) {
     const Segment segment = tile.segments[s];
@@ -308,6 +321,7 @@ void run_quantized(const Tile& tile, const Sink& sink) {
     }
     const uint32_t outliers = outliers_of_segment<kTokens>(tile, s);
     for (int32_t i = 0; i < segment.num_groups; ++i, ++group) {
+      fetch_ahead(tile, fetch);
       multiply_group<Format>(headers, at, term, tile.token * tile.num_groups + group,
                              tile.num_groups, acc);
       if ((outliers >> i & 1) != 0) [[unlikely]] {
@@ -391,9 +405,11 @@ void run_plain(const Tile& tile, const Sink& sink) {
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) acc[p][t] = zero_f32();
   }
+  const uint8_t* fetch = tile.fetch;
   for (int64_t s = 0; s < tile.num_segments; ++s) {
     const Segment segment = tile.segments[s];
     for (int32_t i = 0; i < segment.num_groups; ++i) {
+      fetch_ahead(tile, fetch);
 #pragma GCC unroll 4
       for (int input = 0; input < kGroupInputs; input += kInputs) {
         multiply_inputs<Format, kHardwareBf16>(at, x, input, acc);
@@ -422,20 +438,32 @@ void run_tile(const Tile& tile, const Sink& sink, int64_t num_tokens) {
   }
 }
 
+// Whole cache lines of the `num_parts`-th part of `num_bytes`.
+WEFT_INLINE int64_t lines_of(int64_t num_bytes, int64_t num_parts) {
+  return (num_bytes + 64 * num_parts - 1) / (64 * num_parts) * 64;
+}
+
 // Panels outside, tokens inside: panels come from memory once and are then read from the nearest
 // cache for every tile of tokens. Tokens are cut evenly, 7 into 4 + 3.
 template <class Format, bool kHardwareBf16, int kPanels, int kMostTokens>
 void run_tiles_of(Tile tile, const Sink& sink, Range panels, Range tokens) {
   const uint8_t* first = tile.panels;
   const int64_t num_cuts = (tokens.end - tokens.begin + kMostTokens - 1) / kMostTokens;
+  // One token takes its stream alone: the processor's prefetcher follows it.
+  const int64_t share =
+      kMostTokens == 1 ? 0 : lines_of(kPanels * tile.panel_bytes, num_cuts);  // of one cut
+  tile.fetch_bytes = lines_of(share, tile.num_groups);
   for (tile.panel = panels.begin; tile.panel < panels.end; tile.panel += kPanels) {
     tile.num_panels = minimum(kPanels, panels.end - tile.panel);
     tile.panels = first + tile.panel * tile.panel_bytes;
+    tile.fetch = tile.panels + kPanels * tile.panel_bytes;
     tile.token = tokens.begin;
     for (int64_t left = num_cuts; left > 0; --left) {
       const int64_t num_tokens = (tokens.end - tile.token + left - 1) / left;
+      tile.fetch_end = tile.fetch + share;
       run_tile<Format, kHardwareBf16, kPanels, kMostTokens>(tile, sink, num_tokens);
       tile.token += num_tokens;
+      tile.fetch = tile.fetch_end;
     }
   }
 }

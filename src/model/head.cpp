@@ -82,8 +82,9 @@ void Head::run(const Batch& batch, std::vector<RowResult>& results) {
 void Head::run_rows(const Batch& batch, Range rows, std::span<RowResult> results) {
   compute_logits(batch, rows);
   summarise(batch, rows);
-  const auto all = gather(std::span<const Partial>(partials_));
-  const size_t num_parts = all.size() / kRowsAtOnce;
+  const size_t num_mine = static_cast<size_t>(num_shards()) * results.size();
+  const auto all = gather(std::span<const Partial>(partials_.data(), num_mine));
+  const size_t num_parts = all.size() / results.size();
   std::vector<float>& max = row_max_;
   max.assign(kRowsAtOnce, 0.0f);
   for (size_t i = 0; i < results.size(); ++i) {
@@ -94,7 +95,7 @@ void Head::run_rows(const Batch& batch, Range rows, std::span<RowResult> results
     result.top.clear();
     result.logits.clear();
     for (size_t p = 0; p < num_parts; ++p) {
-      const Partial& part = all[p * kRowsAtOnce + i];
+      const Partial& part = all[p * results.size() + i];
       if (part.best.id >= 0 && (best.id < 0 || better(part.best, best))) best = part.best;
       num_nan += part.num_nan;
       result.hash += part.hash;
@@ -151,10 +152,9 @@ void Head::summarise(const Batch& batch, Range rows) {
     const int64_t stride = stage_.weights().shards()[s].head->weight.padded_rows();
     float* values = logits_.as<float>() + logit_offset_[s] + local * stride;
     if (softcap > 0.0f) table.softcap(values, softcap, vocab.size());
-    const size_t slot = s * kRowsAtOnce + static_cast<size_t>(local);
-    Partial& part = partials_[slot];
+    Partial& part = partials_[s * static_cast<size_t>(rows.size()) + static_cast<size_t>(local)];
     part = Partial{};
-    Candidate* top = top_.data() + slot * kTopStride;
+    Candidate* top = top_.data() + (s * kRowsAtOnce + static_cast<size_t>(local)) * kTopStride;
     table.top_k(values, vocab.size(), first, top_count(row), top, &part.num_nan);
     part.best = top[0];
     if (vocab.contains(row.target)) {

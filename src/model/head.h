@@ -22,8 +22,8 @@ class Head {
   // results: one a row of the batch, in order; their vectors keep their memory between calls.
   void run(const Batch& batch, std::vector<RowResult>& results);
 
-  // Rows whose logits are in memory at once.
-  static constexpr int64_t kRowsAtOnce = 16;
+  // Rows whose logits are in memory at once: its weights are read once for a batch of that many.
+  static constexpr int64_t kRowsAtOnce = 64;
   static constexpr int kMaxLogprobs = 128;
 
  private:

@@ -1,0 +1,92 @@
+// A sequence's bits do not depend on what shares its batch: sequences of random ids answered side
+// by side give the hashes that each gives alone, for any split and chunking.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace weft::parity {
+namespace {
+
+constexpr int64_t kInput = 50, kOutput = 20;
+
+std::string model_path(const char* name) {
+  const char* folder = std::getenv("WEFT_TINY_MODELS");
+  return folder == nullptr ? std::string() : std::string(folder) + "/" + name;
+}
+
+struct Setting {
+  const char* name;
+  int tp = 1;
+  const char* stages = "";
+  int threads = 1;
+  int64_t chunk = 512;
+  int64_t depth = 0;
+  kernels::KvType kv = kernels::KvType::kF32;
+};
+
+std::vector<uint64_t> hashes(const std::string& path, const Setting& setting,
+                             const std::vector<uint64_t>& sequences) {
+  engine::EngineOptions options;
+  options.model_path = path;
+  options.topology.tensor_parallel_size = setting.tp;
+  options.topology.stages = setting.stages;
+  options.threads_per_rank = setting.threads;
+  options.max_num_batched_tokens = setting.chunk;
+  options.max_model_len = setting.depth + kInput + kOutput;
+  options.max_num_seqs = static_cast<int64_t>(sequences.size());
+  options.kv_type = setting.kv;
+  engine::BatchWorkload workload;
+  workload.batch_size = static_cast<int64_t>(sequences.size());
+  workload.depth = setting.depth;
+  workload.input_len = kInput;
+  workload.output_len = kOutput;
+  workload.hash_logits = true;
+  workload.sequences = sequences;
+  const engine::BatchTiming timing = engine::Engine::load(options)->run_batch(workload);
+  EXPECT_EQ(kOutput - 1, static_cast<int64_t>(timing.step_s.size()));
+  return timing.logits_hash;
+}
+
+class Batch : public testing::TestWithParam<const char*> {};
+
+TEST_P(Batch, NeighboursDoNotShow) {
+  const std::string path = model_path(GetParam());
+  if (path.empty()) GTEST_SKIP() << "WEFT_TINY_MODELS is not set";
+  if (!std::filesystem::exists(path)) FAIL() << path << " is missing";
+  constexpr uint64_t kSequences = 13;
+  for (const Setting& setting :
+       {Setting{"one rank"}, Setting{.name = "three ranks", .tp = 3, .chunk = 64},
+        Setting{.name = "two threads, chunks of 7", .threads = 2, .chunk = 7},
+        Setting{.name = "deep, BF16 cache", .depth = 40, .kv = kernels::KvType::kBF16}}) {
+    SCOPED_TRACE(setting.name);
+    const Setting alone{.name = "alone", .depth = setting.depth, .kv = setting.kv};
+    std::vector<uint64_t> expected, sequences;
+    for (uint64_t s = 0; s < kSequences; ++s) {
+      expected.push_back(hashes(path, alone, {s}).at(0));
+      sequences.push_back(s);
+    }
+    EXPECT_NE(expected[0], expected[1]);
+    EXPECT_EQ(expected, hashes(path, setting, sequences));
+    const std::vector<uint64_t> some = {11, 2, 7};
+    EXPECT_EQ((std::vector<uint64_t>{expected[11], expected[2], expected[7]}),
+              hashes(path, setting, some));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Parity, Batch,
+                         testing::Values("llama.Q4_0.gguf", "llama.Q4_K.gguf", "qwen2.Q8_0.gguf",
+                                         "gemma3.BF16.gguf", "heads15kv5.Q4_1.gguf"),
+                         [](const auto& param_info) {
+                           std::string name = param_info.param;
+                           for (char& c : name)
+                             if (c == '.') c = '_';
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace weft::parity
