@@ -57,9 +57,11 @@ function(weft_test_program name)
   target_include_directories(${name}_test PRIVATE "${CMAKE_SOURCE_DIR}/tests")
 endfunction()
 
-# weft_tests(NAME DEPS ...): such a program, every case of it a test of ctest's own.
+# weft_tests(NAME DEPS ...): such a program, every case of it a test of ctest's own. A case with a
+# parameter keeps the name that the program gives it: a printed parameter can hold an address, and
+# ctest knows a test again (its cost, --rerun-failed) by its name only.
 function(weft_tests name)
   weft_test_program(${name} ${ARGN})
   gtest_discover_tests(${name}_test PROPERTIES TIMEOUT 600 DISCOVERY_TIMEOUT 60
-                       DISCOVERY_MODE PRE_TEST)
+                       DISCOVERY_MODE PRE_TEST NO_PRETTY_VALUES)
 endfunction()

@@ -69,7 +69,8 @@ TEST_P(ThreadTeamOfSize, ThreadsAreNeverUsedTwiceAtOnce) {
   EXPECT_EQ(clashes, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Sizes, ThreadTeamOfSize, testing::Values(1, 2, 3, 4, 5, 8, 16));
+INSTANTIATE_TEST_SUITE_P(Sizes, ThreadTeamOfSize, testing::Values(1, 2, 3, 4, 5, 8, 16),
+                         testing::PrintToStringParamName());
 
 // A spin without bound needs a time slice for every hand-over here: minutes instead of seconds.
 TEST(ThreadTeam, ManyPhasesFinishQuicklyWhereThreadsOutnumberCores) {

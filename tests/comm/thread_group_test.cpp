@@ -228,7 +228,8 @@ TEST_P(ThreadGroupOfSize, RandomSequencesOfVerbs) {
   EXPECT_EQ(wrong, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Sizes, ThreadGroupOfSize, testing::Range(1, 17));
+INSTANTIATE_TEST_SUITE_P(Sizes, ThreadGroupOfSize, testing::Range(1, 17),
+                         testing::PrintToStringParamName());
 
 TEST(ThreadGroup, LargePartsAreLentInsteadOfCopied) {
   constexpr int64_t kLength = 200'003;  // above the copied size, divides by nothing
