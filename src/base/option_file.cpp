@@ -49,14 +49,19 @@ OptionFileEntry read_entry(const std::filesystem::path& path, const std::string&
 }
 
 toml::table parse_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  if (!file) {
+  const auto refuse = [&](const char* why) {
     throw Error(ErrorKind::kUsage, fmt::format("cannot read the config file {}", path.string()),
-                "it does not exist or may not be read",
-                "give an existing file with --config (or WEFT_CONFIG)");
-  }
+                why, "give an existing file with --config (or WEFT_CONFIG)");
+  };
+  // A folder opens like a file and reads as an empty one.
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) refuse("it is a folder");
+  std::ifstream file(path, std::ios::binary);
+  if (!file) refuse("it does not exist or may not be read");
+  std::stringstream text;
+  // An empty file: the stream would call it a failure to have copied nothing.
+  if (file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();
+  if (file.bad() || !text) refuse("reading it failed");
   try {
     return toml::parse(text.str(), path.string());
   } catch (const toml::parse_error& error) {

@@ -50,35 +50,40 @@ std::string OptionSet::usage_line() const {
   return line + " [options]";
 }
 
-std::string OptionSet::help() const {
-  std::string text = fmt::format("weft {}: {}\n\nusage: {}\n", command_, summary_, usage_line());
-  for (const Positional& positional : positionals_) text += entry(positional.name, positional.help);
-
+// What is the same for every command comes last.
+std::vector<std::string> OptionSet::headings() const {
   std::vector<std::string> headings;
   for (const Option& option : options_) {
     if (std::find(headings.begin(), headings.end(), option.heading) == headings.end()) {
       headings.push_back(option.heading);
     }
   }
-  // What is the same for every command comes last.
   std::rotate(headings.begin(), headings.begin() + 1, headings.end());
-  for (const std::string& heading : headings) {
+  return headings;
+}
+
+std::string OptionSet::help_entry(const Option& option) {
+  std::vector<std::string> names = option.long_names;
+  names.insert(names.end(), option.short_names.begin(), option.short_names.end());
+  std::string left = fmt::format("{}", fmt::join(names, ", "));
+  if (!option.text.unit.empty()) left += " " + option.text.unit;
+  std::string right = option.text.help;
+  if (!option.text.choices.empty()) {
+    right += fmt::format("; one of {}", fmt::join(option.text.choices, ", "));
+  }
+  const std::string& usual = option.text.unset.empty() ? option.default_text : option.text.unset;
+  if (!usual.empty()) right += fmt::format(" (default: {})", usual);
+  if (option.own_name() != "--help") right += fmt::format(" [{}]", option.own_variable());
+  return entry(left, right);
+}
+
+std::string OptionSet::help() const {
+  std::string text = fmt::format("weft {}: {}\n\nusage: {}\n", command_, summary_, usage_line());
+  for (const Positional& positional : positionals_) text += entry(positional.name, positional.help);
+  for (const std::string& heading : headings()) {
     text += "\n" + heading + ":\n";
     for (const Option& option : options_) {
-      if (option.heading != heading) continue;
-      std::vector<std::string> names = option.long_names;
-      names.insert(names.end(), option.short_names.begin(), option.short_names.end());
-      std::string left = fmt::format("{}", fmt::join(names, ", "));
-      if (!option.text.unit.empty()) left += " " + option.text.unit;
-      std::string right = option.text.help;
-      if (!option.text.choices.empty()) {
-        right += fmt::format("; one of {}", fmt::join(option.text.choices, ", "));
-      }
-      const std::string& usual =
-          option.text.unset.empty() ? option.default_text : option.text.unset;
-      if (!usual.empty()) right += fmt::format(" (default: {})", usual);
-      if (option.own_name() != "--help") right += fmt::format(" [{}]", option.own_variable());
-      text += entry(left, right);
+      if (option.heading == heading) text += help_entry(option);
     }
   }
   if (!variables_.empty()) {

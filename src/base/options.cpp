@@ -68,7 +68,10 @@ OptionSet::OptionSet(std::string command, std::string summary)
   group("General");
   add("--help,-h", &help_, {"", "show this help and end"});
   add("--config", &config_file_,
-      {"FILE", "TOML file with options", "weft/config.toml under $XDG_CONFIG_HOME, if present"});
+      {.unit = "FILE",
+       .help = "TOML file with options",
+       .unset = "weft/config.toml under $XDG_CONFIG_HOME, if present",
+       .may_be_empty = false});
   group("Options");
 }
 
@@ -247,6 +250,14 @@ const OptionSet::Option* OptionSet::find_longer_short_name(const std::string& wo
   return nullptr;
 }
 
+// The option that "--prompt=" gives an empty value. (CLI11 sees no value there.)
+const OptionSet::Option* OptionSet::find_emptied(std::string_view word, std::string* rest) const {
+  if (word.size() < 4 || word.substr(0, 2) != "--" || word.back() != '=') return nullptr;
+  const Option* option = find(word.substr(0, word.size() - 1));
+  if (option != nullptr) *rest = "=";
+  return option;
+}
+
 // CLI11 would read "-tp" as "-t" with the value "p", so such names become long ones here. A word
 // that is the value of the option before it stays as it is; "--" ends the options.
 OptionSet::Words OptionSet::expand_short_names(const std::vector<std::string>& arguments) const {
@@ -265,6 +276,11 @@ OptionSet::Words OptionSet::expand_short_names(const std::vector<std::string>& a
     }
     std::string rest;
     const Option* option = find_longer_short_name(argument, &rest);
+    if (option == nullptr) option = find_emptied(argument, &rest);
+    if (rest == "=" && !option->is_switch) {
+      words.options.insert(words.options.end(), {option->own_name(), ""});
+      continue;
+    }
     if (option == nullptr) {
       option = find(argument);
       words.options.push_back(argument);
@@ -309,6 +325,11 @@ OptionSet::Split OptionSet::split(const std::vector<std::string>& arguments) con
   }
   for (const std::string& word : app.remaining()) {
     const std::string name = word.substr(0, word.find('='));
+    if (std::find(foreign_keys_.begin(), foreign_keys_.end(), as_key(name)) !=
+        foreign_keys_.end()) {
+      usage_error(fmt::format("weft {} has no option {}", command_, name),
+                  "only another command has it", command_);
+    }
     usage_error(fmt::format("unknown option {}{}", name, did_you_mean(name, all_names())), "",
                 command_);
   }
@@ -319,12 +340,25 @@ OptionSet::Split OptionSet::split(const std::vector<std::string>& arguments) con
 
 void OptionSet::store(Option& option, const std::vector<std::string>& values, Origin origin,
                       const std::string& place) {
+  const bool any_empty = std::find(values.begin(), values.end(), "") != values.end();
+  if (any_empty && !option.text.may_be_empty) {
+    usage_error(fmt::format("{} is empty{}", option.own_name(), place),
+                fmt::format("{} is expected; leave the option out for none", option.text.unit),
+                command_);
+  }
   const std::optional<std::string> expected = option.assign(values);
   if (!expected) {
     option.origin = origin;
     return;
   }
-  usage_error(fmt::format("{} is '{}'{}", option.own_name(), fmt::join(values, ","), place),
+  // Only the last of several values was looked at.
+  const std::string again =
+      values.size() > 1
+          ? fmt::format(" (given {}: {}; the last one counts)",
+                        values.size() == 2 ? "twice" : fmt::format("{} times", values.size()),
+                        fmt::join(values, ", "))
+          : "";
+  usage_error(fmt::format("{} is '{}'{}{}", option.own_name(), values.back(), again, place),
               fmt::format("{} is expected", *expected), command_);
 }
 

@@ -46,6 +46,7 @@ struct OptionText {
   std::string help = {};                  // without a full stop; the default is added
   std::string unset = {};                 // what the default stands for: "all cores"
   std::vector<std::string> choices = {};  // of a string; empty: any
+  bool may_be_empty = true;               // of a text; otherwise an empty one is refused
 };
 
 class OptionSet {
@@ -56,8 +57,8 @@ class OptionSet {
   void group(std::string heading);
 
   // names: long ones first, separated by commas: "--max-tokens,-n". The target holds the default
-  // until parse() and must outlive it. Whole numbers may end in k, m, g (thousands) or K, M, G
-  // (powers of 1024).
+  // until parse() and must outlive it. Of an option given several times the last counts. Whole
+  // numbers may end in k, m, g (thousands) or K, M, G (powers of 1024).
   void add(const std::string& names, bool* target, OptionText text);
   void add(const std::string& names, int* target, OptionText text,
            int min = std::numeric_limits<int>::min(), int max = std::numeric_limits<int>::max());
@@ -122,6 +123,7 @@ class OptionSet {
   Option* find_key(std::string_view key);
   std::vector<std::string> all_names() const;
   const Option* find_longer_short_name(const std::string& word, std::string* rest) const;
+  const Option* find_emptied(std::string_view word, std::string* rest) const;
   struct Words {
     std::vector<std::string> options, plain;  // before and after "--"
   };
@@ -138,6 +140,8 @@ class OptionSet {
   void store(Option& option, const std::vector<std::string>& values, Origin origin,
              const std::string& place);
   std::string usage_line() const;
+  std::vector<std::string> headings() const;  // in the order of the help
+  static std::string help_entry(const Option& option);
 
   std::string command_, summary_, heading_;
   std::vector<Option> options_;

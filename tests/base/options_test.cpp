@@ -43,7 +43,7 @@ struct Sample {
     options.add("--max-tokens,-n", &tokens, {"N", "tokens"}, 1);
     options.add("--seed", &seed, {"N", "seed"});
     options.add("--temperature", &temperature, {"T", "heat"}, 0.0f, 100.0f);
-    options.add("--stop", &stop, {"TEXT", "stop string"});
+    options.add("--stop", &stop, {.unit = "TEXT", .help = "stop string", .may_be_empty = false});
     options.add("--kv-cache-dtype", &kind, {"TYPE", "cache", "", {"bf16", "f32"}});
     options.add("--quiet,-q", &quiet, {"", "say less"});
     options.accept_keys({"port"}, {"serve"});
@@ -232,6 +232,55 @@ TEST(Options, UnknownOptionsSuggestTheNearest) {
   EXPECT_THAT(failure({"m", "--max-token=3"}), HasSubstr("did you mean --max-tokens?"));
   EXPECT_THAT(failure({"m", "--tensor"}), HasSubstr("did you mean --tensor-parallel-size?"));
   EXPECT_THAT(failure({"m", "--zebra"}), Not(HasSubstr("did you mean")));
+  EXPECT_THAT(failure({"m", "--port", "80"}),
+              AllOf(HasSubstr("weft run has no option --port"), HasSubstr("another command")));
+}
+
+TEST(Options, AFolderIsNoConfigFile) {
+  EXPECT_THAT(failure({"m", "--config", testing::TempDir()}),
+              AllOf(HasSubstr("cannot read the config file"), HasSubstr("it is a folder")));
+  const std::string xdg = testing::TempDir() + "weft_folder_" + std::to_string(getpid());
+  std::filesystem::create_directories(xdg + "/weft/config.toml");
+  EXPECT_THAT(failure({"m"}, {{"XDG_CONFIG_HOME", xdg}}), HasSubstr("it is a folder"));
+  std::filesystem::remove_all(xdg);
+}
+
+TEST(Options, AnEmptyConfigFileSaysNothing) {
+  const TemporaryFile file("");
+  EXPECT_EQ(Sample().parse({"m", "--config", file.path()}).tp, 1);
+}
+
+TEST(Options, AnEmptyTextIsAValueWhereTheOptionAllowsIt) {
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"m", "-p", ""}, {"-p", "", "m"}, {"--prompt=", "m"}}) {
+    Sample sample;
+    sample.parse(words);
+    ASSERT_TRUE(sample.prompt.has_value()) << words[1];
+    EXPECT_EQ(sample.prompt, "");
+    EXPECT_EQ(sample.model, "m");
+    EXPECT_EQ(sample.options.origin("--prompt"), Origin::kFlag);
+  }
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"m", "--stop", ""}, {"m", "--stop", "a", "--stop="}}) {
+    EXPECT_THAT(failure(words), AllOf(HasSubstr("--stop is empty"), HasSubstr("TEXT is expected")));
+  }
+  EXPECT_THAT(failure({"m", "--config", ""}), HasSubstr("--config is empty"));
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"m", "--tp", ""}, {"m", "--tp="}, {"m", "-tp="}}) {
+    EXPECT_THAT(failure(words), HasSubstr("--tensor-parallel-size is ''"));
+  }
+  const TemporaryFile file("stop = ['a', '']\n");
+  EXPECT_THAT(failure({"m", "--config", file.path()}),
+              AllOf(HasSubstr("--stop is empty"), HasSubstr("line 1")));
+}
+
+TEST(Options, ARepeatedOptionIsNamedAsSuch) {
+  EXPECT_THAT(failure({"m", "--tp", "2", "-tp", "0"}),
+              AllOf(HasSubstr("--tensor-parallel-size is '0'"), HasSubstr("given twice: 2, 0"),
+                    HasSubstr("the last one counts"), HasSubstr("from 1 to 64")));
+  EXPECT_THAT(failure({"m", "--tp", "2", "--tp", "3", "--tp", "x"}),
+              HasSubstr("given 3 times: 2, 3, x"));
+  EXPECT_THAT(failure({"m", "--tp", "0"}), Not(HasSubstr("given")));
 }
 
 TEST(Options, MissingAndSuperfluousWords) {
