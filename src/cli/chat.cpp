@@ -7,6 +7,7 @@
 #include "base/did_you_mean.h"
 #include "base/error.h"
 #include "cli/answer_report.h"
+#include "cli/foreground.h"
 #include "cli/interrupt.h"
 #include "cli/prompt.h"
 
@@ -31,7 +32,8 @@ class Chat {
         read_line_(read_line),
         console_(console),
         system_(options.system),
-        stats_(options.stats) {
+        stats_(options.stats),
+        terminal_(options.terminal) {
     reset();
   }
 
@@ -108,31 +110,41 @@ class Chat {
     return true;
   }
 
+  // A question that is refused leaves the conversation as it was, also what had to be forgotten
+  // for it.
   void answer(const std::string& question) {
-    messages_.push_back({"user", question});
+    std::vector<text::Message> messages = messages_;
+    messages.push_back({"user", question});
     try {
-      if (forget_oldest(engine_, &messages_) > 0) {
-        console_.err << "(the oldest messages are forgotten: the context is full)\n";
-      }
+      const size_t forgotten = forget_oldest(engine_, &messages);
       engine::GenerationRequest request = make_request_();
-      request.prompt_ids = conversation_ids(engine_, messages_);
-      fit_answer(engine_, &request);
-      const InterruptAction interrupt(
-          [](void* engine) { static_cast<engine::Engine*>(engine)->cancel(); }, &engine_);
-      const engine::GenerationResult result =
-          engine_.generate(request, [&](const std::string& piece) {
-            console_.out << piece << std::flush;
-            return true;
-          });
-      console_.out << std::endl;
-      messages_.push_back({"assistant", result.text});
+      request.prompt_ids = conversation_ids(engine_, messages);
+      const engine::GenerationResult result = generate(&request, forgotten);
+      messages.push_back({"assistant", result.text});
+      messages_ = std::move(messages);
       report({engine_, request, result});
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kUsage && error.kind() != ErrorKind::kModel) throw;
-      messages_.pop_back();
       console_.out << std::endl;
       console_.err << "weft: " << error.what() << std::endl;
     }
+  }
+
+  engine::GenerationResult generate(engine::GenerationRequest* request, size_t num_forgotten) {
+    const bool fits = static_cast<int64_t>(request->prompt_ids.size()) <= engine_.max_model_len();
+    if (num_forgotten > 0 && fits) {
+      console_.err << "(the oldest messages are forgotten: the context is full)" << std::endl;
+    }
+    fit_answer(engine_, request);
+    const OwnForeground foreground(terminal_);
+    const InterruptAction interrupt(
+        [](void* engine) { static_cast<engine::Engine*>(engine)->cancel(); }, &engine_);
+    engine::GenerationResult result = engine_.generate(*request, [&](const std::string& piece) {
+      console_.out << piece << std::flush;
+      return true;
+    });
+    console_.out << std::endl;
+    return result;
   }
 
   void report(const Answer& answer) {
@@ -149,6 +161,7 @@ class Chat {
   Console& console_;
   std::string system_;
   bool stats_;
+  int terminal_;
   std::vector<text::Message> messages_;
 };
 

@@ -18,6 +18,7 @@ using MakeRequest = std::function<engine::GenerationRequest()>;
 struct ChatOptions {
   std::string system;  // may be empty
   bool stats = false;
+  int terminal = -1;  // descriptor of the terminal whose Ctrl-C is to reach this process alone
 };
 
 // Reads lines until /quit, the end of input, or Ctrl-C twice. Returns the exit code. A request

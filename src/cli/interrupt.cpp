@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/foreground.h"
 
 namespace weft::cli {
 namespace {
@@ -18,7 +19,10 @@ std::atomic<int> g_count{0};
 struct sigaction g_previous_int, g_previous_term;
 
 void on_signal(int) {
-  if (g_count.fetch_add(1) > 0) _exit(kInterruptedExit);
+  if (g_count.fetch_add(1) > 0) {
+    give_back_foreground();
+    _exit(kInterruptedExit);
+  }
   if (const InterruptAction::Action action = g_action.load()) action(g_argument.load());
 }
 

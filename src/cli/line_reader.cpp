@@ -1,6 +1,7 @@
 #include "cli/line_reader.h"
 
 #include <histedit.h>
+#include <signal.h>
 
 #include <clocale>
 #include <cstdio>
@@ -24,7 +25,23 @@ struct LineReader::State {
     of(editor).interrupted = true;
     return CC_EOF;
   }
+  static unsigned char on_suspend(EditLine* editor, int);
 };
+
+// Stops the whole job, as the terminal does where Ctrl-Z is a signal; its shell continues it. The
+// editor's own handler of that signal is for once out of the way: it works only once a line.
+unsigned char LineReader::State::on_suspend(EditLine* editor, int) {
+  el_set(editor, EL_PREP_TERM, 0);
+  struct sigaction plain {
+  }, before{};
+  plain.sa_handler = SIG_DFL;
+  sigemptyset(&plain.sa_mask);
+  sigaction(SIGTSTP, &plain, &before);
+  kill(0, SIGTSTP);
+  sigaction(SIGTSTP, &before, nullptr);
+  el_set(editor, EL_PREP_TERM, 1);
+  return CC_REDISPLAY;
+}
 
 LineReader::LineReader() : state_(std::make_unique<State>()) {
   // Without a locale of UTF-8 the editor would count and cut bytes.
@@ -43,6 +60,8 @@ LineReader::LineReader() : state_(std::make_unique<State>()) {
   el_set(state_->editor, EL_SETTY, "-d", "-isig", nullptr);
   el_set(state_->editor, EL_ADDFN, "weft-interrupt", "give up this line", &State::on_interrupt);
   el_set(state_->editor, EL_BIND, "^C", "weft-interrupt", nullptr);
+  el_set(state_->editor, EL_ADDFN, "weft-suspend", "stop the program", &State::on_suspend);
+  el_set(state_->editor, EL_BIND, "^Z", "weft-suspend", nullptr);
   el_source(state_->editor, nullptr);  // the user's own ~/.editrc
 }
 

@@ -1,0 +1,89 @@
+#include "cli/foreground.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+
+#include "base/error.h"
+
+namespace weft::cli {
+namespace {
+
+// Of the signal handler, which has no other way to it. g_origin: the group to return to, 0 while
+// this process is in it.
+std::atomic<int> g_terminal{-1};
+std::atomic<pid_t> g_origin{0};
+struct sigaction g_previous_stop;
+
+void take_foreground(pid_t origin) {
+  const int terminal = g_terminal.load();
+  if (setpgid(0, 0) != 0) return;
+  // The new group is a background one, which may only set the foreground with SIGTTOU blocked.
+  sigset_t blocked, before;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGTTOU);
+  pthread_sigmask(SIG_BLOCK, &blocked, &before);
+  const bool taken = tcsetpgrp(terminal, getpid()) == 0;
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (taken) {
+    g_origin = origin;
+  } else {
+    setpgid(0, origin);
+  }
+}
+
+// Ctrl-Z: back to the group of origin, stop with it, and go on as before once it is continued in
+// the foreground.
+void on_stop(int) {
+  const pid_t origin = g_origin.load();
+  if (origin == 0) return;
+  give_back_foreground();
+  struct sigaction own {
+  }, plain{};
+  plain.sa_handler = SIG_IGN;
+  sigemptyset(&plain.sa_mask);
+  sigaction(SIGTSTP, &plain, &own);
+  kill(0, SIGTSTP);  // the others of the group
+  plain.sa_handler = SIG_DFL;
+  sigaction(SIGTSTP, &plain, nullptr);
+  sigset_t stop;
+  sigemptyset(&stop);
+  sigaddset(&stop, SIGTSTP);
+  pthread_sigmask(SIG_UNBLOCK, &stop, nullptr);
+  raise(SIGTSTP);  // returns when the process is continued
+  pthread_sigmask(SIG_BLOCK, &stop, nullptr);
+  sigaction(SIGTSTP, &own, nullptr);
+  if (tcgetpgrp(g_terminal.load()) == origin) take_foreground(origin);
+}
+
+}  // namespace
+
+OwnForeground::OwnForeground(int terminal) {
+  WEFT_CHECK(g_terminal.load() < 0, "two foregrounds at once");
+  const pid_t group = getpgrp();
+  if (terminal < 0 || group == getpid() || tcgetpgrp(terminal) != group) return;
+  g_terminal = terminal;
+  struct sigaction handler {};
+  handler.sa_handler = on_stop;
+  sigemptyset(&handler.sa_mask);
+  handler.sa_flags = SA_RESTART;
+  sigaction(SIGTSTP, &handler, &g_previous_stop);
+  take_foreground(group);
+}
+
+OwnForeground::~OwnForeground() {
+  if (g_terminal.load() < 0) return;
+  give_back_foreground();
+  sigaction(SIGTSTP, &g_previous_stop, nullptr);
+  g_terminal = -1;
+}
+
+void give_back_foreground() {
+  const pid_t origin = g_origin.exchange(0);
+  if (origin == 0) return;
+  tcsetpgrp(g_terminal.load(), origin);
+  setpgid(0, origin);
+}
+
+}  // namespace weft::cli
