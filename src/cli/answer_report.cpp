@@ -13,7 +13,32 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+Json number(std::optional<double> value) {
+  return value && std::isfinite(*value) ? Json(*value) : Json(nullptr);
+}
+
+std::optional<double> rate(double amount, double seconds) {
+  if (amount <= 0 || seconds <= 0) return std::nullopt;
+  return per_second(amount, seconds);
+}
+
+// Whether the times are those of one pool, which no rank has a part of its own in.
+bool share_times(const Answer& answer) {
+  return answer.engine.pooled() && answer.result.ranks.size() > 1;
+}
+
+void add_times(const engine::RankTimes& times, Json* object) {
+  (*object)["compute_s"] = number(times.compute_s);
+  (*object)["all_reduce_s"] = number(times.all_reduce_s);
+  (*object)["wait_s"] = number(times.wait_s);
+}
+
+Json pool_json(const Answer& answer) {
+  if (!share_times(answer)) return nullptr;
+  Json pool = Json::object();
+  add_times(answer.result.ranks[0], &pool);
+  return pool;
+}
 
 using Positions = std::vector<std::vector<engine::TokenLogprob>>;
 
@@ -51,9 +76,10 @@ Json ranks_json(const Answer& answer) {
     const bool timed = i < answer.result.ranks.size();
     const engine::RankTimes times = timed ? answer.result.ranks[i] : engine::RankTimes{};
     rank["reduce_bytes"] = times.reduce_bytes;
-    rank["compute_s"] = number(times.compute_s);
-    rank["all_reduce_s"] = number(times.all_reduce_s);
-    rank["wait_s"] = number(times.wait_s);
+    add_times(times, &rank);
+    if (share_times(answer)) {
+      for (const char* key : {"compute_s", "all_reduce_s", "wait_s"}) rank[key] = nullptr;
+    }
     list.push_back(std::move(rank));
   }
   return list;
@@ -64,21 +90,49 @@ std::string quoted(const std::string& text) {
   return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+std::string prompt_line(const Answer& answer) {
+  const std::string tokens =
+      counted(static_cast<int64_t>(answer.request.prompt_ids.size()), "token");
+  const double seconds = answer.result.prompt_s;
+  const std::optional<double> speed = prompt_rate(answer);
+  if (!speed) return fmt::format("prompt      {}, stopped after {:.3f} s", tokens, seconds);
+  return fmt::format("prompt      {} in {:.3f} s: {:.1f} tokens/s", tokens, seconds, *speed);
+}
+
+std::string generation_line(const Answer& answer) {
+  const auto generated = static_cast<int64_t>(answer.result.token_ids.size());
+  const std::optional<double> speed = generation_rate(answer);
+  if (generated == 0) return "generation  no token";
+  if (!speed)
+    return fmt::format("generation  {}, out of the prompt's last step",
+                       counted(generated, "token"));
+  return fmt::format(
+      "generation  {} after the first in {:.3f} s: {:.1f} tokens/s, {:.2f} GB/s read",
+      counted(generated - 1, "token"), answer.result.generation_s, *speed,
+      read_rate_gb(answer).value_or(0.0));
+}
+
+void add_row(const std::string& name, const engine::RankTimes& times, int64_t reduce_bytes,
+             TextTable* table) {
+  table->add_row({name, fmt::format("{:.3f}", times.compute_s),
+                  fmt::format("{:.3f}", times.all_reduce_s), fmt::format("{:.3f}", times.wait_s),
+                  bytes_text(reduce_bytes)});
+}
+
 }  // namespace
 
-double prompt_rate(const Answer& answer) {
-  return per_second(static_cast<double>(answer.request.prompt_ids.size()), answer.result.prompt_s);
+std::optional<double> prompt_rate(const Answer& answer) {
+  if (answer.result.token_ids.empty()) return std::nullopt;  // stopped within the prompt
+  return rate(static_cast<double>(answer.request.prompt_ids.size()), answer.result.prompt_s);
 }
 
-double generation_rate(const Answer& answer) {
-  const size_t generated = answer.result.token_ids.size();
-  return generated < 2 ? 0.0
-                       : per_second(static_cast<double>(generated - 1), answer.result.generation_s);
+std::optional<double> generation_rate(const Answer& answer) {
+  return rate(static_cast<double>(answer.result.token_ids.size()) - 1, answer.result.generation_s);
 }
 
-double read_rate_gb(const Answer& answer) {
-  return per_second(static_cast<double>(answer.result.weight_bytes_read) / 1e9,
-                    answer.result.generation_s);
+std::optional<double> read_rate_gb(const Answer& answer) {
+  return rate(static_cast<double>(answer.result.weight_bytes_read) / 1e9,
+              answer.result.generation_s);
 }
 
 std::string hash_text(uint64_t hash) { return fmt::format("{:016x}", hash); }
@@ -99,7 +153,8 @@ std::string answer_json(const Answer& answer) {
       {"topology", engine.split().topology},
       {"isa", engine.isa()},
       {"prompt_token_ids", request.prompt_ids},
-      {"ranks", ranks_json(answer)}};
+      {"ranks", ranks_json(answer)},
+      {"pool", pool_json(answer)}};
   if (request.num_logprobs >= 0) object["logprobs"] = logprobs_json(result.logprobs);
   if (request.num_prompt_logprobs >= 0) {
     object["prompt_logprobs"] = logprobs_json(result.prompt_logprobs);
@@ -109,19 +164,17 @@ std::string answer_json(const Answer& answer) {
 }
 
 std::vector<std::string> stats_lines(const Answer& answer) {
-  const engine::GenerationResult& result = answer.result;
-  std::vector<std::string> lines = {
-      fmt::format("prompt      {} tokens in {:.3f} s: {:.1f} tokens/s",
-                  answer.request.prompt_ids.size(), result.prompt_s, prompt_rate(answer)),
-      fmt::format("generation  {} tokens in {:.3f} s: {:.1f} tokens/s, {:.2f} GB/s read",
-                  result.token_ids.size(), result.generation_s, generation_rate(answer),
-                  read_rate_gb(answer))};
+  const std::vector<engine::RankTimes>& ranks = answer.result.ranks;
+  std::vector<std::string> lines = {prompt_line(answer), generation_line(answer)};
   TextTable table({"rank", "compute s", "all-reduce s", "waiting s", "reduced"});
-  for (size_t i = 0; i < result.ranks.size(); ++i) {
-    const engine::RankTimes& times = result.ranks[i];
-    table.add_row({fmt::format("{}", i), fmt::format("{:.3f}", times.compute_s),
-                   fmt::format("{:.3f}", times.all_reduce_s), fmt::format("{:.3f}", times.wait_s),
-                   bytes_text(times.reduce_bytes)});
+  if (share_times(answer)) {
+    int64_t reduced = 0;
+    for (const engine::RankTimes& times : ranks) reduced += times.reduce_bytes;
+    add_row("pool", ranks[0], reduced, &table);
+  } else {
+    for (size_t i = 0; i < ranks.size(); ++i) {
+      add_row(fmt::format("{}", i), ranks[i], ranks[i].reduce_bytes, &table);
+    }
   }
   const std::vector<std::string> rows = table.lines();
   lines.insert(lines.end(), rows.begin(), rows.end());

@@ -44,12 +44,11 @@ std::string split_line(const engine::Engine& engine) {
   const engine::SplitReport& split = engine.split();
   const size_t ranks = split.ranks.size();
   const int threads = engine.threads_per_rank();
-  const std::string how = engine.pooled()
-                              ? "on one pool of threads"
-                              : fmt::format("of {} thread{}{}", threads, threads == 1 ? "" : "s",
-                                            ranks == 1 ? "" : " each");
-  return fmt::format("split    {}: {} rank{} {}; the slowest holds {:.2f} times the mean",
-                     split.topology, ranks, ranks == 1 ? "" : "s", how, split.imbalance);
+  const std::string how = engine.pooled() ? "on one pool of threads"
+                                          : fmt::format("of {}{}", counted(threads, "thread"),
+                                                        ranks == 1 ? "" : " each");
+  return fmt::format("split    {}: {} {}; the slowest holds {:.2f} times the mean", split.topology,
+                     counted(static_cast<int64_t>(ranks), "rank"), how, split.imbalance);
 }
 
 }  // namespace
@@ -62,9 +61,9 @@ std::string model_line(const engine::ModelReport& model) {
 
 std::string shape_line(const engine::ModelReport& model) {
   return fmt::format(
-      "{} layers, hidden {}, {} heads and {} KV heads of {}, FFN {}, vocabulary {}{}",
-      model.num_layers, model.hidden_size, model.num_heads, model.num_kv_heads, model.head_dim,
-      model.ffn_size, model.vocab_size, model.tied_embeddings ? " (tied)" : "");
+      "{}, hidden {}, {} and {} of {}, FFN {}, vocabulary {}{}", counted(model.num_layers, "layer"),
+      model.hidden_size, counted(model.num_heads, "head"), counted(model.num_kv_heads, "KV head"),
+      model.head_dim, model.ffn_size, model.vocab_size, model.tied_embeddings ? " (tied)" : "");
 }
 
 std::vector<std::string> rank_lines(const std::vector<engine::RankShare>& ranks, size_t max_rows,
@@ -82,8 +81,8 @@ std::vector<std::string> rank_lines(const std::vector<engine::RankShare>& ranks,
   }
   std::vector<std::string> lines = table.lines();
   if (shown < ranks.size()) {
-    lines.push_back(
-        fmt::format("  ... and {} more ranks (weft inspect shows them)", ranks.size() - shown));
+    lines.push_back(fmt::format("  ... and {} (weft inspect shows them all)",
+                                counted(static_cast<int64_t>(ranks.size() - shown), "more rank")));
   }
   return lines;
 }

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
+#include "base/error.h"
 #include "cli/banner.h"
 #include "cli/commands.h"
 #include "cli/model_options.h"
@@ -51,7 +52,21 @@ Json model_json(const engine::ModelReport& model, bool with_tensors) {
   return object;
 }
 
-Json split_json(const engine::SplitReport& split) {
+// The cache's bytes of each rank for a context: whole blocks, as a run allocates them.
+void size_cache(int64_t max_model_len, int64_t block_size, engine::SplitReport* split) {
+  const int64_t tokens = (max_model_len + block_size - 1) / block_size * block_size;
+  for (engine::RankShare& share : split->ranks) share.kv_bytes = share.kv_bytes_per_token * tokens;
+}
+
+void refuse_beyond_context(int64_t max_model_len, const engine::ModelReport& model) {
+  if (max_model_len <= model.context_length) return;
+  throw Error(ErrorKind::kUsage,
+              fmt::format("--max-model-len {} is above the model's context of {} tokens",
+                          max_model_len, model.context_length));
+}
+
+// max_model_len: 0 where none was given.
+Json split_json(const engine::SplitReport& split, int64_t max_model_len) {
   Json ranks = Json::array();
   for (const engine::RankShare& share : split.ranks) {
     ranks.push_back({{"rank", share.rank},
@@ -63,19 +78,19 @@ Json split_json(const engine::SplitReport& split) {
                      {"ffn", share.ffn},
                      {"vocab_rows", share.vocab_rows},
                      {"weight_bytes", share.weight_bytes},
+                     {"kv_bytes", max_model_len > 0 ? Json(share.kv_bytes) : Json(nullptr)},
                      {"kv_bytes_per_token", share.kv_bytes_per_token},
                      {"reduce_bytes_per_token", share.reduce_bytes_per_token}});
   }
   return {{"topology", split.topology},
+          {"max_model_len", max_model_len > 0 ? Json(max_model_len) : Json(nullptr)},
           {"imbalance", split.imbalance},
           {"asked_and_got", split.asked_and_got},
           {"warnings", split.warnings},
           {"ranks", std::move(ranks)}};
 }
 
-void print_text(const engine::Inspection& inspection, bool with_tensors, std::ostream& out) {
-  const engine::ModelReport& model = inspection.model;
-  const engine::SplitReport& split = inspection.split;
+void print_model(const engine::ModelReport& model, bool with_tensors, std::ostream& out) {
   out << model_line(model) << "\n"
       << "path       " << model.path << "\n"
       << "shape      " << shape_line(model) << "\n"
@@ -95,10 +110,17 @@ void print_text(const engine::Inspection& inspection, bool with_tensors, std::os
     }
     for (const std::string& line : tensors.lines()) out << line << "\n";
   }
+}
+
+void print_split(const engine::SplitReport& split, int64_t max_model_len, std::ostream& out) {
   out << fmt::format("split      {}; the slowest rank holds {:.2f} times the mean\n",
                      split.topology, split.imbalance);
-  for (const std::string& line : rank_lines(split.ranks, split.ranks.size(), true)) {
+  const bool per_token = max_model_len == 0;
+  for (const std::string& line : rank_lines(split.ranks, split.ranks.size(), per_token)) {
     out << line << "\n";
+  }
+  if (!per_token) {
+    out << fmt::format("cache      of {}\n", counted(max_model_len, "token"));
   }
   int64_t reduced = 0;
   for (const engine::RankShare& share : split.ranks) reduced += share.reduce_bytes_per_token;
@@ -110,7 +132,9 @@ void print_text(const engine::Inspection& inspection, bool with_tensors, std::os
 class InspectCommand : public Command {
  public:
   InspectCommand() {
-    model_.declare(&options_);
+    model_.declare_split(&options_);
+    options_.group("Memory");
+    model_.declare_context("the cache is shown for one token", &options_);
     options_.group("Output");
     options_.add("--json", &json_, {"", "one JSON object in place of the text"});
     options_.add("--tensors", &tensors_, {"", "list every tensor"});
@@ -119,15 +143,18 @@ class InspectCommand : public Command {
   OptionSet& options() override { return options_; }
 
   int execute(const Context& context) override {
-    const engine::Inspection inspection =
-        context.engine.inspect(model_.resolve(context.environment));
+    const engine::EngineOptions asked = model_.resolve(context.environment);
+    engine::Inspection inspection = context.engine.inspect(asked);
+    refuse_beyond_context(asked.max_model_len, inspection.model);
+    size_cache(asked.max_model_len, asked.block_size, &inspection.split);
     std::ostream& out = context.console.out;
     if (json_) {
       Json object = {{"model", model_json(inspection.model, tensors_)},
-                     {"split", split_json(inspection.split)}};
+                     {"split", split_json(inspection.split, asked.max_model_len)}};
       out << object.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
     } else {
-      print_text(inspection, tensors_, out);
+      print_model(inspection.model, tensors_, out);
+      print_split(inspection.split, asked.max_model_len, out);
     }
     return 0;
   }

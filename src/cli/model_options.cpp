@@ -5,6 +5,14 @@
 namespace weft::cli {
 
 void ModelOptions::declare(OptionSet* options) {
+  declare_split(options);
+  declare_placement(options);
+  declare_memory(options);
+  options->environment_only(
+      "WEFT_ISA", "forces a kernel table: avx512, avx2 or portable; all give the same bits");
+}
+
+void ModelOptions::declare_split(OptionSet* options) {
   parallel::TopologyRequest& topology = engine.topology;
   options->positional("MODEL", &model,
                       "a .gguf or .safetensors file, a folder, or a name that weft pull knows");
@@ -14,17 +22,30 @@ void ModelOptions::declare(OptionSet* options) {
                {"N", "ranks that share every layer; any number", "1"}, 1,
                parallel::kMaxRanksPerStage);
   options->add("--pipeline-parallel-size,--pp,-pp", &topology.pipeline_parallel,
-               {"N|LIST", "number of stages, or the layers of each: 13,13,4", "1"});
+               {.unit = "N|LIST",
+                .help = "number of stages, or the layers of each: 13,13,4",
+                .unset = "1",
+                .may_be_empty = false});
   options->add("--tp-weights", &topology.tp_weights,
-               {"LIST", "shares of unequal ranks: 2,1,1", "equal"});
+               {.unit = "LIST",
+                .help = "shares of unequal ranks: 2,1,1",
+                .unset = "equal",
+                .may_be_empty = false});
   options->add("--stages", &topology.stages,
-               {"LIST", "layers@ranks of each stage, in place of --tp and --pp: 12@1,14@3,4@2"});
+               {.unit = "LIST",
+                .help = "layers@ranks of each stage, in place of --tp and --pp: 12@1,14@3,4@2",
+                .may_be_empty = false});
+}
+
+void ModelOptions::declare_placement(OptionSet* options) {
   options->add("--threads,-t", &engine.threads_per_rank,
                {"N", "threads of each rank", "cores / ranks, at least 1"}, 1, 1024);
   options->add(
       "--devices", &engine.devices,
-      {"LIST", "cores or NUMA nodes to use, 0-3 or numa:0; more ranks than these is an error",
-       "all cores, which ranks may share"});
+      {.unit = "LIST",
+       .help = "cores or NUMA nodes to use, 0-3 or numa:0; more ranks than these is an error",
+       .unset = "all cores, which ranks may share",
+       .may_be_empty = false});
   options->add("--placement", &placement,
                {"HOW",
                 "a team of threads for each rank, or one pool that runs them all",
@@ -33,21 +54,24 @@ void ModelOptions::declare(OptionSet* options) {
   options->add("--distributed-timeout-seconds", &timeout_s,
                {"S", "how long a rank waits for another before the run ends with an error"}, 1,
                86'400);
+}
 
+void ModelOptions::declare_memory(OptionSet* options) {
   options->group("Memory");
-  options->add("--max-model-len", &engine.max_model_len,
-               {"TOKENS", "longest prompt and answer together", "the model's, as memory allows"},
-               1);
+  declare_context("the model's, as memory allows", options);
   options->add("--max-num-batched-tokens", &engine.max_num_batched_tokens,
-               {"TOKENS", "prompt tokens that are computed in one step"}, 1, 1 << 20);
+               {"TOKENS", "prompt tokens that are computed in one step"}, 1, 8192);
   options->add("--block-size", &engine.block_size,
-               {"TOKENS", "tokens of one cache block, a multiple of 16"}, 16, 1024);
-  options->add("--kv-cache-dtype", &kv_cache_dtype,
-               {"TYPE", "how keys and values are kept", "", {"f32", "f16", "bf16"}});
+               {"TOKENS", "tokens of one cache block, a multiple of 16"}, 16, 256);
   options->add("--kv-cache-memory-bytes", &engine.kv_cache_bytes,
                {"BYTES", "cache of all ranks together: 512M, 4G", "a share of the free memory"}, 1);
-  options->environment_only(
-      "WEFT_ISA", "forces a kernel table: avx512, avx2 or portable; all give the same bits");
+}
+
+void ModelOptions::declare_context(const std::string& unset, OptionSet* options) {
+  options->add("--max-model-len", &engine.max_model_len,
+               {"TOKENS", "longest prompt and answer together", unset}, 1);
+  options->add("--kv-cache-dtype", &kv_cache_dtype,
+               {"TYPE", "how keys and values are kept", "", {"f32", "f16", "bf16"}});
 }
 
 engine::EngineOptions ModelOptions::resolve(const Environment& environment) const {

@@ -17,8 +17,16 @@ struct ModelOptions {
 
   // Adds MODEL and the groups "Splitting" and "Memory" to `options`.
   void declare(OptionSet* options);
+  // Parts of it, for a command that loads nothing: MODEL and how it is cut; the size of a context.
+  // unset: what a context that is not given stands for.
+  void declare_split(OptionSet* options);
+  void declare_context(const std::string& unset, OptionSet* options);
   // What the engine is asked for: the model's name resolved, words turned into values.
   engine::EngineOptions resolve(const Environment& environment) const;
+
+ private:
+  void declare_placement(OptionSet* options);
+  void declare_memory(OptionSet* options);
 };
 
 }  // namespace weft::cli

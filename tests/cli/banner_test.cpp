@@ -62,6 +62,17 @@ TEST(Banner, EqualNeighboursShareARow) {
   EXPECT_THAT(lines[3], HasSubstr("4-5"));
 }
 
+TEST(Banner, OneOfAThingIsNoPlural) {
+  FakeState state;
+  state.model.num_layers = state.model.num_kv_heads = state.model.num_heads = 1;
+  EXPECT_THAT(shape_line(state.model),
+              HasSubstr("1 layer, hidden 576, 1 head and 1 KV head of 64"));
+  state.split.ranks.assign(2, state.split.ranks[0]);
+  state.split.ranks[1].heads = "4";
+  EXPECT_EQ(rank_lines(state.split.ranks, 1, false).back(),
+            "  ... and 1 more rank (weft inspect shows them all)");
+}
+
 TEST(Inspect, PrintsModelTypesAndRanks) {
   Program program;
   EXPECT_EQ(program.run({"inspect", ".", "--tp", "2"}), 0);
@@ -72,6 +83,33 @@ TEST(Inspect, PrintsModelTypesAndRanks) {
   EXPECT_THAT(program.out, Not(HasSubstr("token_embd")));
   EXPECT_EQ(program.run({"inspect", ".", "--tensors"}), 0);
   EXPECT_THAT(program.out, HasSubstr("token_embd.weight"));
+}
+
+TEST(Inspect, AContextShowsItsCache) {
+  Program program;
+  EXPECT_EQ(program.run({"inspect", ".", "--max-model-len", "1000"}), 0);
+  // 15360 bytes a token, in blocks of 16: 1008 tokens.
+  EXPECT_THAT(program.out,
+              AllOf(HasSubstr("KV cache"), HasSubstr("15.5 MB"),
+                    HasSubstr("cache      of 1000 tokens"), Not(HasSubstr("KV/token"))));
+  EXPECT_EQ(program.run({"inspect", ".", "--max-model-len", "1000", "--json"}), 0);
+  EXPECT_THAT(program.out, HasSubstr("\"max_model_len\":1000"));
+  EXPECT_THAT(program.out, HasSubstr("\"kv_bytes\":15482880"));
+  EXPECT_EQ(program.run({"inspect", ".", "--max-model-len", "8193"}), 2);
+  EXPECT_THAT(program.err, AllOf(HasSubstr("8193"), HasSubstr("context of 8192 tokens")));
+}
+
+TEST(Inspect, OffersNoOptionThatItWouldIgnore) {
+  for (const char* option : {"--devices", "--threads", "--placement", "--block-size",
+                             "--kv-cache-memory-bytes", "--max-num-batched-tokens"}) {
+    Program program;
+    EXPECT_EQ(program.run({"inspect", ".", option, "1"}), 2) << option;
+    EXPECT_THAT(program.err, AllOf(HasSubstr("weft inspect has no option " + std::string(option)),
+                                   HasSubstr("another command has it")));
+    program.environment["WEFT_DEVICES"] = "0";  // set for `run`, no mistake here
+    EXPECT_EQ(program.run({"inspect", "."}), 0);
+    EXPECT_EQ(program.err, "");
+  }
 }
 
 TEST(Inspect, JsonHoldsTheSameFigures) {
