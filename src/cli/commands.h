@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/options.h"
+#include "cli/standard_input.h"
 #include "engine/engine.h"
 
 namespace weft::cli {
@@ -25,6 +26,8 @@ struct Console {
   std::ostream& out;
   std::ostream& err;
   bool in_is_terminal = false, out_is_terminal = false, err_is_terminal = false;
+  // What `in` holds, asked before any of it is read; may wait for a moment. None: nothing.
+  std::function<InputState()> look_at_in = {};
 };
 
 // The doors of the engine that commands walk through.

@@ -1,11 +1,20 @@
 #include <unistd.h>
 
+#include <chrono>
 #include <iostream>
 
 #include "base/error.h"
 #include "cli/commands.h"
 #include "engine/engine.h"
 #include "kernels/kernels.h"
+
+namespace {
+
+// How long a pipe that holds nothing is waited for. Whoever writes a prompt into a pipe is there at
+// once; a pipe that was merely inherited, and would never end, must not hold up `make run`.
+constexpr std::chrono::milliseconds kInputPatience{2000};
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace weft;
@@ -15,7 +24,8 @@ int main(int argc, char** argv) {
                        std::cerr,
                        isatty(STDIN_FILENO) != 0,
                        isatty(STDOUT_FILENO) != 0,
-                       isatty(STDERR_FILENO) != 0};
+                       isatty(STDERR_FILENO) != 0,
+                       [] { return cli::look_at_input(STDIN_FILENO, kInputPatience); }};
   const Environment environment = process_environment();
   const cli::EngineDoor door{
       [](const engine::EngineOptions& options, const engine::OnLoad& on_load) {
@@ -25,6 +35,8 @@ int main(int argc, char** argv) {
       [] { return kernels::choose_table().name; }};
   const int code = cli::run_program({argv + 1, argv + argc}, {console, environment, door});
   std::cout.flush();
+  // A rank's thread may still wait for a silent one: nothing is torn down under it.
+  if (code == static_cast<int>(ErrorKind::kCommunication)) _exit(code);
   if (!std::cout && code == 0) {
     std::cerr << "weft: standard output could not be written" << std::endl;
     return static_cast<int>(ErrorKind::kInternal);

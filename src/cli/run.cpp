@@ -1,8 +1,7 @@
 // weft run MODEL: answers one prompt, or chats in the terminal.
 #include <fmt/format.h>
+#include <unistd.h>
 
-#include <istream>
-#include <iterator>
 #include <ostream>
 
 #include "base/error.h"
@@ -22,11 +21,15 @@ class RunCommand : public Command {
   RunCommand() {
     options_.group("Prompt");
     options_.add("--prompt,-p", &prompt_,
-                 {"TEXT", "answer this and end; - reads standard input", "a chat on a terminal"});
+                 {"TEXT", "answer this and end; - reads standard input to its end",
+                  "a file or pipe on standard input that holds something; on a terminal, a chat; "
+                  "otherwise a built-in question, also where a pipe stays silent for 2 s"});
     options_.add("--system,-s", &system_, {"TEXT", "system message of the conversation"});
     options_.add("--no-chat-template", &no_chat_template_,
                  {"", "continue the prompt as plain text"});
-    options_.add("--prompt-ids", &prompt_ids_, {"LIST", "token ids in place of a text: 1,2,3"});
+    options_.add(
+        "--prompt-ids", &prompt_ids_,
+        {.unit = "LIST", .help = "token ids in place of a text: 1,2,3", .may_be_empty = false});
     model_.declare(&options_);
     declare_generation();
     options_.group("Output");
@@ -42,20 +45,28 @@ class RunCommand : public Command {
 
   int execute(const Context& context) override {
     check_together();
-    const engine::EngineOptions engine_options = model_.resolve(context.environment);
-    const std::unique_ptr<engine::Engine> engine = load(context, engine_options);
     Console& console = context.console;
-    const bool one_answer = prompt_ || !prompt_ids_.empty() || json_;
-    if (one_answer || !console.in_is_terminal || !console.out_is_terminal) {
-      return answer_once(*engine, console);
+    const engine::EngineOptions engine_options = model_.resolve(context.environment);
+    const bool one_answer = prompt_ || prompt_ids_ || json_;
+    const bool chats = !one_answer && console.in_is_terminal && console.out_is_terminal;
+    // Before the model is loaded, which may take long.
+    const PromptText prompt = chats || prompt_ids_ ? PromptText{} : find_prompt(console);
+    std::unique_ptr<engine::Engine> engine = load(context, engine_options);
+    try {
+      return chats ? hold_chat(*engine, console) : answer_once(*engine, prompt, console);
+    } catch (const Error& error) {
+      // The engine would wait for the end of all its ranks, one of which may be silent for good.
+      if (error.kind() == ErrorKind::kCommunication) static_cast<void>(engine.release());
+      throw;
     }
-    LineReader reader;
-    return chat(
-        *engine, {system_, stats_}, [&] { return request(); },
-        [&](const std::string& prompt) { return reader.read(prompt); }, console);
   }
 
  private:
+  struct PromptText {
+    std::string text;
+    bool is_built_in = false;
+  };
+
   void declare_generation() {
     options_.group("Generation");
     options_.add("--max-tokens,-n", &max_tokens_,
@@ -63,7 +74,10 @@ class RunCommand : public Command {
     options_.add("--temperature", &temperature_, {"T", "0 always takes the likeliest token"}, 0.0f,
                  100.0f);
     options_.add("--seed", &seed_, {"N", "of the sampling"});
-    options_.add("--stop", &stop_, {"TEXT", "end before this text; may be given several times"});
+    options_.add("--stop", &stop_,
+                 {.unit = "TEXT",
+                  .help = "end before this text; may be given several times",
+                  .may_be_empty = false});
     options_.add("--ignore-eos", &ignore_eos_, {"", "go on to --max-tokens, for measuring"});
     options_.add("--logprobs", &logprobs_,
                  {"N", "logprobs of the N likeliest tokens and the chosen one", "none"}, 0, 100);
@@ -76,19 +90,37 @@ class RunCommand : public Command {
     const auto refuse = [](const char* what, const char* why) {
       throw Error(ErrorKind::kUsage, what, why, "give one of the two");
     };
-    if (prompt_ && !prompt_ids_.empty()) {
+    if (prompt_ && prompt_ids_) {
       refuse("--prompt and --prompt-ids are both given", "each is the whole prompt");
     }
-    if (!system_.empty() && !prompt_ids_.empty()) {
+    if (!system_.empty() && prompt_ids_) {
       refuse("--system and --prompt-ids are both given", "ids are the whole prompt");
     }
     if (!system_.empty() && no_chat_template_) {
       refuse("--system and --no-chat-template are both given",
              "without a template there is no place for a system message");
     }
-    if (json_ && !prompt_ && prompt_ids_.empty() && no_chat_template_) {
-      refuse("--json and --no-chat-template need a prompt", "there is nothing to continue");
+  }
+
+  // What is asked where it is no list of ids.
+  PromptText find_prompt(Console& console) const {
+    if (prompt_ && *prompt_ != "-") return {*prompt_};
+    if (prompt_) return {read_prompt(console.in)};
+    const InputState state = console.look_at_in ? console.look_at_in() : InputState::kNothing;
+    if (state == InputState::kText) {
+      std::string text = read_prompt(console.in);
+      if (text.find_first_not_of(" \t\r\n") != std::string::npos) return {std::move(text)};
     }
+    if (json_ && no_chat_template_) {
+      throw Error(ErrorKind::kUsage, "--json and --no-chat-template need a prompt",
+                  "there is nothing to continue", "give one with -p or on standard input");
+    }
+    if (state == InputState::kSilent) {
+      console.err << "standard input is a pipe in which nothing came: a built-in question is "
+                     "answered (-p - waits for text, < /dev/null does not wait)"
+                  << std::endl;
+    }
+    return {std::string(kBuiltInPrompt), true};
   }
 
   std::unique_ptr<engine::Engine> load(const Context& context,
@@ -129,14 +161,9 @@ class RunCommand : public Command {
     return request;
   }
 
-  std::vector<int32_t> prompt_token_ids(const engine::Engine& engine, Console& console) const {
-    if (!prompt_ids_.empty()) return parse_ids(prompt_ids_, engine.model().vocab_size);
-    std::string text = prompt_.value_or(std::string(kBuiltInPrompt));
-    if (text == "-") {
-      text.assign(std::istreambuf_iterator<char>(console.in), {});
-    } else if (!prompt_ && !quiet_) {
-      console.err << "> " << text << std::endl;
-    }
+  std::vector<int32_t> prompt_token_ids(const engine::Engine& engine, const std::string& text,
+                                        Console& console) const {
+    if (prompt_ids_) return parse_ids(*prompt_ids_, engine.model().vocab_size);
     if (no_chat_template_) return plain_ids(engine, text);
     std::vector<text::Message> messages;
     if (!system_.empty()) messages.push_back({"system", system_});
@@ -147,9 +174,17 @@ class RunCommand : public Command {
     return conversation_ids(engine, messages);
   }
 
-  int answer_once(engine::Engine& engine, Console& console) const {
+  int hold_chat(engine::Engine& engine, Console& console) const {
+    LineReader reader;
+    return chat(
+        engine, {system_, stats_, STDIN_FILENO}, [&] { return request(); },
+        [&](const std::string& prompt) { return reader.read(prompt); }, console);
+  }
+
+  int answer_once(engine::Engine& engine, const PromptText& prompt, Console& console) const {
+    if (prompt.is_built_in && !quiet_) console.err << "> " << prompt.text << std::endl;
     engine::GenerationRequest request = this->request();
-    request.prompt_ids = prompt_token_ids(engine, console);
+    request.prompt_ids = prompt_token_ids(engine, prompt.text, console);
     fit_answer(engine, &request);
     const InterruptAction interrupt(
         [](void* target) { static_cast<engine::Engine*>(target)->cancel(); }, &engine);
@@ -177,8 +212,8 @@ class RunCommand : public Command {
 
   OptionSet options_{"run", "answer a prompt, or chat in the terminal"};
   ModelOptions model_;
-  std::optional<std::string> prompt_;
-  std::string prompt_ids_, system_;
+  std::optional<std::string> prompt_, prompt_ids_;
+  std::string system_;
   bool no_chat_template_ = false;
   int64_t max_tokens_ = 512;
   float temperature_ = 0.0f;

@@ -12,6 +12,7 @@ namespace weft::cli {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // A chat in which `lines` are typed one after the other, then Ctrl-D.
 struct ChatRun {
@@ -88,6 +89,25 @@ TEST(Chat, AFailedRequestIsForgottenAndTheChatGoesOn) {
   run.state.throw_usage_on_generate = false;
   run.type({"Two?"});
   EXPECT_EQ(run.state.prompt(1), "user:Two?\n");
+}
+
+TEST(Chat, ARefusedQuestionForgetsNothing) {
+  ChatRun run;
+  run.state.max_model_len = 80;
+  run.type({"One?", std::string(100, 'x'), "Two?"}, "s");
+  ASSERT_EQ(run.state.requests.size(), 3u);
+  EXPECT_EQ(run.state.prompt(1), "system:s\nuser:" + std::string(100, 'x') + "\n");
+  EXPECT_EQ(run.state.prompt(2), "system:s\nuser:One?\nassistant:Paris.\nuser:Two?\n");
+  EXPECT_THAT(run.err.str(), HasSubstr("the prompt is too long"));
+  EXPECT_THAT(run.err.str(), Not(HasSubstr("forgotten")));
+}
+
+TEST(Chat, WhatIsForgottenForAnAnswerIsTold) {
+  ChatRun run;
+  run.state.max_model_len = 80;
+  run.type({"One?", std::string(40, 'y'), "Two?"}, "s");
+  EXPECT_EQ(run.state.prompt(1), "system:s\nuser:" + std::string(40, 'y') + "\n");
+  EXPECT_THAT(run.err.str(), HasSubstr("the oldest messages are forgotten"));
 }
 
 TEST(Chat, TheOldestMessagesMakeRoom) {

@@ -6,6 +6,7 @@
 Without WEFT_TEST_MODELS the tests that need the default model are skipped.
 """
 
+import ctypes
 import json
 import os
 import pty
@@ -74,6 +75,19 @@ class WithoutAModel(unittest.TestCase):
         self.assertEqual(run.returncode, 2, run.stderr)
         self.assertIn("abacus", run.stderr)
 
+    def test_a_folder_is_no_config_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            run = weft("run", "m", "--config", folder)
+            self.assertEqual(run.returncode, 2, run.stderr)
+            self.assertIn("it is a folder", run.stderr)
+
+    def test_a_huge_standard_input_is_refused(self):
+        with open("/dev/zero", "rb") as zeros:
+            run = subprocess.run([PROGRAM, "run", ".", "-p", "-"], stdin=zeros, timeout=TIMEOUT_S,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(run.returncode, 2, run.stderr)
+        self.assertIn("standard input holds more than", run.stderr)
+
     def test_models_that_are_none_end_with_3(self):
         with tempfile.TemporaryDirectory() as folder:
             lie = Path(folder) / "lie.gguf"
@@ -111,6 +125,31 @@ class WithTheModel(unittest.TestCase):
     def test_reads_the_prompt_from_standard_input(self):
         run = weft("run", MODEL, "-q", "-p", "-", stdin=QUESTION)
         self.assertEqual(run.stdout, "The capital of France is Paris.\n")
+
+    def test_text_on_standard_input_is_the_prompt(self):
+        wanted = answer("-p", QUESTION, "-n", 1)["prompt_token_ids"]
+        run = weft("run", MODEL, "--json", "-n", 1, stdin=QUESTION + "\n")
+        self.assertEqual(json.loads(run.stdout)["prompt_token_ids"], wanted)
+        with tempfile.TemporaryFile("w+") as file:
+            file.write(QUESTION)
+            file.seek(0)
+            run = subprocess.run([PROGRAM, "run", MODEL, "--json", "-n", "1"], stdin=file,
+                                 capture_output=True, text=True, env=environment())
+        self.assertEqual(json.loads(run.stdout)["prompt_token_ids"], wanted)
+
+    def test_standard_input_that_holds_nothing(self):
+        command = [PROGRAM, "run", MODEL]
+        idle, end = os.pipe()  # nobody ever writes
+        self.addCleanup(os.close, idle)
+        self.addCleanup(os.close, end)
+        for name, options in [("/dev/null", {"stdin": subprocess.DEVNULL}),
+                              ("closed", {"preexec_fn": lambda: os.close(0)}),
+                              ("idle pipe", {"stdin": idle})]:
+            with self.subTest(name):
+                run = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S,
+                                     env=environment(), **options)
+                self.assertEqual(run.stdout, "The capital of France is Paris.\n", run.stderr)
+                self.assertEqual("in which nothing came" in run.stderr, name == "idle pipe")
 
     def test_every_split_gives_the_same_bits(self):
         options = ["-p", QUESTION, "-n", 12, "--logits-hash", "--logprobs", 2, "--prompt-logprobs",
@@ -223,6 +262,27 @@ class WithTheModel(unittest.TestCase):
                 reduced = plan["reduce_bytes_per_token"] * tokens
                 self.assertAlmostEqual(reduced, rank["reduce_bytes"], delta=0.02 * reduced)
 
+    def test_inspect_sizes_the_cache_as_run_does(self):
+        options = ["--max-model-len", 1000, "--tp", 2, "--kv-cache-dtype", "bf16"]
+        shown = json.loads(weft("inspect", MODEL, "--json", *options).stdout)["split"]["ranks"]
+        found = answer("-p", QUESTION, "-n", 1, *options)["ranks"]
+        self.assertEqual([rank["kv_bytes"] for rank in shown],
+                         [rank["kv_bytes"] for rank in found])
+
+    def test_an_empty_prompt_is_one(self):
+        empty = answer("-p", "", "-n", 1)
+        self.assertLess(empty["prompt_tokens"], answer("-p", QUESTION, "-n", 1)["prompt_tokens"])
+        run = weft("run", MODEL, "-p", "", "--no-chat-template")
+        self.assertEqual(run.returncode, 2, run.stderr)
+        self.assertIn("the prompt is empty", run.stderr)
+
+    def test_a_pool_shows_times_of_no_rank(self):
+        found = answer("-p", QUESTION, "-n", 4, "--tp", 3, "--placement", "pooled")
+        self.assertGreater(found["pool"]["compute_s"], 0)
+        for rank in found["ranks"]:
+            self.assertIsNone(rank["compute_s"])
+            self.assertGreater(rank["reduce_bytes"], 0)
+
     def test_inspect_prints_its_table(self):
         run = weft("inspect", MODEL, "--tp", 7, "--pp", 3)
         self.assertEqual(run.returncode, 0, run.stderr)
@@ -233,10 +293,10 @@ class WithTheModel(unittest.TestCase):
 
 
 class Running:
-    """A program that was started and is talked to."""
+    """A program that was started and is talked to; `command` is one that starts it."""
 
-    def __init__(self, *arguments, terminal=False):
-        command = [PROGRAM, *map(str, arguments)]
+    def __init__(self, *arguments, terminal=False, command=None):
+        command = command or [PROGRAM, *map(str, arguments)]
         self.terminal, end = pty.openpty() if terminal else os.pipe()
         stdin = end if terminal else subprocess.DEVNULL
         self.process = subprocess.Popen(command, stdin=stdin, stdout=end, stderr=end if terminal
@@ -316,10 +376,59 @@ class Signals(unittest.TestCase):
         self.assertEqual(json.loads(out)["finish_reason"], "cancelled")
 
 
+class Ptrace:
+    """Stops and continues one thread of a child process, the others of which go on."""
+    CONT, DETACH, SEIZE, INTERRUPT = 7, 17, 0x4206, 0x4207
+    WALL = 0x40000000  # waits for threads as well
+
+    def __init__(self):
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+        self.libc.ptrace.restype = ctypes.c_long
+
+    def stop(self, thread):
+        for request in (self.SEIZE, self.INTERRUPT):
+            if self.libc.ptrace(request, thread, None, None) != 0:
+                raise OSError(ctypes.get_errno(), "ptrace")
+        os.waitpid(thread, self.WALL)
+
+
+@unittest.skipUnless(MODEL.exists(), "WEFT_TEST_MODELS names no folder with the default model")
+class LostRank(unittest.TestCase):
+    def threads(self, process):
+        return {int(name) for name in os.listdir(f"/proc/{process.pid}/task")}
+
+    def busy_ticks(self, process, thread):
+        fields = Path(f"/proc/{process.pid}/task/{thread}/stat").read_text().rpartition(")")[2]
+        return sum(map(int, fields.split()[11:13]))  # user and system time
+
+    def test_a_rank_that_stands_still_ends_the_run_with_5(self):
+        running = Running("run", MODEL, "-q", "-p", "Tell me a long story.", "--ignore-eos", "-n",
+                          8000, "--tp", 2, "--threads", 1, "--placement", "dedicated",
+                          "--distributed-timeout-seconds", 1)
+        self.addCleanup(running.close)
+        running.read_until(" ")
+        # Rank 0 is the main thread; the busiest of the others is rank 1.
+        others = self.threads(running.process) - {running.process.pid}
+        rank = max(others, key=lambda thread: self.busy_ticks(running.process, thread))
+        try:
+            Ptrace().stop(rank)
+        except OSError as error:
+            self.skipTest(f"threads cannot be stopped here: {error}")
+        deadline = time.monotonic() + TIMEOUT_S
+        while rank in self.threads(running.process) and time.monotonic() < deadline:
+            time.sleep(0.05)
+            try:
+                os.waitpid(rank, Ptrace.WALL | os.WNOHANG)  # its end waits to be taken notice of
+            except ChildProcessError:
+                break
+        self.assertEqual(running.wait(), 5)
+
+
 @unittest.skipUnless(MODEL.exists(), "WEFT_TEST_MODELS names no folder with the default model")
 class ChatInATerminal(unittest.TestCase):
-    def start(self, *arguments):
-        running = Running("run", MODEL, *arguments, terminal=True)
+    def start(self, *arguments, command=None):
+        running = Running("run", MODEL, *arguments, terminal=True, command=command)
         self.addCleanup(running.close)
         running.read_until("loaded ")  # the progress bar has a ">" of its own
         running.read_until("> ")
@@ -357,6 +466,85 @@ class ChatInATerminal(unittest.TestCase):
         running.type("\x03")
         running.read_until("> ")
         running.type("/quit\n")
+        self.assertEqual(running.wait(), 0)
+
+    def makefile(self):
+        """One that runs a chat of endless answers, by the name of its folder."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        (Path(folder.name) / "Makefile").write_text(
+            f"run:\n\t@{PROGRAM} run {MODEL} --ignore-eos -n 8000\n")
+        return folder.name
+
+    def ask_for_a_long_answer(self, running):
+        running.type("Tell me a long story.\n")
+        running.read_until("story.")
+        running.read_until(" the ")
+
+    def test_ctrl_c_during_an_answer_does_not_end_make(self):
+        running = self.start(command=["make", "-C", self.makefile(), "run"])
+        for _ in range(2):
+            self.ask_for_a_long_answer(running)
+            running.type("\x03")
+            running.read_until("> ")
+        running.type("/quit\n")
+        self.assertEqual(running.wait(), 0)
+
+    def test_ctrl_c_twice_during_an_answer_gives_the_terminal_back(self):
+        running = self.start(command=["sh", "-c", f"make -C {self.makefile()} run; read LINE; "
+                                      "echo GOT $LINE"])
+        self.ask_for_a_long_answer(running)
+        chat = os.tcgetpgrp(running.terminal)  # it leads the group in front
+        os.kill(chat, signal.SIGSTOP)  # both signals come before the first is obeyed
+        os.kill(chat, signal.SIGTERM)
+        os.kill(chat, signal.SIGINT)
+        os.kill(chat, signal.SIGCONT)
+        running.read_until("Error 130")
+        running.type("a line\n")
+        running.read_until("GOT a line")
+        self.assertEqual(running.wait(), 0)
+
+    def test_ctrl_z_during_an_answer_stops_make_as_well(self):
+        running = self.start(command=["sh", "-mc", f"make -C {self.makefile()} run; echo STATE $?; "
+                                      "fg %1; echo STATE $?"])
+        self.ask_for_a_long_answer(running)
+        running.type("\x1a")
+        running.read_until("STATE 148")
+        running.read_until(" the ")
+        running.type("\x03")
+        running.read_until("> ")
+        running.type("/quit\n")
+        running.read_until("STATE 0")
+        self.assertEqual(running.wait(), 0)
+
+    def shell(self, script, *arguments):
+        """A shell with job control that runs weft, then `script`."""
+        command = " ".join([PROGRAM, "run", str(MODEL), *map(str, arguments)])
+        return self.start(command=["sh", "-mc", f"{command}; echo STATE $?; {script}"])
+
+    def test_ctrl_z_at_the_prompt_stops_and_fg_shows_the_line_again(self):
+        running = self.shell("fg %1; echo STATE $?; fg %1; echo STATE $?")
+        running.type("/sta")
+        for _ in range(2):
+            running.type("\x1a")
+            running.read_until("STATE 148")  # 128 + SIGTSTP
+            running.read_until("> /sta")
+        running.type("ts\n")
+        running.read_until("figures are on")
+        running.type("/quit\n")
+        running.read_until("STATE 0")
+        self.assertEqual(running.wait(), 0)
+
+    def test_ctrl_z_during_an_answer_stops_it_and_fg_continues(self):
+        running = self.shell("fg %1; echo STATE $?", "--ignore-eos", "-n", 8000)
+        self.ask_for_a_long_answer(running)
+        running.type("\x1a")
+        running.read_until("STATE 148")
+        running.read_until(" the ")
+        running.type("\x03")
+        running.read_until("> ")
+        running.type("/quit\n")
+        running.read_until("STATE 0")
         self.assertEqual(running.wait(), 0)
 
     def test_umlauts_can_be_typed_and_erased(self):

@@ -50,6 +50,7 @@ struct FakeState {
   std::string answer = "Paris.";
   bool has_template = true;
   bool throw_usage_on_generate = false;
+  bool pooled = false;
   int64_t max_model_len = 2048;
   engine::ModelReport model;
   engine::SplitReport split;
@@ -117,7 +118,7 @@ class FakeEngine : public engine::Engine {
   int64_t max_model_len() const override { return state_.max_model_len; }
   int64_t kv_cache_tokens() const override { return 9876; }
   int threads_per_rank() const override { return 1; }
-  bool pooled() const override { return false; }
+  bool pooled() const override { return state_.pooled; }
   double load_seconds() const override { return 0.5; }
   std::string_view isa() const override { return "portable"; }
 
@@ -133,7 +134,10 @@ class FakeEngine : public engine::Engine {
   engine::GenerationResult generate(const engine::GenerationRequest& request,
                                     const engine::OnText& on_text) override {
     state_.requests.push_back(request);
-    if (state_.throw_usage_on_generate) throw Error(ErrorKind::kUsage, "the prompt is too long");
+    const bool fits = static_cast<int64_t>(request.prompt_ids.size()) <= state_.max_model_len;
+    if (state_.throw_usage_on_generate || !fits) {
+      throw Error(ErrorKind::kUsage, "the prompt is too long");
+    }
     engine::GenerationResult result;
     result.text = state_.answer;
     for (const char c : state_.answer) {
@@ -170,11 +174,16 @@ struct Program {
   Environment environment = {{"XDG_CACHE_HOME", "/nowhere/cache"}};
   std::string input, out, err;
   bool is_terminal = false;
+  bool input_is_silent = false;  // an open pipe in which nothing comes
 
   int run(const std::vector<std::string>& arguments) {
     std::istringstream in(input);
     std::ostringstream out_stream, err_stream;
-    Console console{in, out_stream, err_stream, is_terminal, is_terminal, false};
+    Console console{in, out_stream, err_stream, is_terminal, is_terminal, false, [this] {
+                      return input_is_silent ? InputState::kSilent
+                             : input.empty() ? InputState::kNothing
+                                             : InputState::kText;
+                    }};
     const EngineDoor door{
         [this](const engine::EngineOptions& options, const engine::OnLoad& on_load) {
           state.loaded_with = options;

@@ -9,6 +9,8 @@ namespace weft::cli {
 namespace {
 
 using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -24,20 +26,75 @@ TEST(Run, AnswersThePromptOnStandardOutput) {
   EXPECT_EQ(program.state.requests[0].temperature, 0.0f);
 }
 
-TEST(Run, WithoutATerminalItAnswersTheBuiltInPrompt) {
+TEST(Run, WithoutATerminalAndInputItAnswersTheBuiltInPrompt) {
   Program program;
-  program.input = "this is not read";
   EXPECT_EQ(program.run({"run", "."}), 0);
   EXPECT_EQ(program.state.prompt(0), "user:What is the capital of France?\n");
   EXPECT_THAT(program.err, HasSubstr("What is the capital of France?"));
   EXPECT_EQ(program.out, "Paris.\n");
 }
 
-TEST(Run, ADashReadsThePromptFromStandardInput) {
+TEST(Run, TextOnStandardInputIsThePrompt) {
   Program program;
   program.input = "two\nlines\n";
   EXPECT_EQ(program.run({"run", ".", "-p", "-"}), 0);
-  EXPECT_EQ(program.state.prompt(0), "user:two\nlines\n\n");
+  EXPECT_EQ(program.run({"run", "."}), 0);
+  EXPECT_EQ(program.run({"run", ".", "--json"}), 0);
+  EXPECT_EQ(program.run({"run", ".", "--json", "--no-chat-template"}), 0);
+  for (size_t request : {0, 1, 2}) EXPECT_EQ(program.state.prompt(request), "user:two\nlines\n");
+  EXPECT_EQ(program.state.prompt(3), "\x01two\nlines");
+}
+
+TEST(Run, AGivenPromptLeavesStandardInputAlone) {
+  Program program;
+  program.input = "not read";
+  EXPECT_EQ(program.run({"run", ".", "-p", "x"}), 0);
+  EXPECT_EQ(program.state.prompt(0), "user:x\n");
+  EXPECT_EQ(program.run({"run", ".", "--prompt-ids", "1"}), 0);
+  EXPECT_EQ(program.state.prompt(1), "\x01");
+}
+
+TEST(Run, BlankOrSilentInputIsNoPrompt) {
+  Program program;
+  program.input = " \n\n";
+  EXPECT_EQ(program.run({"run", "."}), 0);
+  EXPECT_EQ(program.state.prompt(0), "user:What is the capital of France?\n");
+  program.input_is_silent = true;
+  EXPECT_EQ(program.run({"run", "."}), 0);
+  EXPECT_EQ(program.state.prompt(1), "user:What is the capital of France?\n");
+  EXPECT_THAT(program.err, HasSubstr("standard input is a pipe in which nothing came"));
+  EXPECT_EQ(program.run({"run", ".", "--json", "--no-chat-template"}), 2);
+  EXPECT_THAT(program.err, HasSubstr("need a prompt"));
+}
+
+TEST(Run, AHugeStandardInputIsRefusedBeforeLoading) {
+  Program program;
+  program.input.assign(static_cast<size_t>(kMaxPromptBytes) + 1, 'x');
+  for (std::vector<std::string> arguments :
+       {std::vector<std::string>{"run", "."}, {"run", ".", "-p", "-"}}) {
+    EXPECT_EQ(program.run(arguments), 2);
+    EXPECT_THAT(program.err, HasSubstr("more than 16.8 MB"));
+    EXPECT_EQ(program.state.loaded_with.model_path, "");
+  }
+}
+
+TEST(Run, AnEmptyPromptIsAPrompt) {
+  Program program;
+  program.input = "not read";
+  EXPECT_EQ(program.run({"run", ".", "-p", ""}), 0);
+  EXPECT_EQ(program.state.prompt(0), "user:\n");
+  EXPECT_EQ(program.run({"run", ".", "-p", "", "--no-chat-template"}), 0);
+  EXPECT_EQ(program.state.prompt(1), "\x01");
+}
+
+TEST(Run, EmptyListsAndStopTextsAreRefused) {
+  for (const char* option : {"--prompt-ids", "--stop", "--devices", "--stages", "--tp-weights",
+                             "--pipeline-parallel-size"}) {
+    Program program;
+    EXPECT_EQ(program.run({"run", ".", option, ""}), 2) << option;
+    EXPECT_THAT(program.err, HasSubstr(std::string(option) + " is empty"));
+    EXPECT_THAT(program.state.requests, IsEmpty());
+  }
 }
 
 TEST(Run, OptionsReachTheEngine) {
@@ -168,6 +225,50 @@ TEST(Run, JsonIsOneObjectWithThePromisedKeysAndNothingElse) {
   EXPECT_FALSE(object.contains("logprobs"));
   EXPECT_FALSE(object.contains("prompt_logprobs"));
   EXPECT_THAT(program.err, HasSubstr("all-reduce"));
+}
+
+TEST(Run, WhatWasNotMeasuredIsNull) {
+  Program program;
+  program.state.answer = "a";
+  EXPECT_EQ(program.run({"run", ".", "-p", "x", "--json", "--stats"}), 0);
+  const json one = json::parse(program.out);
+  EXPECT_TRUE(one["generation_tokens_per_s"].is_null());
+  EXPECT_FALSE(one["prompt_tokens_per_s"].is_null());
+  EXPECT_TRUE(one["pool"].is_null());
+  EXPECT_THAT(program.err, HasSubstr("generation  1 token, out of the prompt's last step\n"));
+  program.state.answer = "";  // Ctrl-C within the prompt
+  EXPECT_EQ(program.run({"run", ".", "-p", "x", "--json", "--stats"}), 0);
+  EXPECT_TRUE(json::parse(program.out)["prompt_tokens_per_s"].is_null());
+  EXPECT_THAT(program.err, HasSubstr("7 tokens, stopped after 0.500 s"));
+}
+
+TEST(Run, StatsSayWhichTokensTheirRateCounts) {
+  Program program;
+  EXPECT_EQ(program.run({"run", ".", "-p", "x", "--stats"}), 0);
+  EXPECT_THAT(program.err, HasSubstr("prompt      7 tokens in 0.500 s: 14.0 tokens/s\n"));
+  EXPECT_THAT(program.err, HasSubstr("generation  5 tokens after the first in 0.250 s: 20.0 "
+                                     "tokens/s, 2.00 GB/s read\n"));
+}
+
+TEST(Run, APoolHasOneRowOfTimes) {
+  Program program;
+  EXPECT_EQ(program.run({"run", ".", "-p", "x", "--stats", "--json"}), 0);
+  EXPECT_THAT(program.err,
+              AllOf(HasSubstr("\n     0  "), HasSubstr("\n     1  "), Not(HasSubstr("pool"))));
+  EXPECT_DOUBLE_EQ(json::parse(program.out)["ranks"][1]["compute_s"], 0.1);
+  program.state.pooled = true;
+  EXPECT_EQ(program.run({"run", ".", "-p", "x", "--stats", "--json", "--quiet"}), 0);
+  EXPECT_THAT(program.err, ContainsRegex("  pool +0.200 +0.050 +0.010 +1.90 kB"));
+  EXPECT_THAT(program.err, Not(HasSubstr("\n     1  ")));
+  const json object = json::parse(program.out);
+  EXPECT_DOUBLE_EQ(object["pool"]["compute_s"], 0.2);
+  EXPECT_DOUBLE_EQ(object["pool"]["wait_s"], 0.01);
+  for (const json& rank : object["ranks"]) {
+    for (const char* key : {"compute_s", "all_reduce_s", "wait_s"}) {
+      EXPECT_TRUE(rank.at(key).is_null()) << key;
+    }
+  }
+  EXPECT_EQ(object["ranks"][1]["reduce_bytes"], 900);
 }
 
 TEST(Run, JsonLogprobsAndHash) {
