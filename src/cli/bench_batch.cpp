@@ -6,10 +6,9 @@
 #include <numeric>
 #include <ostream>
 
-#include "base/error.h"
-#include "base/option_values.h"
 #include "cli/banner.h"
 #include "cli/commands.h"
+#include "cli/list_values.h"
 #include "cli/model_options.h"
 #include "cli/quantity.h"
 #include "cli/text_table.h"
@@ -20,22 +19,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int64_t kMaxBatch = 4096;
-
-std::vector<int64_t> parse_sizes(const std::string& list) {
-  std::vector<int64_t> sizes;
-  for (size_t begin = 0; begin <= list.size();) {
-    const size_t end = std::min(list.find(',', begin), list.size());
-    const std::string word = list.substr(begin, end - begin);
-    const auto size = parse_whole_number(word);
-    if (!size || *size < 1 || *size > kMaxBatch)
-      throw Error(
-          ErrorKind::kUsage, fmt::format("--batch-size holds '{}'", word),
-          fmt::format("whole numbers from 1 to {}, separated by commas, are expected", kMaxBatch));
-    sizes.push_back(*size);
-    begin = end + 1;
-  }
-  return sizes;
-}
 
 // Of an odd number the middle one, of an even number the lower of the two.
 double median(std::vector<double> values) {
@@ -110,7 +93,7 @@ class BenchBatchCommand : public Command {
   OptionSet& options() override { return options_; }
 
   int execute(const Context& context) override {
-    const std::vector<int64_t> sizes = parse_sizes(batch_sizes_);
+    const std::vector<int64_t> sizes = parse_counts("--batch-size", batch_sizes_, 1, kMaxBatch);
     engine::EngineOptions options = model_.resolve(context.environment);
     options.max_num_seqs = *std::max_element(sizes.begin(), sizes.end());
     if (options.max_model_len == 0) options.max_model_len = depth_ + input_len_ + output_len_;

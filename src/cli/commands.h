@@ -57,6 +57,7 @@ std::unique_ptr<Command> make_run_command();
 std::unique_ptr<Command> make_inspect_command();
 std::unique_ptr<Command> make_pull_command();
 std::unique_ptr<Command> make_bench_batch_command();
+std::unique_ptr<Command> make_bench_kernels_command();
 
 // The whole program behind main(): `arguments` are those after the program's name. Never throws.
 int run_program(const std::vector<std::string>& arguments, const Context& context);

@@ -268,6 +268,12 @@ struct KernelTable {
   // mix = f(f(position + 0x9e3779b97f4a7c15) ^ (id << 32 | bits)), f the finaliser of splitmix64;
   // every NaN counts as 0x7fc00000.
   uint64_t (*hash_logits)(const float* logits, int64_t n, int64_t position, int32_t first_id);
+
+  // For measuring: loops of one kind of product in registers, the rates that no kernel of this
+  // table can exceed. Each returns the operations (two a product) of `rounds` rounds.
+  int64_t (*probe_int8)(int64_t rounds);
+  int64_t (*probe_bf16)(int64_t rounds);
+  int64_t (*probe_f32)(int64_t rounds);
 };
 
 // The best table of this processor, or the one that WEFT_ISA names. Throws Error(kUsage) for a

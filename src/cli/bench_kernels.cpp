@@ -1,0 +1,185 @@
+// weft bench kernels: the kernels against the bounds of the machine, measured in the same process.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <ostream>
+#include <thread>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/kernel_bench.h"
+#include "cli/list_values.h"
+#include "cli/text_table.h"
+
+namespace weft::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+tensor::DType dtype_named(const std::string& name) {
+  std::vector<std::string_view> known;
+  for (int i = 0; i < tensor::kNumDTypes; ++i) {
+    const auto dtype = static_cast<tensor::DType>(i);
+    if (tensor::name(dtype) == name) return dtype;
+    known.push_back(tensor::name(dtype));
+  }
+  throw Error(ErrorKind::kUsage, fmt::format("no weight type is called '{}'", name),
+              fmt::format("--types takes {}", fmt::join(known, ", ")));
+}
+
+// The bound that a type's products stand against.
+double peak_of(const Bounds& bounds, tensor::DType dtype) {
+  switch (kernels::activation_type(tensor::panel_format(dtype))) {
+    case kernels::ActivationType::kInt8:
+      return bounds.int8_gops;
+    case kernels::ActivationType::kBF16:
+      return bounds.bf16_gflops;
+    case kernels::ActivationType::kF32:
+      return bounds.f32_gflops;
+  }
+  return 0.0;
+}
+
+std::string percent(double part, double whole) {
+  return whole > 0 ? fmt::format("{:.0f} %", 100.0 * part / whole) : "-";
+}
+
+class BenchKernelsCommand : public Command {
+ public:
+  BenchKernelsCommand() {
+    options_.group("Work");
+    std::vector<std::string> names;
+    for (const LayerShape& shape : layer_shapes()) names.push_back(shape.name);
+    options_.add("--shape", &shape_, {"NAME", "whose layer's matrices", "", names});
+    options_.add("--types", &types_, {"LIST", "weight types, as weft inspect names them"});
+    options_.add("--tokens", &tokens_, {"LIST", "tokens that pass through the matrices at once"});
+    options_.add("--threads,-t", &threads_, {"N", "threads", "all cores"}, 1, 1024);
+    options_.add("--depth", &depth_, {"TOKENS", "in the cache of the attention kernels"}, 0,
+                 1 << 20);
+    options_.group("Output");
+    options_.add("--json", &json_, {"", "one JSON object on standard output and nothing else"});
+    options_.environment_only(
+        "WEFT_ISA", "forces a kernel table: avx512, avx2 or portable; all give the same bits");
+  }
+
+  OptionSet& options() override { return options_; }
+
+  int execute(const Context& context) override {
+    const std::vector<int> cpus = usable_cpus();
+    const int threads = threads_ > 0 ? threads_ : static_cast<int>(cpus.size());
+    std::vector<tensor::DType> dtypes;
+    for (const std::string& word : split_list(types_)) dtypes.push_back(dtype_named(word));
+    const std::vector<int64_t> tokens = parse_counts("--tokens", tokens_, 1, 8192);
+    prepare_this_thread();
+    const kernels::KernelTable& table = kernels::choose_table();
+    const bool pinned = static_cast<size_t>(threads) <= cpus.size();
+    ThreadTeam team(threads, pinned ? std::vector<int>(cpus.begin(), cpus.begin() + threads)
+                                    : std::vector<int>());
+    team.pin_leader();
+    std::ostream& out = context.console.out;
+    const Bounds bounds = measure_bounds(table, team);
+    const LayerShape& shape = chosen_shape();
+    Json report = {{"table", table.name},
+                   {"threads", threads},
+                   {"shape", shape.name},
+                   {"read_gb_per_s", bounds.read_gb_per_s},
+                   {"int8_gops", bounds.int8_gops},
+                   {"bf16_gflops", bounds.bf16_gflops},
+                   {"f32_gflops", bounds.f32_gflops}};
+    if (!json_) {
+      out << fmt::format("table {}, {} {}, shape {}\n", table.name, threads,
+                         threads == 1 ? "thread" : "threads", shape.name)
+          << fmt::format(
+                 "bounds: int8 {:.0f} GOP/s, BF16 {:.0f}, FP32 {:.0f} GFLOP/s, reads "
+                 "{:.1f} GB/s\n",
+                 bounds.int8_gops, bounds.bf16_gflops, bounds.f32_gflops, bounds.read_gb_per_s);
+      out.flush();
+    }
+    report["linears"] = linears(table, team, shape, bounds, dtypes, tokens, out);
+    report["attention"] = attention(table, team, shape, bounds, out);
+    if (json_) out << report.dump() << std::endl;
+    return 0;
+  }
+
+ private:
+  const LayerShape& chosen_shape() const {
+    for (const LayerShape& shape : layer_shapes()) {
+      if (shape.name == shape_) return shape;
+    }
+    return layer_shapes().front();
+  }
+
+  Json linears(const kernels::KernelTable& table, ThreadTeam& team, const LayerShape& shape,
+               const Bounds& bounds, const std::vector<tensor::DType>& dtypes,
+               const std::vector<int64_t>& tokens, std::ostream& out) const {
+    Json rows = Json::array();
+    TextTable text({"<type", "tokens", "column GOP/s", "of peak", "row GOP/s", "of peak",
+                    "weights GB/s", "of reads"});
+    for (const tensor::DType dtype : dtypes) {
+      const double peak = peak_of(bounds, dtype);
+      for (const int64_t count : tokens) {
+        const LinearRates r = measure_linears(table, team, shape, dtype, count);
+        rows.push_back({{"type", tensor::name(dtype)},
+                        {"tokens", count},
+                        {"column_gops", r.column_gops},
+                        {"row_gops", r.row_gops},
+                        {"peak_gops", peak},
+                        {"weights_gb_per_s", r.gb_per_s}});
+        text.add_row({std::string(tensor::name(dtype)), fmt::format("{}", count),
+                      fmt::format("{:.0f}", r.column_gops), percent(r.column_gops, peak),
+                      fmt::format("{:.0f}", r.row_gops), percent(r.row_gops, peak),
+                      fmt::format("{:.1f}", r.gb_per_s),
+                      percent(r.gb_per_s, bounds.read_gb_per_s)});
+      }
+    }
+    if (!json_) {
+      for (const std::string& line : text.lines()) out << line << "\n";
+      out.flush();
+    }
+    return rows;
+  }
+
+  Json attention(const kernels::KernelTable& table, ThreadTeam& team, const LayerShape& shape,
+                 const Bounds& bounds, std::ostream& out) const {
+    Json rows = Json::array();
+    TextTable text(
+        {"<attention", "tokens", "depth", "GFLOP/s", "of BF16 peak", "cache GB/s", "of reads"});
+    for (const kernels::KvType type :
+         {kernels::KvType::kF32, kernels::KvType::kF16, kernels::KvType::kBF16}) {
+      for (const int64_t count : {int64_t{1}, int64_t{512}}) {
+        const AttentionRates r = measure_attention(table, team, shape, type, count, depth_);
+        rows.push_back({{"cache", kernels::name(type)},
+                        {"tokens", count},
+                        {"depth", depth_},
+                        {"gflops", r.gflops},
+                        {"cache_gb_per_s", r.gb_per_s}});
+        text.add_row({std::string(kernels::name(type)), fmt::format("{}", count),
+                      fmt::format("{}", depth_), fmt::format("{:.0f}", r.gflops),
+                      percent(r.gflops, bounds.bf16_gflops), fmt::format("{:.1f}", r.gb_per_s),
+                      percent(r.gb_per_s, bounds.read_gb_per_s)});
+      }
+    }
+    if (!json_) {
+      for (const std::string& line : text.lines()) out << line << "\n";
+      out.flush();
+    }
+    return rows;
+  }
+
+  OptionSet options_{"bench kernels", "time the kernels against this machine's bounds"};
+  std::string shape_ = "llama-3.2-1b";
+  std::string types_ = "Q4_0,Q4_1,Q8_0,Q4_K,Q6_K,BF16";
+  std::string tokens_ = "1,16,512";
+  int threads_ = 0;
+  int64_t depth_ = 8192;
+  bool json_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_bench_kernels_command() {
+  return std::make_unique<BenchKernelsCommand>();
+}
+
+}  // namespace weft::cli
