@@ -1,9 +1,11 @@
 #include "cli/foreground.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 
 #include "base/error.h"
 
@@ -38,23 +40,25 @@ void take_foreground(pid_t origin) {
 void on_stop(int) {
   const pid_t origin = g_origin.load();
   if (origin == 0) return;
+  const int error = errno;  // of whatever was interrupted
   give_back_foreground();
-  struct sigaction own {
-  }, plain{};
-  plain.sa_handler = SIG_IGN;
+  struct sigaction own = {}, plain = {};
+  plain.sa_handler = SIG_DFL;
   sigemptyset(&plain.sa_mask);
   sigaction(SIGTSTP, &plain, &own);
-  kill(0, SIGTSTP);  // the others of the group
-  plain.sa_handler = SIG_DFL;
-  sigaction(SIGTSTP, &plain, nullptr);
+  // One signal for the whole group, not one for the others first: they would be seen to stop, and
+  // be continued, before this process had stopped, which would then wait for good.
+  kill(0, SIGTSTP);
   sigset_t stop;
   sigemptyset(&stop);
   sigaddset(&stop, SIGTSTP);
-  pthread_sigmask(SIG_UNBLOCK, &stop, nullptr);
-  raise(SIGTSTP);  // returns when the process is continued
+  pthread_sigmask(SIG_UNBLOCK, &stop, nullptr);  // stops here, and goes on when continued
+  // Another thread may have taken the signal and be about to stop this one.
+  poll(nullptr, 0, 10);
   pthread_sigmask(SIG_BLOCK, &stop, nullptr);
   sigaction(SIGTSTP, &own, nullptr);
   if (tcgetpgrp(g_terminal.load()) == origin) take_foreground(origin);
+  errno = error;
 }
 
 }  // namespace

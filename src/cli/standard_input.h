@@ -20,9 +20,9 @@ enum class InputState {
 // `patience` is over.
 InputState look_at_input(int descriptor, std::chrono::milliseconds patience);
 
-// About four million tokens of English: more than the context of any model that is known, and
-// little enough to be held in memory many times over.
-inline constexpr int64_t kMaxPromptBytes = int64_t{16} << 20;
+// About two million tokens of English: more than the context of any model that is read, and little
+// enough to be turned into tokens before they are counted.
+inline constexpr int64_t kMaxPromptBytes = int64_t{8} << 20;
 
 // All of `in`, without the line feed at its end (what `echo` adds is no part of a prompt).
 // Error(kUsage) past kMaxPromptBytes, of which no more than one byte is read.

@@ -405,7 +405,7 @@ class LostRank(unittest.TestCase):
     def test_a_rank_that_stands_still_ends_the_run_with_5(self):
         running = Running("run", MODEL, "-q", "-p", "Tell me a long story.", "--ignore-eos", "-n",
                           8000, "--tp", 2, "--threads", 1, "--placement", "dedicated",
-                          "--distributed-timeout-seconds", 1)
+                          "--distributed-timeout-seconds", 10)  # a busy machine loads slowly
         self.addCleanup(running.close)
         running.read_until(" ")
         # Rank 0 is the main thread; the busiest of the others is rank 1.

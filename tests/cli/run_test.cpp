@@ -73,7 +73,7 @@ TEST(Run, AHugeStandardInputIsRefusedBeforeLoading) {
   for (std::vector<std::string> arguments :
        {std::vector<std::string>{"run", "."}, {"run", ".", "-p", "-"}}) {
     EXPECT_EQ(program.run(arguments), 2);
-    EXPECT_THAT(program.err, HasSubstr("more than 16.8 MB"));
+    EXPECT_THAT(program.err, HasSubstr("more than 8.39 MB"));
     EXPECT_EQ(program.state.loaded_with.model_path, "");
   }
 }
