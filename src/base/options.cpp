@@ -293,6 +293,16 @@ OptionSet::Words OptionSet::expand_short_names(const std::vector<std::string>& a
   return words;
 }
 
+void OptionSet::refuse_unknown(const std::string& word) const {
+  const std::string name = word.substr(0, word.find('='));
+  if (std::find(foreign_keys_.begin(), foreign_keys_.end(), as_key(name)) != foreign_keys_.end()) {
+    usage_error(fmt::format("weft {} has no option {}", command_, name),
+                "only another command has it", command_);
+  }
+  usage_error(fmt::format("unknown option {}{}", name, did_you_mean(name, all_names())), "",
+              command_);
+}
+
 OptionSet::Split OptionSet::split(const std::vector<std::string>& arguments) const {
   CLI::App app;
   app.set_help_flag();
@@ -323,16 +333,7 @@ OptionSet::Split OptionSet::split(const std::vector<std::string>& arguments) con
   } catch (const CLI::ParseError& error) {
     usage_error(error.what(), "", command_);
   }
-  for (const std::string& word : app.remaining()) {
-    const std::string name = word.substr(0, word.find('='));
-    if (std::find(foreign_keys_.begin(), foreign_keys_.end(), as_key(name)) !=
-        foreign_keys_.end()) {
-      usage_error(fmt::format("weft {} has no option {}", command_, name),
-                  "only another command has it", command_);
-    }
-    usage_error(fmt::format("unknown option {}{}", name, did_you_mean(name, all_names())), "",
-                command_);
-  }
+  if (!app.remaining().empty()) refuse_unknown(app.remaining().front());
   for (const CLI::Option* handle : handles) split.values.push_back(handle->results());
   split.positionals.insert(split.positionals.end(), words.plain.begin(), words.plain.end());
   return split;

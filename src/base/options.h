@@ -134,6 +134,7 @@ class OptionSet {
     std::vector<std::string> positionals;
   };
   Split split(const std::vector<std::string>& arguments) const;
+  [[noreturn]] void refuse_unknown(const std::string& word) const;
   void take_positionals(const std::vector<std::string>& words) const;
   void take_environment(const Environment& environment, std::vector<std::string>* warnings);
   void take_file(const std::filesystem::path& path);
