@@ -7,28 +7,15 @@
 namespace weft::kernels {
 namespace {
 
-// One group's place in either term.
-struct Int8Group {
-  int8_t* codes;
-  float* scale;
-  int32_t* sums;
-};
-WEFT_INLINE Int8Group first_term(const Activations& a, int64_t at) {
-  return {static_cast<int8_t*>(a.values) + at * 32, a.scales + at, a.sums + 2 * at};
-}
-WEFT_INLINE Int8Group second_term(const Activations& a, int64_t at) {
-  return {a.error_values + at * 32, a.error_scales + at, a.error_sums + 2 * at};
-}
-
 struct QuantizedGroup {
   I32x16 c0, c1;
   float scale;
 };
 
-// 32 activations to 8 bits. A group with NaN or Inf gets a NaN scale, which carries the fault into
-// every sum that uses it.
-WEFT_INLINE QuantizedGroup quantize_group(F32x16 x0, F32x16 x1, float largest,
-                                          const Int8Group& out) {
+// 32 activations to 8 bits, group `at` of the term. A group with NaN or Inf gets a NaN scale, which
+// carries the fault into every sum that uses it.
+WEFT_INLINE QuantizedGroup quantize_group(F32x16 x0, F32x16 x1, float largest, const Int8Term& out,
+                                          int64_t at) {
   const F32x16 infinity = broadcast(__builtin_inff());
   const bool finite = bits((abs(x0) < infinity) & (abs(x1) < infinity)) == 0xffff;
   const bool usable = finite && largest >= kSmallestGroup;
@@ -37,11 +24,13 @@ WEFT_INLINE QuantizedGroup quantize_group(F32x16 x0, F32x16 x1, float largest,
   QuantizedGroup q{usable ? to_int(x0 * inverse) : zero, usable ? to_int(x1 * inverse) : zero,
                    0.0f};
   q.scale = !finite ? __builtin_nanf("") : usable ? largest / 127.0f : 0.0f;
-  store_int8(out.codes, q.c0);
-  store_int8(out.codes + 16, q.c1);
-  out.sums[0] = reduce_add(q.c0);
-  out.sums[1] = reduce_add(q.c1);
-  *out.scale = q.scale;
+  store_int8(out.codes + at * 32, q.c0);
+  store_int8(out.codes + at * 32 + 16, q.c1);
+  const int32_t first_half = reduce_add(q.c0), all = reduce_add(q.c0 + q.c1);
+  out.scales[at] = q.scale;
+  out.minus_sums[2 * at] = -first_half;
+  out.minus_sums[2 * at + 1] = -all;
+  out.scaled_sums[at] = q.scale * static_cast<float>(all);
   return q;
 }
 
@@ -87,7 +76,7 @@ void prepare_int8(const tensor::InputMap& map, const float* x, const Activations
     const F32x16 x0 = load(block), x1 = load(block + 16);
     const float largest = largest_of(x0, x1);
     const int64_t at = token * out.num_groups + g;
-    const QuantizedGroup q = quantize_group(x0, x1, largest, first_term(out, at));
+    const QuantizedGroup q = quantize_group(x0, x1, largest, out.first, at);
     if (!whole) continue;
     if (g % 8 == 0) outliers[g / 8] = 0;
     if (!(largest > limit)) continue;
@@ -95,7 +84,7 @@ void prepare_int8(const tensor::InputMap& map, const float* x, const Activations
     const F32x16 minus_scale = broadcast(-q.scale);
     const F32x16 e0 = fma(minus_scale, to_float(q.c0), x0);
     const F32x16 e1 = fma(minus_scale, to_float(q.c1), x1);
-    quantize_group(e0, e1, largest_of(e0, e1), second_term(out, at));
+    quantize_group(e0, e1, largest_of(e0, e1), out.error, at);
   }
 }
 

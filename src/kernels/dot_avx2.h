@@ -139,23 +139,22 @@ WEFT_INLINE void add_runs(const uint8_t* codes, int half, const int8_t* const (&
 
 template <class Format, int kFirst, int kSteps, int kTokens>
 WEFT_INLINE void dot_half(const uint8_t* codes, int half, const int8_t* const (&x)[kTokens],
-                          const int32_t (&sums)[kTokens], __m256i (&c)[kTokens]) {
+                          __m256i (&c)[kTokens]) {
   if constexpr (Format::kCodes == Codes::kU8) {
     dot_signed<Format, kFirst, kSteps>(codes, half, x, c);
   } else {
-    for (int t = 0; t < kTokens; ++t) c[t] = _mm256_set1_epi32(-Format::kZero * sums[t]);
     add_runs<Format::kCodes, kFirst, kFirst + kSteps>(codes, half, x, c);
   }
 }
 
 template <class Format, int kFirst, int kSteps, int kPanels, int kTokens>
 WEFT_INLINE void dot_codes(const uint8_t* const (&codes)[kPanels],
-                           const int8_t* const (&x)[kTokens], const int32_t (&sums)[kTokens],
-                           I32x16 (&c)[kPanels][kTokens]) {
+                           const int8_t* const (&x)[kTokens], I32x16 (&c)[kPanels][kTokens]) {
   for (int p = 0; p < kPanels; ++p) {
     __m256i lo[kTokens], hi[kTokens];
-    dot_half<Format, kFirst, kSteps>(codes[p], 0, x, sums, lo);
-    dot_half<Format, kFirst, kSteps>(codes[p], 32, x, sums, hi);
+    for (int t = 0; t < kTokens; ++t) lo[t] = c[p][t].lo, hi[t] = c[p][t].hi;
+    dot_half<Format, kFirst, kSteps>(codes[p], 0, x, lo);
+    dot_half<Format, kFirst, kSteps>(codes[p], 32, x, hi);
     for (int t = 0; t < kTokens; ++t) c[p][t] = {lo[t], hi[t]};
   }
 }

@@ -88,14 +88,7 @@ WEFT_INLINE void add_steps(const uint8_t* const (&codes)[kPanels],
 
 template <class Format, int kFirst, int kSteps, int kPanels, int kTokens>
 WEFT_INLINE void dot_codes(const uint8_t* const (&codes)[kPanels],
-                           const int8_t* const (&x)[kTokens], const int32_t (&sums)[kTokens],
-                           I32x16 (&c)[kPanels][kTokens]) {
-#pragma GCC unroll 8
-  for (int t = 0; t < kTokens; ++t) {
-    const I32x16 start = broadcast_int(-Format::kZero * sums[t]);
-#pragma GCC unroll 8
-    for (int p = 0; p < kPanels; ++p) c[p][t] = start;
-  }
+                           const int8_t* const (&x)[kTokens], I32x16 (&c)[kPanels][kTokens]) {
   add_steps<Format::kCodes, kFirst, kFirst + kSteps>(codes, x, c);
 }
 

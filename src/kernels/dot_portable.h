@@ -53,14 +53,12 @@ WEFT_INLINE void step_codes(const uint8_t* codes, int step, int16_t (&w)[64]) {
   }
 }
 
-// c[p][t] = sum over steps [kFirst, kFirst + kSteps) of (code - zero) * x; sums[t] is the sum of
-// those x. x[t] points at the group's 32 activations.
+// c[p][t] += sum over steps [kFirst, kFirst + kSteps) of code * x; c begins at -zero times the sum
+// of those x. x[t] points at the group's 32 activations.
 template <class Format, int kFirst, int kSteps, int kPanels, int kTokens>
 WEFT_INLINE void dot_codes(const uint8_t* const (&codes)[kPanels],
-                           const int8_t* const (&x)[kTokens], const int32_t (&sums)[kTokens],
-                           I32x16 (&c)[kPanels][kTokens]) {
+                           const int8_t* const (&x)[kTokens], I32x16 (&c)[kPanels][kTokens]) {
   for (int p = 0; p < kPanels; ++p) {
-    for (int t = 0; t < kTokens; ++t) c[p][t] = broadcast_int(-Format::kZero * sums[t]);
     for (int step = kFirst; step < kFirst + kSteps; ++step) {
       int16_t w[64];
       step_codes<Format::kCodes>(codes[p], step, w);

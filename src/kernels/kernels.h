@@ -34,9 +34,9 @@ ActivationType activation_type(const tensor::PanelFormat& format);
 
 // The input of a linear, laid out in groups of 32 slots after its InputMap; slots that are not the
 // unit's hold zero. Int8: per token and group scale = max|x| / 127, code = rint(x * (127 /
-// max|x|)), sums[0..1] = the integer sums of slots 0..15 and 16..31. A group whose max|x| is below
-// kSmallestGroup is all zero, scale included, so that 127 / max|x| is finite. A group that holds
-// NaN or Inf has the scale NaN and codes 0: every unit that reads it is NaN.
+// max|x|)). A group whose max|x| is below kSmallestGroup is all zero, scale included, so that 127 /
+// max|x| is finite. A group that holds NaN or Inf has the scale NaN and codes 0: every unit that
+// reads it is NaN.
 //
 // Few groups hold most of what 8 bits lose: those with a value far above the rest of the token. In
 // the 8-bit form of a whole map, a group whose max|x| exceeds kOutlierRatio * sqrt(sum of squares /
@@ -45,17 +45,20 @@ ActivationType activation_type(const tensor::PanelFormat& format);
 // summed in 16 lanes by fma, lane i % 16. (docs/decisions/0002)
 inline constexpr float kSmallestGroup = 0x1p-100f;
 inline constexpr float kOutlierRatio = 6.0f;
+struct Int8Term {
+  int8_t* codes = nullptr;  // [num_tokens, num_groups * 32]
+  float* scales = nullptr;  // [num_tokens, num_groups]
+  // What zeros and minimums of the weights are multiplied with, once for all rows.
+  int32_t* minus_sums = nullptr;  // [num_tokens, num_groups, 2]: of slots 0..15 and of all 32
+  float* scaled_sums = nullptr;   // [num_tokens, num_groups]: scale * float(sum of all 32)
+};
 struct Activations {
   ActivationType type = ActivationType::kF32;
   int64_t num_tokens = 0;
   int64_t num_groups = 0;
-  void* values = nullptr;   // [num_tokens, num_groups * 32] f32, bf16 or int8
-  float* scales = nullptr;  // [num_tokens, num_groups]      int8 only
-  int32_t* sums = nullptr;  // [num_tokens, num_groups, 2]   int8 only
-  // Second terms, written for outliers only; null but for 8 bits of a whole map.
-  int8_t* error_values = nullptr;
-  float* error_scales = nullptr;
-  int32_t* error_sums = nullptr;
+  void* values = nullptr;  // [num_tokens, num_groups * 32] f32 or bf16
+  Int8Term first;          // 8 bits alone
+  Int8Term error;          // second terms, written for outliers alone; null but for a whole map
   uint8_t* outliers = nullptr;  // [num_tokens, outlier_bytes()]: group g is bit g % 8 of byte g / 8
   int64_t outlier_bytes() const { return ceil_div(num_groups, 8); }
 };

@@ -22,10 +22,10 @@ int64_t value_bytes(ActivationType type) {
   WEFT_CHECK(false, "activation type {}", static_cast<int>(type));
 }
 
-// The parts of `num_groups` groups of all tokens; second terms have the sizes of the first.
+// Of all tokens, each part 64-byte aligned. Second terms have the sizes of the first.
 struct Sizes {
   int64_t values = 0, scales = 0, sums = 0, outliers = 0;
-  int64_t term() const { return values + scales + sums; }
+  int64_t term() const { return values + 2 * scales + sums; }
 };
 Sizes sizes_of(ActivationType type, int64_t num_tokens, const tensor::InputMap& map) {
   const int64_t groups = num_tokens * map.num_groups();
@@ -37,6 +37,15 @@ Sizes sizes_of(ActivationType type, int64_t num_tokens, const tensor::InputMap& 
   if (map.is_whole())
     sizes.outliers = round_up(num_tokens * ceil_div(map.num_groups(), 8), kAlignment);
   return sizes;
+}
+
+Int8Term place_term(const Sizes& sizes, std::byte* base) {
+  Int8Term term;
+  term.codes = reinterpret_cast<int8_t*>(base);
+  term.scales = reinterpret_cast<float*>(base + sizes.values);
+  term.scaled_sums = reinterpret_cast<float*>(base + sizes.values + sizes.scales);
+  term.minus_sums = reinterpret_cast<int32_t*>(base + sizes.values + 2 * sizes.scales);
+  return term;
 }
 
 }  // namespace
@@ -59,16 +68,14 @@ Activations place_activations(ActivationType type, int64_t num_tokens, const ten
   out.type = type;
   out.num_tokens = num_tokens;
   out.num_groups = map.num_groups();
-  out.values = base;
-  if (type != ActivationType::kInt8) return out;
-  out.scales = reinterpret_cast<float*>(base + sizes.values);
-  out.sums = reinterpret_cast<int32_t*>(base + sizes.values + sizes.scales);
+  if (type != ActivationType::kInt8) {
+    out.values = base;
+    return out;
+  }
+  out.first = place_term(sizes, base);
   if (!map.is_whole()) return out;
-  base += sizes.term();
-  out.error_values = reinterpret_cast<int8_t*>(base);
-  out.error_scales = reinterpret_cast<float*>(base + sizes.values);
-  out.error_sums = reinterpret_cast<int32_t*>(base + sizes.values + sizes.scales);
-  out.outliers = reinterpret_cast<uint8_t*>(base + sizes.term());
+  out.error = place_term(sizes, base + sizes.term());
+  out.outliers = reinterpret_cast<uint8_t*>(base + 2 * sizes.term());
   return out;
 }
 

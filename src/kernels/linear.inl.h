@@ -189,31 +189,35 @@ WEFT_INLINE F32x16 load_min(const Header<Format>& header, const uint8_t* group, 
   return load_f16(reinterpret_cast<const uint16_t*>(p));
 }
 
-// One of the two forms that a token's groups take (kernels.h, Activations).
-struct Term {
-  const int8_t* values;
-  const float* scales;
-  const int32_t* sums;
-};
-WEFT_INLINE Term first_term_of(const Activations& a) {
-  return {static_cast<const int8_t*>(a.values), a.scales, a.sums};
-}
-WEFT_INLINE Term second_term_of(const Activations& a) {
-  return {a.error_values, a.error_scales, a.error_sums};
+// What `zero` of the codes takes off the sum of products: the sums begin there.
+template <class Format>
+WEFT_INLINE I32x16 begin_sum(I32x16 minus_sum) {
+  if constexpr (Format::kZero == 0) {
+    return broadcast_int(0);
+  } else {
+    static_assert(__builtin_popcount(Format::kZero) == 1);
+    return shift_left<__builtin_ctz(Format::kZero)>(minus_sum);
+  }
 }
 
 // acc += one half of a group: products into t, minimums straight into acc afterwards.
 template <class Format, int kHalf, int kPanels, int kTokens>
 WEFT_INLINE void multiply_half(const Header<Format> (&headers)[kPanels],
                                const uint8_t* const (&groups)[kPanels],
-                               const int8_t* const (&x)[kTokens], const int32_t (&sums)[kTokens],
-                               F32x16 (&t)[kPanels][kTokens]) {
+                               const int8_t* const (&x)[kTokens],
+                               const I32x16 (&minus_sums)[kTokens], F32x16 (&t)[kPanels][kTokens]) {
   constexpr int kSteps = 8 / Format::kHalves;
   const uint8_t* codes[kPanels];
 #pragma GCC unroll 8
   for (int p = 0; p < kPanels; ++p) codes[p] = groups[p] + Format::kCodesOffset;
   I32x16 c[kPanels][kTokens];
-  dot_codes<Format, kHalf * kSteps, kSteps>(codes, x, sums, c);
+#pragma GCC unroll 8
+  for (int i = 0; i < kTokens; ++i) {
+    const I32x16 begin = begin_sum<Format>(minus_sums[i]);
+#pragma GCC unroll 8
+    for (int p = 0; p < kPanels; ++p) c[p][i] = begin;
+  }
+  dot_codes<Format, kHalf * kSteps, kSteps>(codes, x, c);
 #pragma GCC unroll 8
   for (int p = 0; p < kPanels; ++p) {
     const F32x16 scale = load_scale<Format>(headers[p], groups[p], kHalf);
@@ -229,24 +233,27 @@ WEFT_INLINE void multiply_half(const Header<Format> (&headers)[kPanels],
 // groups apart.
 template <class Format, int kPanels, int kTokens>
 WEFT_INLINE void multiply_group(const Header<Format> (&headers)[kPanels],
-                                const uint8_t* const (&groups)[kPanels], const Term& term,
+                                const uint8_t* const (&groups)[kPanels], const Int8Term& term,
                                 int64_t first, int64_t stride, F32x16 (&acc)[kPanels][kTokens]) {
   const int8_t* x[kTokens];
   F32x16 x_scale[kTokens];
-  int32_t sums[2][kTokens];
+  I32x16 minus_first[kTokens], minus_all[kTokens];
 #pragma GCC unroll 8
   for (int t = 0; t < kTokens; ++t) {
     const int64_t at = first + t * stride;
-    x[t] = term.values + at * kGroupInputs;
+    x[t] = term.codes + at * kGroupInputs;
     x_scale[t] = broadcast(term.scales[at]);
-    sums[0][t] = term.sums[2 * at];
-    sums[1][t] = term.sums[2 * at + 1];
-    if constexpr (Format::kHalves == 1) sums[0][t] += sums[1][t];
+    if constexpr (Format::kHalves == 2) minus_first[t] = broadcast_int(term.minus_sums[2 * at]);
+    minus_all[t] = broadcast_int(term.minus_sums[2 * at + 1]);
   }
   F32x16 product[kPanels][kTokens];
-  multiply_half<Format, 0>(headers, groups, x, sums[0], product);
   if constexpr (Format::kHalves == 2) {
-    multiply_half<Format, 1>(headers, groups, x, sums[1], product);
+    multiply_half<Format, 0>(headers, groups, x, minus_first, product);
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) minus_all[t] = minus_all[t] - minus_first[t];
+    multiply_half<Format, 1>(headers, groups, x, minus_all, product);
+  } else {
+    multiply_half<Format, 0>(headers, groups, x, minus_all, product);
   }
 #pragma GCC unroll 8
   for (int p = 0; p < kPanels; ++p) {
@@ -261,7 +268,10 @@ WEFT_INLINE void multiply_group(const Header<Format> (&headers)[kPanels],
       for (int p = 0; p < kPanels; ++p) min[p] = load_min<Format>(headers[p], groups[p], half);
 #pragma GCC unroll 8
       for (int t = 0; t < kTokens; ++t) {
-        const F32x16 sum = x_scale[t] * to_float(broadcast_int(sums[half][t]));
+        const F32x16 sum = Format::kHalves == 1
+                               ? broadcast(term.scaled_sums[first + t * stride])
+                               : x_scale[t] * to_float(broadcast_int(0) -
+                                                       (half == 0 ? minus_first : minus_all)[t]);
 #pragma GCC unroll 8
         for (int p = 0; p < kPanels; ++p) acc[p][t] = fma(min[p], sum, acc[p][t]);
       }
@@ -282,8 +292,8 @@ __attribute__((noinline)) void add_outliers(const Header<Format> (&headers)[kPan
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) sum[p][t] = acc[p][t];
   }
-  multiply_group<Format>(headers, groups, second_term_of(tile.input),
-                         tile.token * tile.num_groups + group, tile.num_groups, sum);
+  multiply_group<Format>(headers, groups, tile.input.error, tile.token * tile.num_groups + group,
+                         tile.num_groups, sum);
   const int64_t bytes = (tile.num_groups + 7) / 8;
 #pragma GCC unroll 8
   for (int t = 0; t < kTokens; ++t) {
@@ -319,7 +329,6 @@ void run_quantized(const Tile& tile, const Sink& sink) {
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) acc[p][t] = zero_f32();
   }
-  const Term term = first_term_of(tile.input);
   const uint8_t* fetch = tile.fetch;
   int64_t group = 0;
   for (int64_t s = 0; s < tile.num_segments; ++s) {
@@ -337,7 +346,7 @@ void run_quantized(const Tile& tile, const Sink& sink) {
       } else {
         fetch_ahead(tile, fetch);
       }
-      multiply_group<Format>(headers, at, term, tile.token * tile.num_groups + group,
+      multiply_group<Format>(headers, at, tile.input.first, tile.token * tile.num_groups + group,
                              tile.num_groups, acc);
       if ((outliers >> i & 1) != 0) [[unlikely]] {
         F32x16 copy[kPanels][kTokens];  // its address is taken, that of `acc` is not

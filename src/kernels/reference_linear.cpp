@@ -16,7 +16,7 @@ using tensor::InputGroup;
 using tensor::PanelFormat;
 using tensor::Segment;
 
-void quantize(const float* x, int8_t* codes, float* scale, int32_t* sums) {
+void quantize(const float* x, const Int8Term& out, int64_t at) {
   float largest = 0;
   bool finite = true;
   for (int i = 0; i < 32; ++i) {
@@ -24,13 +24,18 @@ void quantize(const float* x, int8_t* codes, float* scale, int32_t* sums) {
     largest = std::max(largest, std::fabs(x[i]));
   }
   const bool usable = finite && largest >= kSmallestGroup;
-  *scale = usable ? largest / 127.0f : 0.0f;
-  if (!finite) *scale = std::numeric_limits<float>::quiet_NaN();
-  sums[0] = sums[1] = 0;
+  float& scale = out.scales[at];
+  scale = usable ? largest / 127.0f : 0.0f;
+  if (!finite) scale = std::numeric_limits<float>::quiet_NaN();
+  int32_t sums[2] = {};
   for (int i = 0; i < 32; ++i) {
-    codes[i] = usable ? static_cast<int8_t>(std::rint(x[i] * (127.0f / largest))) : int8_t{0};
-    sums[i / 16] += codes[i];
+    int8_t& code = out.codes[32 * at + i];
+    code = usable ? static_cast<int8_t>(std::rint(x[i] * (127.0f / largest))) : int8_t{0};
+    sums[i / 16] += code;
   }
+  out.minus_sums[2 * at] = -sums[0];
+  out.minus_sums[2 * at + 1] = -sums[0] - sums[1];
+  out.scaled_sums[at] = scale * static_cast<float>(sums[0] + sums[1]);
 }
 
 float outlier_limit(const float* x, int64_t n) {
@@ -51,11 +56,12 @@ void add_second_term(const float* block, float limit, const Activations& out, in
   if (!(largest > limit)) return;
   outliers = static_cast<uint8_t>(outliers | 1 << g % 8);
   const int64_t at = token * out.num_groups + g;
-  const auto* codes = static_cast<const int8_t*>(out.values) + 32 * at;
   float error[32];
-  for (int i = 0; i < 32; ++i)
-    error[i] = std::fma(-out.scales[at], static_cast<float>(codes[i]), block[i]);
-  quantize(error, out.error_values + 32 * at, out.error_scales + at, out.error_sums + 2 * at);
+  for (int i = 0; i < 32; ++i) {
+    const auto code = static_cast<float>(out.first.codes[32 * at + i]);
+    error[i] = std::fma(-out.first.scales[at], code, block[i]);
+  }
+  quantize(error, out.error, at);
 }
 
 template <typename T>
@@ -130,27 +136,18 @@ class Output {
              static_cast<float>(read<uint8_t>(mins, half * kPanelRows + lane_)));
   }
 
-  // The form of 8 bits that a product takes: the first, or the error of an outlier.
-  struct Term {
-    const int8_t* values;
-    const float* scales;
-    const int32_t* sums;
-  };
-
   float add_quantized(float acc, const std::byte* header, const std::byte* group, int64_t g) const {
-    acc = add_term(acc, header, group, g,
-                   {static_cast<const int8_t*>(input_.values), input_.scales, input_.sums});
+    acc = add_term(acc, header, group, g, input_.first);
     if (input_.outliers == nullptr) return acc;
     const uint8_t outliers = input_.outliers[token_ * input_.outlier_bytes() + g / 8];
     if ((outliers >> g % 8 & 1) == 0) return acc;
-    return add_term(acc, header, group, g,
-                    {input_.error_values, input_.error_scales, input_.error_sums});
+    return add_term(acc, header, group, g, input_.error);
   }
 
   float add_term(float acc, const std::byte* header, const std::byte* group, int64_t g,
-                 const Term& term) const {
+                 const Int8Term& term) const {
     const int64_t at = token_ * input_.num_groups + g;
-    const int8_t* x = term.values + at * kGroupInputs;
+    const int8_t* x = term.codes + at * kGroupInputs;
     const auto* codes = reinterpret_cast<const uint8_t*>(group + layout_.group_bytes() -
                                                          tensor::code_bytes(format_.codes));
     const int64_t halves = kGroupInputs / format_.scale_inputs;
@@ -167,8 +164,8 @@ class Output {
     acc = std::fma(t, term.scales[at], acc);
     if (!format_.has_min) return acc;
     for (int64_t half = 0; half < halves; ++half) {
-      const int32_t sum =
-          halves == 2 ? term.sums[2 * at + half] : term.sums[2 * at] + term.sums[2 * at + 1];
+      const int32_t first = -term.minus_sums[2 * at], all = -term.minus_sums[2 * at + 1];
+      const int32_t sum = halves == 1 ? all : half == 0 ? first : all - first;
       acc = std::fma(min_of(header, group, half), term.scales[at] * static_cast<float>(sum), acc);
     }
     return acc;
@@ -193,8 +190,7 @@ void prepare(const tensor::InputMap& map, const float* x, const Activations& out
     }
     const int64_t at = token * out.num_groups + g;
     if (out.type == ActivationType::kInt8) {
-      quantize(block, static_cast<int8_t*>(out.values) + 32 * at, out.scales + at,
-               out.sums + 2 * at);
+      quantize(block, out.first, at);
       if (out.outliers != nullptr) add_second_term(block, limit, out, token, g);
     }
     for (int64_t i = 0; i < 32; ++i) {

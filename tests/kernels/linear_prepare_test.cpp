@@ -19,25 +19,27 @@ bool is_outlier(const Activations& a, int64_t group) {
   return (a.outliers[token * a.outlier_bytes() + g / 8] >> g % 8 & 1) != 0;
 }
 
-// The same bytes, except that a NaN scale is only asked to be NaN.
+// The same bytes, except that a NaN is only asked to be one.
+void expect_same_group(const Int8Term& want, const Int8Term& found, int64_t g) {
+  ASSERT_EQ(0, std::memcmp(want.codes + 32 * g, found.codes + 32 * g, 32)) << "group " << g;
+  ASSERT_EQ(0, std::memcmp(want.minus_sums + 2 * g, found.minus_sums + 2 * g, 8)) << "group " << g;
+  ASSERT_EQ(bits_of(want.scales[g]), bits_of(found.scales[g])) << "group " << g;
+  ASSERT_EQ(bits_of(want.scaled_sums[g]), bits_of(found.scaled_sums[g])) << "group " << g;
+}
+
 void expect_same(const Activations& want, const Activations& found) {
   const int64_t groups = want.num_tokens * want.num_groups;
-  const int64_t size = want.type == ActivationType::kInt8   ? 1
-                       : want.type == ActivationType::kBF16 ? 2
-                                                            : 4;
-  EXPECT_EQ(0, std::memcmp(want.values, found.values, static_cast<size_t>(groups * 32 * size)));
-  if (want.type != ActivationType::kInt8) return;
-  EXPECT_EQ(0, std::memcmp(want.sums, found.sums, static_cast<size_t>(groups) * 8));
-  for (int64_t g = 0; g < groups; ++g) {
-    ASSERT_EQ(bits_of(want.scales[g]), bits_of(found.scales[g])) << "group " << g;
+  if (want.type != ActivationType::kInt8) {
+    const int64_t size = want.type == ActivationType::kBF16 ? 2 : 4;
+    EXPECT_EQ(0, std::memcmp(want.values, found.values, static_cast<size_t>(groups * 32 * size)));
+    return;
   }
   ASSERT_EQ(want.outliers == nullptr, found.outliers == nullptr);
-  for (int64_t g = 0; g < groups && want.outliers != nullptr; ++g) {
+  for (int64_t g = 0; g < groups; ++g) {
+    expect_same_group(want.first, found.first, g);
+    if (want.outliers == nullptr) continue;
     ASSERT_EQ(is_outlier(want, g), is_outlier(found, g)) << "group " << g;
-    if (!is_outlier(want, g)) continue;
-    ASSERT_EQ(0, std::memcmp(want.error_values + 32 * g, found.error_values + 32 * g, 32)) << g;
-    ASSERT_EQ(0, std::memcmp(want.error_sums + 2 * g, found.error_sums + 2 * g, 8)) << g;
-    ASSERT_EQ(bits_of(want.error_scales[g]), bits_of(found.error_scales[g])) << g;
+    if (is_outlier(want, g)) expect_same_group(want.error, found.error, g);
   }
 }
 
@@ -93,15 +95,18 @@ TEST(LinearPrepare, QuantisesAsWritten) {
   std::vector<float> x(64, 0.0f);
   for (size_t i = 0; i < 32; ++i) x[i] = static_cast<float>(i) - 16.0f;  // largest 16
   const LaidOut laid(layout, x, 1, reference::prepare);
-  const auto* codes = static_cast<const int8_t*>(laid.input.values);
+  const int8_t* codes = laid.input.first.codes;
   EXPECT_EQ(-127, codes[0]);
   EXPECT_EQ(0, codes[16]);
   EXPECT_EQ(119, codes[31]);  // 15 * 127 / 16 = 119.06
-  EXPECT_EQ(16.0f / 127.0f, laid.input.scales[0]);
-  int sum = 0;
-  for (int i = 0; i < 16; ++i) sum += codes[i];
-  EXPECT_EQ(sum, laid.input.sums[0]);
-  EXPECT_EQ(0.0f, laid.input.scales[1]);
+  EXPECT_EQ(16.0f / 127.0f, laid.input.first.scales[0]);
+  int sum = 0, all = 0;
+  for (int i = 0; i < 32; ++i) (i < 16 ? sum : all) += codes[i];
+  all += sum;
+  EXPECT_EQ(-sum, laid.input.first.minus_sums[0]);
+  EXPECT_EQ(-all, laid.input.first.minus_sums[1]);
+  EXPECT_EQ(16.0f / 127.0f * static_cast<float>(all), laid.input.first.scaled_sums[0]);
+  EXPECT_EQ(0.0f, laid.input.first.scales[1]);
   EXPECT_EQ(0, codes[40]);
 }
 
@@ -118,12 +123,12 @@ TEST(LinearPrepare, OutliersStandFarAboveTheirToken) {
       EXPECT_EQ(g == 70 / 32, is_outlier(laid.input, g)) << g;
     // What the first term lost of the outlier is in the second, to half a step of its scale.
     const int64_t group = 70 / 32;
-    const float scale = laid.input.scales[group], fine = laid.input.error_scales[group];
+    const float scale = laid.input.first.scales[group], fine = laid.input.error.scales[group];
     EXPECT_LT(fine, scale / 200.0f);
-    const auto* codes = static_cast<const int8_t*>(laid.input.values) + 32 * group;
+    const int8_t* codes = laid.input.first.codes + 32 * group;
     for (int i = 0; i < 32; ++i) {
       const float both = scale * static_cast<float>(codes[i]) +
-                         fine * static_cast<float>(laid.input.error_values[32 * group + i]);
+                         fine * static_cast<float>(laid.input.error.codes[32 * group + i]);
       EXPECT_NEAR(x[static_cast<size_t>(32 * group + i)], both, 0.6f * fine) << i;
     }
   }
@@ -143,27 +148,29 @@ TEST(LinearPrepare, PlacesPartsApartAndAligned) {
        {ActivationType::kF32, ActivationType::kBF16, ActivationType::kInt8}) {
     alignas(64) static std::byte memory[64];
     const Activations a = place_activations(type, 3, whole, memory);
-    EXPECT_EQ(memory, a.values);
     const int64_t bytes = activation_bytes(type, 3, whole);
     EXPECT_EQ(0, bytes % 64);
     if (type != ActivationType::kInt8) {
-      EXPECT_EQ(nullptr, a.scales);
+      EXPECT_EQ(memory, a.values);
+      EXPECT_EQ(nullptr, a.first.codes);
       EXPECT_EQ(nullptr, a.outliers);
       continue;
     }
     const auto at = [&](const void* p) { return static_cast<const std::byte*>(p) - memory; };
-    const struct {
+    struct Part {
       const void* begin;
       int64_t bytes;
-    } parts[] = {{a.values, 3 * 5 * 32},
-                 {a.scales, 3 * 5 * 4},
-                 {a.sums, 3 * 5 * 8},
-                 {a.error_values, 3 * 5 * 32},
-                 {a.error_scales, 3 * 5 * 4},
-                 {a.error_sums, 3 * 5 * 8},
-                 {a.outliers, 3}};
+    };
+    std::vector<Part> parts;
+    for (const Int8Term& term : {a.first, a.error}) {
+      parts.push_back({term.codes, 3 * 5 * 32});
+      parts.push_back({term.scales, 3 * 5 * 4});
+      parts.push_back({term.scaled_sums, 3 * 5 * 4});
+      parts.push_back({term.minus_sums, 3 * 5 * 8});
+    }
+    parts.push_back({a.outliers, 3});
     int64_t end = 0;
-    for (const auto& part : parts) {
+    for (const Part& part : parts) {
       EXPECT_GE(at(part.begin), end);
       EXPECT_EQ(0, at(part.begin) % 64);
       end = at(part.begin) + part.bytes;
