@@ -41,8 +41,10 @@ build: $(BUILD)/build.ninja
 
 run: build
 	@$(WEFT) pull $(MODEL) > /dev/null
-	@echo "Type a question; /help lists commands, /quit or Ctrl-D ends. The same by hand:"
-	@echo "  $(WEFT) run $(MODEL) --tp $(RANKS)"
+	@if [ -t 0 ] && [ -t 1 ]; then \
+	  echo "Type a question; /help lists commands, /quit or Ctrl-D ends. The same by hand:"; \
+	  echo "  $(WEFT) run $(MODEL) --tp $(RANKS)"; \
+	fi
 	@$(WEFT) run $(MODEL) --tp $(RANKS)
 
 test-models: build

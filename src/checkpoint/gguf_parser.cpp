@@ -261,7 +261,11 @@ void check_magic_and_version(ByteReader& in) {
   constexpr uint32_t kMagic = 0x46554747;  // "GGUF"
   const auto magic = in.number<uint32_t>();
   if (magic != kMagic) {
-    refuse(in.file(), fmt::format("begins with the bytes {:08x}, not with \"GGUF\"", magic),
+    // In the order of the file, where the lowest byte comes first.
+    refuse(in.file(),
+           fmt::format("begins with the bytes {:02x} {:02x} {:02x} {:02x}, not with \"GGUF\" "
+                       "(47 47 55 46)",
+                       magic & 0xff, magic >> 8 & 0xff, magic >> 16 & 0xff, magic >> 24),
            "it is not a GGUF file");
   }
   const auto version = in.number<uint32_t>();

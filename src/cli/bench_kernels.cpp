@@ -3,8 +3,8 @@
 
 #include <nlohmann/json.hpp>
 #include <ostream>
-#include <thread>
 
+#include "base/counted.h"
 #include "base/cpu.h"
 #include "base/error.h"
 #include "cli/commands.h"
@@ -88,8 +88,8 @@ class BenchKernelsCommand : public Command {
                    {"bf16_gflops", bounds.bf16_gflops},
                    {"f32_gflops", bounds.f32_gflops}};
     if (!json_) {
-      out << fmt::format("table {}, {} {}, shape {}\n", table.name, threads,
-                         threads == 1 ? "thread" : "threads", shape.name)
+      out << fmt::format("table {}, {}, shape {}\n", table.name, counted(threads, "thread"),
+                         shape.name)
           << fmt::format(
                  "bounds: int8 {:.0f} GOP/s, BF16 {:.0f}, FP32 {:.0f} GFLOP/s, reads "
                  "{:.1f} GB/s\n",

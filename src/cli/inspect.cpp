@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
+#include "base/counted.h"
 #include "base/error.h"
 #include "cli/banner.h"
 #include "cli/commands.h"

@@ -28,10 +28,6 @@ std::string bytes_text(int64_t bytes) { return scaled(bytes, {" B", " kB", " MB"
 
 std::string count_text(int64_t count) { return scaled(count, {"", " k", " M", " B", " T"}); }
 
-std::string counted(int64_t count, const std::string& noun) {
-  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
-}
-
 double per_second(double amount, double seconds) {
   return seconds > 0 && std::isfinite(amount / seconds) ? amount / seconds : 0.0;
 }

@@ -6,9 +6,8 @@
 
 namespace weft::cli {
 
-std::string bytes_text(int64_t bytes);  // "98.4 MB": powers of 1000, three digits
-std::string count_text(int64_t count);  // "134.5 M"
-std::string counted(int64_t count, const std::string& noun);  // "1 rank", "2 ranks"
-double per_second(double amount, double seconds);             // 0 where no time passed
+std::string bytes_text(int64_t bytes);             // "98.4 MB": powers of 1000, three digits
+std::string count_text(int64_t count);             // "134.5 M"
+double per_second(double amount, double seconds);  // 0 where no time passed
 
 }  // namespace weft::cli

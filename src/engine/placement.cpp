@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/counted.h"
 #include "base/error.h"
 
 namespace weft::engine {
@@ -25,8 +26,8 @@ void place_on_devices(int num_ranks, int threads, const std::vector<std::vector<
     const int count = threads > 0 ? threads : static_cast<int>(cpus.size());
     if (count > static_cast<int>(cpus.size()))
       throw Error(ErrorKind::kUsage,
-                  fmt::format("rank {} is given {} cores and asked to run {} threads", r,
-                              cpus.size(), count),
+                  fmt::format("rank {} is given {} and asked to run {} threads", r,
+                              counted(cpus.size(), "core"), count),
                   {}, "name more cores with --devices, or lower --threads");
     cpus.resize(static_cast<size_t>(count));
     plan.workers.push_back({{r, r + 1}, count, std::move(cpus)});
@@ -43,8 +44,8 @@ PlacementPlan place_ranks(int num_ranks, const EngineOptions& options, const std
   if (!devices.empty()) {
     if (num_ranks > static_cast<int>(devices.size()))
       throw Error(ErrorKind::kUsage,
-                  fmt::format("{} ranks were asked for on {} devices (--devices {})", num_ranks,
-                              devices.size(), options.devices),
+                  fmt::format("{} ranks were asked for on {} (--devices {})", num_ranks,
+                              counted(devices.size(), "device"), options.devices),
                   "with --devices every rank needs a device of its own",
                   "name more devices, lower --tp or --pp, or leave --devices out to share cores");
     place_on_devices(num_ranks, options.threads_per_rank, devices, plan);
@@ -55,8 +56,8 @@ PlacementPlan place_ranks(int num_ranks, const EngineOptions& options, const std
   plan.threads_per_rank = threads;
   const bool crowded = num_ranks * threads > num_cores;
   if (crowded)
-    plan.warnings.push_back(
-        fmt::format("{} ranks x {} threads share {} cores", num_ranks, threads, num_cores));
+    plan.warnings.push_back(fmt::format("{} x {} share {}", counted(num_ranks, "rank"),
+                                        counted(threads, "thread"), counted(num_cores, "core")));
   plan.pooled = options.placement == Placement::kPooled ||
                 (options.placement == Placement::kAuto && crowded && num_ranks > 1);
   if (plan.pooled) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/counted.h"
 #include "base/error.h"
 #include "cache/kv_storage.h"
 
@@ -130,8 +131,8 @@ SplitReport report_split(const ModelSource& source, const parallel::Topology& to
   for (const parallel::Stage& stage : topology.stages()) {
     if (stage.num_ranks() > source.config.num_heads && !stage.layers.empty())
       report.warnings.push_back(
-          fmt::format("a stage has {} ranks for {} query heads: some are idle in attention",
-                      stage.num_ranks(), source.config.num_heads));
+          fmt::format("a stage has {} ranks for {}: some are idle in attention", stage.num_ranks(),
+                      counted(source.config.num_heads, "query head")));
   }
   add_asked_and_got(topology, report);
   report.imbalance = worst_imbalance(topology, report);

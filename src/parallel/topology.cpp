@@ -8,6 +8,7 @@
 #include <numeric>
 #include <span>
 
+#include "base/counted.h"
 #include "base/error.h"
 #include "parallel/partition.h"
 
@@ -79,8 +80,8 @@ std::vector<double> parse_weights(const TopologyRequest& request) {
   const auto num_weights = static_cast<int64_t>(weights.size());
   check_degree(num_weights, "--tp-weights");
   if (request.tensor_parallel_size != 0 && request.tensor_parallel_size != num_weights)
-    usage_error(fmt::format("--tp-weights {} names {} ranks, --tp {}", request.tp_weights,
-                            num_weights, request.tensor_parallel_size),
+    usage_error(fmt::format("--tp-weights {} names {}, --tp {}", request.tp_weights,
+                            counted(num_weights, "rank"), request.tensor_parallel_size),
                 "", "give one weight a rank, or leave --tp out");
   return weights;
 }
@@ -94,8 +95,9 @@ void check_layers(std::span<const int64_t> layers, int64_t num_layers, std::stri
                   "only the last stage may hold none: the head alone", mend);
   const int64_t sum = std::accumulate(layers.begin(), layers.end(), int64_t{0});
   if (sum != num_layers)
-    usage_error(fmt::format("{} covers {} layers, the model has {}", option, sum, num_layers), "",
-                mend);
+    usage_error(
+        fmt::format("{} covers {}, the model has {}", option, counted(sum, "layer"), num_layers),
+        "", mend);
 }
 
 std::vector<int64_t> parse_layers(std::string_view text, int64_t num_layers) {

@@ -163,7 +163,9 @@ TEST(GgufParser, OtherVersionsAndByteOrdersAreRefusedByName) {
   EXPECT_THAT(refusal_of(big_endian), HasSubstr("big-endian"));
   EXPECT_THAT(refusal_of(GgufWriter().bytes(1)), HasSubstr("GGUF version 1"));
   EXPECT_THAT(refusal_of(GgufWriter().bytes(4)), HasSubstr("GGUF version 4"));
-  EXPECT_THAT(refusal_of("<!DOCTYPE html>"), HasSubstr("it is not a GGUF file"));
+  EXPECT_THAT(refusal_of("<!DOCTYPE html>"),
+              AllOf(HasSubstr("it is not a GGUF file"), HasSubstr("begins with the bytes 3c 21 44 "
+                                                                  "4f, not with \"GGUF\"")));
 }
 
 TEST(GgufParser, ALieAboutACountAllocatesNothing) {

@@ -425,6 +425,30 @@ class LostRank(unittest.TestCase):
         self.assertEqual(running.wait(), 5)
 
 
+class MakeRun(unittest.TestCase):
+    """What `make run` says besides the program, in whose place a script stands."""
+
+    def command(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        (Path(folder.name) / "setup.mk").touch()
+        program = Path(folder.name) / "weft"
+        program.write_text("#!/bin/sh\necho weft \"$@\"\n")
+        program.chmod(0o755)
+        return ["make", "-C", str(Path(__file__).resolve().parents[2]), "-o", "build",
+                f"BUILD={folder.name}", "run"]
+
+    def test_the_hint_of_a_chat_is_for_a_terminal(self):
+        run = subprocess.run(self.command(), stdin=subprocess.DEVNULL, capture_output=True,
+                             text=True, timeout=TIMEOUT_S, env=environment())
+        self.assertIn("weft run smollm2 --tp 2\n", run.stdout)
+        self.assertNotIn("/help", run.stdout)
+        running = Running(command=self.command(), terminal=True)
+        self.addCleanup(running.close)
+        running.read_until("Type a question; /help")
+        self.assertEqual(running.wait(), 0)
+
+
 @unittest.skipUnless(MODEL.exists(), "WEFT_TEST_MODELS names no folder with the default model")
 class ChatInATerminal(unittest.TestCase):
     def start(self, *arguments, command=None):
