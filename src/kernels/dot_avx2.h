@@ -9,6 +9,9 @@ namespace {
 
 // 16 registers: 3 x 2 integer and 3 x 2 float accumulators leave four for codes and products.
 inline constexpr int kTilePanels = 1;
+// Sums of words and signed bytes depend on the code's width (linear.inl.h, Widened).
+template <class Format>
+inline constexpr bool kWidens = false;
 template <class Format>
 inline constexpr int kTileTokens = 3;
 

@@ -13,6 +13,10 @@ inline constexpr int kTilePanels = 2;
 template <class Format>
 inline constexpr int kTileTokens = Format::kHalves == 2 ? 4 : 6;
 
+// Formats whose codes are put together once for many tokens (linear.inl.h, Widened).
+template <class Format>
+inline constexpr bool kWidens = Format::kCodes == Codes::kU5 || Format::kCodes == Codes::kU6;
+
 WEFT_INLINE void store_int8(int8_t* p, I32x16 x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x.v));
 }
@@ -60,6 +64,8 @@ WEFT_INLINE __m512i step_codes(const uint8_t* codes) {
   }
   return w;
 }
+
+WEFT_INLINE void store_codes(uint8_t* p, __m512i codes) { _mm512_storeu_si512(p, codes); }
 
 template <Codes kCodes, int kStep, int kPanels, int kTokens>
 WEFT_INLINE void add_step(const uint8_t* const (&codes)[kPanels], const int8_t* const (&x)[kTokens],

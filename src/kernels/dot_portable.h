@@ -10,6 +10,9 @@ namespace {
 // The tile that stays in registers: panels x tokens. Here only so that a decoded weight is used
 // twice.
 inline constexpr int kTilePanels = 1;
+// Sums of words and signed bytes depend on the code's width (linear.inl.h, Widened).
+template <class Format>
+inline constexpr bool kWidens = false;
 template <class Format>
 inline constexpr int kTileTokens = 2;
 
