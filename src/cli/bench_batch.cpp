@@ -6,6 +6,7 @@
 #include <numeric>
 #include <ostream>
 
+#include "base/error.h"
 #include "cli/banner.h"
 #include "cli/commands.h"
 #include "cli/list_values.h"
@@ -50,13 +51,19 @@ struct Figures {
   }
 };
 
+// One generated token belongs to the prompt: then no step was timed.
+Json or_null(const Figures& f, double value) {
+  return f.step_ms.empty() ? Json(nullptr) : Json(value);
+}
+std::string or_dash(const Figures& f, std::string text) { return f.step_ms.empty() ? "-" : text; }
+
 Json to_json(const Figures& f) {
   return {
       {"batch_size", f.batch_size},
       {"prompt_tokens_per_s", median(f.prompt_rates)},
-      {"generation_tokens_per_s", median(f.generation_rates)},
-      {"step_ms", median(f.step_ms)},
-      {"weights_gb_per_s", f.read_gb_per_s()},
+      {"generation_tokens_per_s", or_null(f, median(f.generation_rates))},
+      {"step_ms", or_null(f, median(f.step_ms))},
+      {"weights_gb_per_s", or_null(f, f.read_gb_per_s())},
       {"runs",
        {{"prompt_tokens_per_s", f.prompt_rates}, {"generation_tokens_per_s", f.generation_rates}}}};
 }
@@ -65,9 +72,9 @@ std::vector<std::string> table_lines(const std::vector<Figures>& figures) {
   TextTable table({"batch", "prompt tokens/s", "generation tokens/s", "step ms", "weights GB/s"});
   for (const Figures& f : figures) {
     table.add_row({fmt::format("{}", f.batch_size), fmt::format("{:.1f}", median(f.prompt_rates)),
-                   fmt::format("{:.1f}", median(f.generation_rates)),
-                   fmt::format("{:.3f}", median(f.step_ms)),
-                   fmt::format("{:.2f}", f.read_gb_per_s())});
+                   or_dash(f, fmt::format("{:.1f}", median(f.generation_rates))),
+                   or_dash(f, fmt::format("{:.3f}", median(f.step_ms))),
+                   or_dash(f, fmt::format("{:.2f}", f.read_gb_per_s()))});
   }
   return table.lines();
 }
@@ -96,7 +103,15 @@ class BenchBatchCommand : public Command {
     const std::vector<int64_t> sizes = parse_counts("--batch-size", batch_sizes_, 1, kMaxBatch);
     engine::EngineOptions options = model_.resolve(context.environment);
     options.max_num_seqs = *std::max_element(sizes.begin(), sizes.end());
-    if (options.max_model_len == 0) options.max_model_len = depth_ + input_len_ + output_len_;
+    const int64_t length = depth_ + input_len_ + output_len_;
+    if (options.max_model_len == 0) options.max_model_len = length;
+    if (options.max_model_len < length)
+      throw Error(
+          ErrorKind::kUsage,
+          fmt::format("--depth, --input-len and --output-len are {} tokens, --max-model-len "
+                      "is {}",
+                      length, options.max_model_len),
+          "", "raise --max-model-len, or leave it out");
     const auto engine = context.engine.load(options, {});
     Console& console = context.console;
     for (const std::string& line : banner_lines(*engine, options)) console.err << line << "\n";

@@ -46,9 +46,15 @@ std::string overview(const Commands& commands) {
 }
 
 Command& find_command(const Commands& commands, const std::string& name) {
+  std::vector<std::string> longer;  // "bench" alone names several
   for (const auto& command : commands) {
     if (command->options().command() == name) return *command;
+    if (command->options().command().starts_with(name + " "))
+      longer.push_back("weft " + command->options().command());
   }
+  if (!longer.empty())
+    throw Error(ErrorKind::kUsage, fmt::format("'{}' needs a second word", name),
+                fmt::format("there are {}", fmt::join(longer, " and ")));
   throw Error(ErrorKind::kUsage,
               fmt::format("unknown command '{}'{}", name, did_you_mean(name, names_of(commands))),
               "", "weft --help lists the commands");

@@ -36,10 +36,10 @@ void take_foreground(pid_t origin) {
 }
 
 // Ctrl-Z: back to the group of origin, stop with it, and go on as before once it is continued in
-// the foreground.
+// the foreground. Continued in the background, this process stays in the group of origin, and its
+// next Ctrl-Z reaches the whole group by itself.
 void on_stop(int) {
-  const pid_t origin = g_origin.load();
-  if (origin == 0) return;
+  const bool own_group = g_origin.load() != 0;
   const int error = errno;  // of whatever was interrupted
   give_back_foreground();
   struct sigaction own = {}, plain = {};
@@ -48,7 +48,7 @@ void on_stop(int) {
   sigaction(SIGTSTP, &plain, &own);
   // One signal for the whole group, not one for the others first: they would be seen to stop, and
   // be continued, before this process had stopped, which would then wait for good.
-  kill(0, SIGTSTP);
+  kill(own_group ? 0 : getpid(), SIGTSTP);
   sigset_t stop;
   sigemptyset(&stop);
   sigaddset(&stop, SIGTSTP);
@@ -57,7 +57,8 @@ void on_stop(int) {
   poll(nullptr, 0, 10);
   pthread_sigmask(SIG_BLOCK, &stop, nullptr);
   sigaction(SIGTSTP, &own, nullptr);
-  if (tcgetpgrp(g_terminal.load()) == origin) take_foreground(origin);
+  const pid_t group = getpgrp();
+  if (group != getpid() && tcgetpgrp(g_terminal.load()) == group) take_foreground(group);
   errno = error;
 }
 

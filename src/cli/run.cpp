@@ -115,6 +115,10 @@ class RunCommand : public Command {
       throw Error(ErrorKind::kUsage, "--json and --no-chat-template need a prompt",
                   "there is nothing to continue", "give one with -p or on standard input");
     }
+    if (state == InputState::kSilent && json_)
+      throw Error(ErrorKind::kUsage, "standard input is a pipe in which nothing came",
+                  "what reads the JSON could not tell a built-in question from its own",
+                  "give the prompt with -p, or -p - to wait for it");
     if (state == InputState::kSilent) {
       console.err << "standard input is a pipe in which nothing came: a built-in question is "
                      "answered (-p - waits for text, < /dev/null does not wait)"

@@ -32,6 +32,11 @@ InputState look_at_input(int descriptor, std::chrono::milliseconds patience) {
     return look_at_pipe(descriptor, patience);
   }
   if (!S_ISREG(status.st_mode)) return InputState::kNothing;
+  // A file of the kernel's says 0 and may hold text; reading it shows.
+  if (status.st_size == 0) {
+    char byte = 0;
+    return pread(descriptor, &byte, 1, 0) == 1 ? InputState::kText : InputState::kNothing;
+  }
   return lseek(descriptor, 0, SEEK_CUR) < status.st_size ? InputState::kText : InputState::kNothing;
 }
 

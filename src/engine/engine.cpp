@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/clock.h"
+#include "base/counted.h"
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/memory.h"
@@ -32,7 +33,7 @@ void check_options(const EngineOptions& o) {
   };
   within("--max-num-batched-tokens", o.max_num_batched_tokens, 1, 8192);
   within("--block-size", o.block_size, 16, 256);
-  within("--max-num-seqs", o.max_num_seqs, 1, 4096);
+  within("the number of sequences", o.max_num_seqs, 1, 4096);
   within("--threads", o.threads_per_rank, 0, 1024);
   within("--max-model-len", o.max_model_len, 0, int64_t{1} << 24);
   if (o.block_size % 16 != 0)
@@ -234,11 +235,10 @@ BatchTiming OneRequestEngine::run_batch(const BatchWorkload& w) {
   const int64_t most = max_model_len_;  // each is compared by itself first: sums may not wrap
   if (w.depth > most || w.input_len > most || w.output_len > most ||
       w.depth + w.input_len + w.output_len > most || w.batch_size > options_.max_num_seqs)
-    throw Error(
-        ErrorKind::kUsage,
-        fmt::format("{} sequences of {} + {} + {} tokens do not fit: the cache holds {} of "
-                    "{} tokens",
-                    w.batch_size, w.depth, w.input_len, w.output_len, options_.max_num_seqs, most));
+    throw Error(ErrorKind::kUsage,
+                fmt::format("{} of {} + {} + {} tokens do not fit: the cache holds {} of {} tokens",
+                            counted(w.batch_size, "sequence"), w.depth, w.input_len, w.output_len,
+                            options_.max_num_seqs, most));
   WEFT_CHECK(w.sequences.empty() || static_cast<int64_t>(w.sequences.size()) == w.batch_size);
   prepare_this_thread();  // the caller leads worker 0
   try {

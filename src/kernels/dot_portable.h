@@ -68,8 +68,11 @@ WEFT_INLINE void dot_codes(const uint8_t* const (&codes)[kPanels],
       for (int t = 0; t < kTokens; ++t) {
         const int8_t* v = x[t] + 4 * step;
         for (int i = 0; i < 16; ++i) {
-          c[p][t].v[i] +=
+          const int32_t sum =
               w[4 * i] * v[0] + w[4 * i + 1] * v[1] + w[4 * i + 2] * v[2] + w[4 * i + 3] * v[3];
+          // Wraps, as the other tables' do, where a token's group is read and not used.
+          c[p][t].v[i] = static_cast<int32_t>(static_cast<uint32_t>(c[p][t].v[i]) +
+                                              static_cast<uint32_t>(sum));
         }
       }
     }

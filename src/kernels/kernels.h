@@ -58,7 +58,8 @@ struct Activations {
   int64_t num_groups = 0;
   void* values = nullptr;  // [num_tokens, num_groups * 32] f32 or bf16
   Int8Term first;          // 8 bits alone
-  Int8Term error;          // second terms, written for outliers alone; null but for a whole map
+  Int8Term error;          // second terms, written for outliers alone (a tile may read the others
+                           // and drop what comes of it); null but for a whole map
   uint8_t* outliers = nullptr;  // [num_tokens, outlier_bytes()]: group g is bit g % 8 of byte g / 8
   int64_t outlier_bytes() const { return ceil_div(num_groups, 8); }
 };

@@ -33,6 +33,7 @@ WEFT_INLINE int64_t lines_of(int64_t num_bytes, int64_t num_parts) {
 template <class Format, bool kHardwareBf16, int kPanels, int kMostTokens, class PreparePanels>
 WEFT_INLINE void run_pairs(Tile tile, const Sink& sink, Range panels, Range tokens,
                            PreparePanels prepare_panels) {
+  if (tokens.end <= tokens.begin || tile.num_groups == 0) return;
   const uint8_t* first = tile.panels;
   const int64_t panel_bytes = tile.panel_bytes;
   const int64_t num_cuts = (tokens.end - tokens.begin + kMostTokens - 1) / kMostTokens;
@@ -66,8 +67,9 @@ void run_tiles_of(const Tile& tile, const Sink& sink, Range panels, Range tokens
 template <class Format>
 using Widened =
     Quantized<Codes::kU8, Format::kScales, Format::kHasMin, Format::kZero, Format::kHalves>;
-// Scratch on the stack; a pair that needs more is multiplied as it is.
-inline constexpr int64_t kWidenedBytes = 768 << 10;
+// Scratch on the stack of a thread, which holds a pair of 8,192 inputs; one that needs more is
+// multiplied as it is.
+inline constexpr int64_t kWidenedBytes = 320 << 10;
 // Putting codes together costs about what it saves in two tiles.
 inline constexpr int64_t kWidenedCuts = 4;
 

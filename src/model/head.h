@@ -54,9 +54,9 @@ class Head {
   parallel::MatmulPhase matmul_;
   tensor::Buffer logits_;              // [num_shards][kRowsAtOnce, padded rows]
   std::vector<int64_t> logit_offset_;  // of each shard, in floats
-  tensor::Buffer input_;               // activations of the rows, in one or two terms
+  tensor::Buffer input_;               // activations of the rows
   kernels::Activations activations_;
-  tensor::Buffer normed_;                 // [num_threads, 2, stride]
+  tensor::Buffer normed_;                 // [num_threads, stride]
   std::vector<kernels::Candidate> top_;   // [num_shards, kRowsAtOnce, kMaxLogprobs + 1]
   std::vector<Partial> partials_;         // [num_shards, kRowsAtOnce]
   std::vector<int64_t> sums_;             // [num_shards] of exp_sum

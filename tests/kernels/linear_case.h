@@ -109,7 +109,6 @@ struct PackedMatrix {
   }
 };
 
-// Tokens laid out for a layout. x: [num_tokens, inputs().size()].
 // Makes outliers (kernels.h) of some groups: one that most tokens share, one of the token's own.
 inline std::vector<float> with_outliers(std::vector<float> x, int64_t num_inputs) {
   const auto size = static_cast<size_t>(num_inputs);
@@ -120,6 +119,7 @@ inline std::vector<float> with_outliers(std::vector<float> x, int64_t num_inputs
   return x;
 }
 
+// Tokens laid out for a layout. x: [num_tokens, inputs().size()].
 struct LaidOut {
   tensor::Buffer memory;
   Activations input;

@@ -4,6 +4,8 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <numeric>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,11 +24,12 @@ std::string model_path(const char* name) {
 struct Setting {
   const char* name;
   int tp = 1;
-  const char* stages = "";
+  const char* pp = "";
   int threads = 1;
   int64_t chunk = 512;
   int64_t depth = 0;
   kernels::KvType kv = kernels::KvType::kF32;
+  std::optional<kernels::Isa> isa = {};
 };
 
 std::vector<uint64_t> hashes(const std::string& path, const Setting& setting,
@@ -34,12 +37,13 @@ std::vector<uint64_t> hashes(const std::string& path, const Setting& setting,
   engine::EngineOptions options;
   options.model_path = path;
   options.topology.tensor_parallel_size = setting.tp;
-  options.topology.stages = setting.stages;
+  options.topology.pipeline_parallel = setting.pp;
   options.threads_per_rank = setting.threads;
   options.max_num_batched_tokens = setting.chunk;
   options.max_model_len = setting.depth + kInput + kOutput;
   options.max_num_seqs = static_cast<int64_t>(sequences.size());
   options.kv_type = setting.kv;
+  options.isa = setting.isa;
   engine::BatchWorkload workload;
   workload.batch_size = static_cast<int64_t>(sequences.size());
   workload.depth = setting.depth;
@@ -62,8 +66,11 @@ TEST_P(Batch, NeighboursDoNotShow) {
   for (const Setting& setting :
        {Setting{"one rank"}, Setting{.name = "three ranks", .tp = 3, .chunk = 64},
         Setting{.name = "two threads, chunks of 7", .threads = 2, .chunk = 7},
+        Setting{.name = "two stages of two ranks", .tp = 2, .pp = "2"},
+        Setting{.name = "AVX2", .isa = kernels::Isa::kAvx2},
         Setting{.name = "deep, BF16 cache", .depth = 40, .kv = kernels::KvType::kBF16}}) {
     SCOPED_TRACE(setting.name);
+    if (setting.isa && kernels::table_for(*setting.isa) == nullptr) continue;
     const Setting alone{.name = "alone", .depth = setting.depth, .kv = setting.kv};
     std::vector<uint64_t> expected, sequences;
     for (uint64_t s = 0; s < kSequences; ++s) {
@@ -78,9 +85,23 @@ TEST_P(Batch, NeighboursDoNotShow) {
   }
 }
 
+// More sequences than the head takes rows at once.
+TEST_P(Batch, SeventyAreAnsweredAsFew) {
+  const std::string path = model_path(GetParam());
+  if (path.empty()) GTEST_SKIP() << "WEFT_TINY_MODELS is not set";
+  std::vector<uint64_t> many(70);
+  std::iota(many.begin(), many.end(), uint64_t{100});
+  const std::vector<uint64_t> few = {100, 163, 164, 169};
+  const Setting setting{.name = "one rank", .threads = 2};
+  const std::vector<uint64_t> found = hashes(path, setting, many);
+  EXPECT_EQ((std::vector<uint64_t>{found[0], found[63], found[64], found[69]}),
+            hashes(path, setting, few));
+}
+
 INSTANTIATE_TEST_SUITE_P(Parity, Batch,
-                         testing::Values("llama.Q4_0.gguf", "llama.Q4_K.gguf", "qwen2.Q8_0.gguf",
-                                         "gemma3.BF16.gguf", "heads15kv5.Q4_1.gguf"),
+                         testing::Values("llama.Q4_0.gguf", "llama.Q4_K.gguf", "llama.Q6_K.gguf",
+                                         "qwen2.Q8_0.gguf", "gemma3.BF16.gguf",
+                                         "heads15kv5.Q4_1.gguf"),
                          [](const auto& param_info) {
                            std::string name = param_info.param;
                            for (char& c : name)
