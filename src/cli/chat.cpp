@@ -99,7 +99,7 @@ class Chat {
       reset();
       console_.err << (rest.empty() ? "no system message\n" : "the system message is set\n");
     } else if (command == "/stats") {
-      stats_ = !stats_;
+      stats_ = rest == "on" || (rest != "off" && !stats_);
       console_.err << "figures are " << (stats_ ? "on\n" : "off\n");
     } else {
       const std::vector<std::string> known = {"/help", "/reset", "/system", "/stats", "/quit"};

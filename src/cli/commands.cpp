@@ -36,7 +36,7 @@ std::string overview(const Commands& commands) {
       "weft runs one language model on any number of ranks, with the same bits for every split\n\n"
       "usage: weft COMMAND [options]\n\n";
   for (const auto& command : commands) {
-    text += fmt::format("  {:<13}{}\n", command->options().command(), command->options().summary());
+    text += fmt::format("  {:<15}{}\n", command->options().command(), command->options().summary());
   }
   text +=
       "\n  weft COMMAND --help    the command's options\n"
