@@ -194,6 +194,18 @@ TEST_P(TinyQuantized, AgreesWithTheReference) {
   EXPECT_LE(r.all.mean_kl(), 0.01);
 }
 
+// Each case has few positions; together they have enough to hold the share itself.
+TEST(TinyQuantizedTogether, AgreesWithTheReference) {
+  Report all;
+  for (const TopCase& c : quantized_cases()) {
+    LOAD_OR_SKIP(preset_of(c), type_of(c), true, kernels::KvType::kBF16);
+    all.add(report_case(*engine, c, kClearLeadQuantized));
+  }
+  print("all", all);
+  EXPECT_GE(all.clear_top1(), 0.99);
+  EXPECT_GE(all.all.top1(), 0.95);
+}
+
 std::vector<TopParam> quantized_params() {
   std::vector<TopParam> params;
   for (const TopCase& c : quantized_cases()) params.push_back({&c});
