@@ -297,7 +297,7 @@ class Running:
 
     def __init__(self, *arguments, terminal=False, command=None):
         command = command or [PROGRAM, *map(str, arguments)]
-        self.terminal, end = pty.openpty() if terminal else os.pipe()
+        self.terminal, end = _open_terminal() if terminal else os.pipe()
         stdin = end if terminal else subprocess.DEVNULL
         self.process = subprocess.Popen(command, stdin=stdin, stdout=end, stderr=end if terminal
                                         else subprocess.DEVNULL, start_new_session=terminal,
@@ -341,6 +341,16 @@ class Running:
         self.process.kill()
         self.process.wait()
         os.close(self.terminal)
+
+
+def _open_terminal():
+    """Both ends of a terminal that erases whole characters, as every terminal emulator's does."""
+    import termios
+    end_of_user, end = pty.openpty()
+    attributes = termios.tcgetattr(end)
+    attributes[0] |= 0o40000  # IUTF8, which termios names from Python 3.13 on
+    termios.tcsetattr(end, termios.TCSANOW, attributes)
+    return end_of_user, end
 
 
 def _take_terminal():
@@ -575,6 +585,7 @@ class ChatInATerminal(unittest.TestCase):
         running = self.start("-n", 1)
         running.type("/grüß\n")
         running.read_until("unknown command /grüß")
+        running.read_until("> ")
         running.type("/gü\x7f\x7ftt\n")
         running.read_until("unknown command /tt")
         running.type("/quit\n")
