@@ -106,11 +106,21 @@ struct Matmul {
   Activations input;
 };
 
-// Decides tile sizes: a tile's panels times tokens, so that `num_threads` find work and a panel's
-// codes are reused from cache.
+// How a linear is cut into tiles, so that `num_threads` find equal work and a panel's codes are
+// reused from cache: panels evenly, in whole multiples, tokens in steps.
 struct Tiling {
-  int64_t panels_per_tile = 1;
-  int64_t tokens_per_tile = 1;
+  int64_t num_panels = 0, panel_multiple = 1, num_panel_tiles = 1;
+  int64_t num_tokens = 0, tokens_per_tile = 1;
+  int64_t num_tiles() const { return num_panel_tiles * ceil_div(num_tokens, tokens_per_tile); }
+  Range panels(int64_t tile) const {
+    const Range all{0, ceil_div(num_panels, panel_multiple)};
+    const Range part = equal_part(all, tile % num_panel_tiles, num_panel_tiles);
+    return Range{part.begin * panel_multiple, part.end * panel_multiple}.intersect({0, num_panels});
+  }
+  Range tokens(int64_t tile) const {
+    const int64_t begin = tile / num_panel_tiles * tokens_per_tile;
+    return Range{begin, begin + tokens_per_tile}.intersect({0, num_tokens});
+  }
 };
 Tiling choose_tiling(const PanelLayout& layout, int64_t num_tokens, int num_threads);
 

@@ -84,25 +84,34 @@ Tiling choose_tiling(const PanelLayout& layout, int64_t num_tokens, int num_thre
   // tiles of six tokens where there are so many.
   constexpr int64_t kActivationBytes = 512 << 10;
   constexpr int64_t kTokenMultiple = 12;
+  Tiling tiling;
+  tiling.num_panels = layout.num_panels();
+  tiling.num_tokens = num_tokens;
   const int64_t token_bytes =
       std::max<int64_t>(1, sizes_of(activation_type(layout.format), 1, layout.inputs).term());
-  int64_t tokens = std::max(kTokenMultiple, kActivationBytes / token_bytes);
-  tokens = tokens / kTokenMultiple * kTokenMultiple;
-  if (num_tokens <= tokens) tokens = num_tokens;
-  const int64_t token_tiles =
-      ceil_div(std::max<int64_t>(1, num_tokens), std::max<int64_t>(1, tokens));
+  const int64_t tokens = std::max(kTokenMultiple, kActivationBytes / token_bytes);
+  tiling.tokens_per_tile =
+      std::max<int64_t>(1, std::min(num_tokens, tokens / kTokenMultiple * kTokenMultiple));
+  const int64_t token_tiles = std::max<int64_t>(1, ceil_div(num_tokens, tiling.tokens_per_tile));
 
-  // Pairs of panels are the kernels' unit. Eight tiles a thread even out unequal cores; a tile of
-  // a matrix-vector product keeps at least 64 KiB, so that its stream outlasts its hand-out.
+  // Eight tiles a thread even out unequal cores. Where tokens are few and the time is that of
+  // reading, a tile keeps 64 KiB, so that its stream outlasts its hand-out, or at the least 16 if
+  // threads would go idle; and every thread is given as many as the others.
   constexpr int64_t kTilesPerThread = 8;
-  constexpr int64_t kStreamBytes = 64 << 10;
-  const int64_t wanted = std::max<int64_t>(1, kTilesPerThread * num_threads / token_tiles);
-  int64_t panels = num_threads == 1 ? layout.num_panels() : ceil_div(layout.num_panels(), wanted);
+  constexpr int64_t kStreamBytes = 64 << 10, kLeastStreamBytes = 16 << 10;
+  int64_t tiles = ceil_div(kTilesPerThread * num_threads, token_tiles);
   if (num_tokens < kTokenMultiple) {
-    panels = std::max(panels, kStreamBytes / std::max<int64_t>(1, layout.panel_bytes()));
+    const int64_t streams = layout.num_bytes() / kStreamBytes;
+    tiles = streams >= num_threads
+                ? std::min(tiles, streams / num_threads * num_threads)
+                : std::min<int64_t>(num_threads, layout.num_bytes() / kLeastStreamBytes);
   }
-  panels = round_up(std::max<int64_t>(1, panels), 2);
-  return {panels, std::max<int64_t>(1, tokens)};
+  if (num_threads == 1) tiles = 1;
+  // Pairs of panels are the kernels' unit where tokens are several.
+  tiling.panel_multiple = num_tokens > 1 ? 2 : 1;
+  const int64_t most = ceil_div(tiling.num_panels, tiling.panel_multiple);
+  tiling.num_panel_tiles = std::clamp<int64_t>(tiles, 1, std::max<int64_t>(1, most));
+  return tiling;
 }
 
 }  // namespace weft::kernels

@@ -93,30 +93,20 @@ void MatmulPhase::add(const RowLinear& linear, const kernels::Activations& input
 }
 
 void MatmulPhase::run(ThreadTeam& team) {
-  struct Tiles {
-    int64_t first = 0, panel_step = 1, token_step = 1, num_panel_tiles = 1;
-  };
-  constexpr size_t kMaxJobs = 256;
-  WEFT_CHECK_LE(jobs_.size(), kMaxJobs);
-  Tiles tiles[kMaxJobs];
-  int64_t total = 0;
-  for (size_t j = 0; j < jobs_.size(); ++j) {
-    const kernels::Matmul& op = jobs_[j].op;
-    const kernels::Tiling tiling =
-        kernels::choose_tiling(*op.layout, op.input.num_tokens, team.num_threads());
-    tiles[j] = {total, tiling.panels_per_tile, tiling.tokens_per_tile,
-                ceil_div(op.layout->num_panels(), tiling.panels_per_tile)};
-    total += tiles[j].num_panel_tiles * ceil_div(op.input.num_tokens, tiling.tokens_per_tile);
+  int64_t num_tiles = 0;
+  for (Job& job : jobs_) {
+    job.tiling =
+        kernels::choose_tiling(*job.op.layout, job.op.input.num_tokens, team.num_threads());
+    job.first_tile = num_tiles;
+    num_tiles += job.tiling.num_tiles();
   }
-  team.parallel_for(total, [&](int64_t tile, int) {
-    size_t j = jobs_.size() - 1;
-    while (tiles[j].first > tile) --j;
-    const Job& job = jobs_[j];
-    const int64_t local = tile - tiles[j].first;
-    const int64_t panel = local % tiles[j].num_panel_tiles * tiles[j].panel_step;
-    const int64_t token = local / tiles[j].num_panel_tiles * tiles[j].token_step;
-    const Range panels{panel, std::min(job.op.layout->num_panels(), panel + tiles[j].panel_step)};
-    const Range tokens{token, std::min(job.op.input.num_tokens, token + tiles[j].token_step)};
+  team.parallel_for(num_tiles, [&](int64_t tile, int) {
+    const auto after =
+        std::upper_bound(jobs_.begin(), jobs_.end(), tile,
+                         [](int64_t wanted, const Job& job) { return wanted < job.first_tile; });
+    const Job& job = *std::prev(after);
+    const Range panels = job.tiling.panels(tile - job.first_tile);
+    const Range tokens = job.tiling.tokens(tile - job.first_tile);
     if (job.out != nullptr) {
       table_.matmul(job.op, panels, tokens, job.bias, job.out, job.out_stride);
     } else {

@@ -98,6 +98,8 @@ class MatmulPhase {
     float* out = nullptr;  // column-parallel
     int64_t out_stride = 0;
     kernels::PartialSums partial;  // row-parallel
+    kernels::Tiling tiling;        // of the phase: tiles from first_tile on
+    int64_t first_tile = 0;
   };
   const kernels::KernelTable& table_;
   std::vector<Job> jobs_;

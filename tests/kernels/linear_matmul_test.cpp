@@ -177,20 +177,42 @@ TEST(LinearMatmulExtremes, Bf16AndFloatsAgreeOnDenormalsAndInfinities) {
   }
 }
 
-TEST(LinearTiling, CoversEveryPanelAndToken) {
+// How often each panel and token is in a tile.
+std::vector<int> covered(const Tiling& tiling, int64_t num_panels, int64_t num_tokens) {
+  std::vector<int> times(static_cast<size_t>(num_panels * num_tokens));
+  for (int64_t tile = 0; tile < tiling.num_tiles(); ++tile) {
+    const Range panels = tiling.panels(tile), tokens = tiling.tokens(tile);
+    EXPECT_FALSE(panels.empty());
+    EXPECT_FALSE(tokens.empty());
+    for (int64_t p = panels.begin; p < panels.end; ++p)
+      for (int64_t t = tokens.begin; t < tokens.end; ++t)
+        ++times[static_cast<size_t>(p * num_tokens + t)];
+  }
+  return times;
+}
+
+TEST(LinearTiling, CoversEveryPanelAndTokenOnce) {
   for (const int64_t num_rows : {1, 16, 17, 576, 49152}) {
     const PanelLayout layout(tensor::panel_format(DType::kQ4_0), num_rows, InputMap::whole(2048));
-    for (const int64_t num_tokens : {1, 5, 12, 64, 512, 4096}) {
-      for (const int threads : {1, 2, 16}) {
+    for (const int64_t num_tokens : {1, 5, 12, 64, 512}) {
+      for (const int threads : {1, 2, 3, 16}) {
+        SCOPED_TRACE(testing::Message() << num_rows << " rows, " << num_tokens << " tokens, "
+                                        << threads << " threads");
         const Tiling tiling = choose_tiling(layout, num_tokens, threads);
-        EXPECT_GE(tiling.panels_per_tile, 1);
-        EXPECT_GE(tiling.tokens_per_tile, 1);
-        EXPECT_LE(tiling.tokens_per_tile, num_tokens);
-        if (num_tokens == 1) {
-          EXPECT_EQ(tiling.tokens_per_tile, 1);
-        }
+        for (const int times : covered(tiling, layout.num_panels(), num_tokens))
+          ASSERT_EQ(times, 1);
       }
     }
+  }
+}
+
+TEST(LinearTiling, GivesEveryThreadAsMuchToRead) {
+  const PanelLayout layout(tensor::panel_format(DType::kQ4_1), 576, InputMap::whole(576));
+  for (const int threads : {2, 3, 6}) {
+    const Tiling tiling = choose_tiling(layout, 1, threads);
+    ASSERT_EQ(tiling.num_tiles() % threads, 0);
+    for (int64_t tile = 0; tile < tiling.num_tiles(); ++tile)
+      EXPECT_EQ(tiling.panels(tile).size(), layout.num_panels() / tiling.num_tiles());
   }
 }
 
