@@ -2,12 +2,16 @@
 // blocks, so that nothing but the token's own position decides the order of the sums.
 //
 // For one query vector, block by block of 64 positions:
-//   score[p]   = fma chain over d of key[d][p] * q[d], from 0, then * scale, then softcap
+//   score[p]   = sum over d of key[d][p] * q[d], from 0, then * scale, then softcap
 //   max'       = the larger of max and the block's scores
 //   sum[l]     = sum[l] * exp(max - max') + the weights exp(score - max') of positions p % 16 == l,
-//                in order; values[d] = values[d] * exp(max - max'), then fma(weight, value, values)
-//                over the positions in order
-// A span of 1,024 begins afresh; at its end sum becomes the tree sum of its lanes, and spans are
+//                in order; values[d] = values[d] * exp(max - max'), then + weight * value over the
+//                positions in order
+// F32 and F16 caches are widened and multiplied by fma. A BF16 cache is multiplied in pairs, of d
+// for scores and of positions for values, as BF16 linears are: fma of the odd one, then of the even
+// one, with q and the weights rounded to BF16 (sum[l] adds the rounded ones). A position that the
+// token does not see enters its pair as 0 * 0.
+// A span of 512 begins afresh; at its end sum becomes the tree sum of its lanes, and spans are
 // merged in order: with M the larger maximum, a = exp(old max - M), b = exp(span's max - M),
 //   sum = fma(span's sum, b, sum * a), values likewise; the first span is taken as it is.
 // At the end out = values / sum. A factor of exp(0) = 1 is left out: it changes no bit.
@@ -23,26 +27,6 @@
 namespace weft::kernels {
 namespace {
 
-struct Row {
-  const float* q;
-  float* out;
-  int64_t begin, end;  // the positions that it sees
-  bool in_span;        // the current span has a visible block
-  bool merged;         // an earlier span has one
-  float max, merged_max, merged_sum;
-};
-
-struct Tile {
-  int num_rows;
-  int64_t num_vectors;  // of 16 values a head
-  Row rows[kTileRows];
-  // Scores, then weights, of the current block.
-  alignas(64) float weights[kTileRows][kBlock];
-  alignas(64) float sums[kTileRows][16];
-  alignas(64) float values[kTileRows][kMaxHeadDim];
-  alignas(64) float merged_values[kTileRows][kMaxHeadDim];
-};
-
 // ---------------------------------------------------------------- softmax
 
 WEFT_INLINE void scale_values(float* values, int64_t num_vectors, float factor) {
@@ -57,15 +41,17 @@ WEFT_INLINE float exp_of(float x) {
   return lanes[0];
 }
 
-// Turns row r's scores into weights, of which [from, to) are of visible positions.
-void weigh(const Attention& op, Tile& tile, int r, int from, int to) {
+// Turns row r's scores into weights, of which [from, to) are of visible positions; the others are
+// zero.
+template <class Steps>
+void weigh(const Attention& op, Tile<Steps>& tile, int r, int from, int to) {
   Row& row = tile.rows[r];
-  float* weights = tile.weights[r];
+  float* values = tile.values + r * tile.value_stride;
   const F32x16 scale = broadcast(op.scale), cap = broadcast(op.softcap);
   const F32x16 none = broadcast(-__builtin_inff());
   F32x16 scores[kSixteens], largest = none;
   for (int i = 0; i < kSixteens; ++i) {
-    F32x16 s = load(weights + 16 * i) * scale;
+    F32x16 s = load(&tile.scores[r][16 * i]) * scale;
     if (op.softcap > 0) s = capped(s, cap);
     if (from > 16 * i || to < 16 * i + 16) {
       const int low = from - 16 * i, high = to - 16 * i;
@@ -84,20 +70,19 @@ void weigh(const Attention& op, Tile& tile, int r, int from, int to) {
   const float new_max = row.in_span && row.max > block_max ? row.max : block_max;
   F32x16 sums = zero_f32();
   if (!row.in_span) {
-    for (int64_t v = 0; v < tile.num_vectors; ++v) store(&tile.values[r][16 * v], zero_f32());
+    for (int64_t v = 0; v < tile.num_vectors; ++v) store(values + 16 * v, zero_f32());
   } else {
     sums = load(tile.sums[r]);
     if (row.max != new_max) {
       const float factor = exp_of(row.max - new_max);
       sums = sums * broadcast(factor);
-      scale_values(tile.values[r], tile.num_vectors, factor);
+      scale_values(values, tile.num_vectors, factor);
     }
   }
   const F32x16 top = broadcast(new_max);
   for (int i = 0; i < kSixteens; ++i) {
     const F32x16 weight = exp_nonpositive(scores[i] - top);
-    store(weights + 16 * i, weight);
-    sums = sums + weight;
+    sums = sums + Steps::store_factors(&tile.weights[r][16 * i], weight);
   }
   store(tile.sums[r], sums);
   row.max = new_max;
@@ -106,150 +91,225 @@ void weigh(const Attention& op, Tile& tile, int r, int from, int to) {
 
 // ---------------------------------------------------------------- blocks
 
-// Calls the register tile of as many rows as the tile has, of kRows at most.
-template <int kRows, typename Element>
-void score_block(Tile& tile, const BlockView<Element>& view, const BlockView<Element>& next,
-                 int64_t head_dim) {
-  if constexpr (kRows > 1) {
-    if (tile.num_rows < kRows) return score_block<kRows - 1>(tile, view, next, head_dim);
+// Calls `body` for register tiles of equal sizes: 7 rows are 4 + 3.
+template <class Body>
+WEFT_INLINE void for_each_register_tile(int num_rows, Body body) {
+  int row = 0;
+  for (int left = (num_rows + kRegisterRows - 1) / kRegisterRows; left > 0; --left) {
+    const int count = (num_rows - row + left - 1) / left;
+    body(row, count);
+    row += count;
   }
-  const float* q[kRows];
-  for (int r = 0; r < kRows; ++r) q[r] = tile.rows[r].q;
-  score_rows<kRows>(q, view, next, head_dim, tile.weights);
 }
 
-template <typename Element>
-void add_one_row(Tile& tile, const BlockView<Element>& view, int r, int from, int to) {
-  add_rows<1>(tile.weights + r, view, view, from, to, tile.num_vectors, tile.values + r);
-}
-
-template <int kRows, typename Element>
-void add_all_rows(Tile& tile, const BlockView<Element>& view, const BlockView<Element>& next,
-                  int from, int to) {
+template <class Steps, int kRows = kRegisterRows>
+void score_some(Tile<Steps>& tile, int row, int count, const BlockView<Steps>& view,
+                const BlockView<Steps>& next) {
   if constexpr (kRows > 1) {
-    if (tile.num_rows < kRows) return add_all_rows<kRows - 1>(tile, view, next, from, to);
+    if (count < kRows) return score_some<Steps, kRows - 1>(tile, row, count, view, next);
   }
-  add_rows<kRows>(tile.weights, view, next, from, to, tile.num_vectors, tile.values);
+  score_rows<Steps, kRows>(tile, row, view, next);
 }
 
-// Rows see different ends of a block: what all see is added together, the rest row by row. No row
-// touches a value that it does not see: 0 * NaN is NaN.
-template <typename Element>
-void add_block(const Attention& op, Tile& tile, int64_t block, const BlockView<Element>& view,
-               const BlockView<Element>& next) {
-  score_block<kTileRows>(tile, view, next, op.layout.head_dim);
+template <class Steps, int kRows = kRegisterRows>
+void add_some(Tile<Steps>& tile, int row, int count, const BlockView<Steps>& view,
+              const BlockView<Steps>& next, int from, int to) {
+  if constexpr (kRows > 1) {
+    if (count < kRows) return add_some<Steps, kRows - 1>(tile, row, count, view, next, from, to);
+  }
+  add_rows<Steps, kRows>(tile, row, view, next, from, to);
+}
+
+// Rows see different ends of a block: the steps that all see are added together, the rest row by
+// row. No row touches a value that it does not see: 0 * NaN is NaN.
+template <class Steps>
+void add_block(const Attention& op, Tile<Steps>& tile, int64_t block, const BlockView<Steps>& view,
+               const BlockView<Steps>& next) {
+  constexpr int kInputs = Steps::kInputs;
+  for_each_register_tile(
+      tile.num_rows, [&](int row, int count) { score_some<Steps>(tile, row, count, view, next); });
   int from[kTileRows] = {}, to[kTileRows] = {};
-  int common_from = 0, common_to = kBlock;
+  int all_from = 0, all_to = kBlock;
   for (int r = 0; r < tile.num_rows; ++r) {
     const int64_t low = tile.rows[r].begin - block, high = tile.rows[r].end - block;
     from[r] = static_cast<int>(low < 0 ? 0 : low > kBlock ? kBlock : low);
     to[r] = static_cast<int>(high < 0 ? 0 : high > kBlock ? kBlock : high);
     if (from[r] < to[r]) weigh(op, tile, r, from[r], to[r]);
-    if (from[r] > common_from) common_from = from[r];
-    if (to[r] < common_to) common_to = to[r];
+    if (from[r] > all_from) all_from = from[r];
+    if (to[r] < all_to) all_to = to[r];
   }
-  if (common_from >= common_to) {
-    for (int r = 0; r < tile.num_rows; ++r) add_one_row(tile, view, r, from[r], to[r]);
+  const int from_step = (all_from + kInputs - 1) / kInputs, to_step = all_to / kInputs;
+  if (from_step >= to_step) {
+    for (int r = 0; r < tile.num_rows; ++r) add_one_row(tile, r, view, from[r], to[r]);
     return;
   }
-  for (int r = 0; r < tile.num_rows; ++r) add_one_row(tile, view, r, from[r], common_from);
-  add_all_rows<kTileRows>(tile, view, next, common_from, common_to);
-  for (int r = 0; r < tile.num_rows; ++r) add_one_row(tile, view, r, common_to, to[r]);
+  for (int r = 0; r < tile.num_rows; ++r) add_one_row(tile, r, view, from[r], from_step * kInputs);
+  for_each_register_tile(tile.num_rows, [&](int row, int count) {
+    add_some<Steps>(tile, row, count, view, next, from_step, to_step);
+  });
+  for (int r = 0; r < tile.num_rows; ++r) add_one_row(tile, r, view, to_step * kInputs, to[r]);
 }
 
 // ---------------------------------------------------------------- spans
 
-void close_span(Tile& tile, int r) {
-  Row& row = tile.rows[r];
-  if (!row.in_span) return;
-  row.in_span = false;
-  const float sum = reduce_add(load(tile.sums[r]));
-  const float* values = tile.values[r];
-  float* merged = tile.merged_values[r];
+// What a span leaves of a row: its values, the largest score and the sum of weights.
+struct SpanState {
+  const float* values;
+  float max, sum;
+};
+
+// Adds a later span to the row's merged ones. merged: [num_vectors * 16].
+WEFT_INLINE void merge_span(Row& row, float* merged, int64_t num_vectors, const SpanState& span) {
   if (!row.merged) {
-    for (int64_t v = 0; v < tile.num_vectors; ++v) store(merged + 16 * v, load(values + 16 * v));
-    row.merged_max = row.max;
-    row.merged_sum = sum;
+    for (int64_t v = 0; v < num_vectors; ++v) {
+      store(merged + 16 * v, load(span.values + 16 * v));
+    }
+    row.merged_max = span.max;
+    row.merged_sum = span.sum;
     row.merged = true;
     return;
   }
-  const float larger = row.max > row.merged_max ? row.max : row.merged_max;
+  const float larger = span.max > row.merged_max ? span.max : row.merged_max;
   const F32x16 a = broadcast(exp_of(row.merged_max - larger));
-  const F32x16 b = broadcast(exp_of(row.max - larger));
-  for (int64_t v = 0; v < tile.num_vectors; ++v)
-    store(merged + 16 * v, fma(load(values + 16 * v), b, load(merged + 16 * v) * a));
+  const F32x16 b = broadcast(exp_of(span.max - larger));
+  for (int64_t v = 0; v < num_vectors; ++v) {
+    store(merged + 16 * v, fma(load(span.values + 16 * v), b, load(merged + 16 * v) * a));
+  }
   float total[16];
-  store(total, fma(broadcast(sum), b, broadcast(row.merged_sum) * a));
+  store(total, fma(broadcast(span.sum), b, broadcast(row.merged_sum) * a));
   row.merged_sum = total[0];
   row.merged_max = larger;
 }
 
-WEFT_INLINE void close_spans(Tile& tile) {
-  for (int r = 0; r < tile.num_rows; ++r) close_span(tile, r);
+// A partial of kernels.h: values, then maximum and sum.
+WEFT_INLINE void store_partial(float* to, int64_t num_vectors, const SpanState& span) {
+  for (int64_t v = 0; v < num_vectors; ++v) store(to + 16 * v, load(span.values + 16 * v));
+  to[16 * num_vectors] = span.max;
+  to[16 * num_vectors + 1] = span.sum;
+}
+WEFT_INLINE SpanState load_partial(const float* from, int64_t num_vectors) {
+  return {from, from[16 * num_vectors], from[16 * num_vectors + 1]};
 }
 
-template <typename Element>
-void attend_tile(const Attention& op, Tile& tile) {
-  // Rows stand in the order of their tokens, so what they see begins and ends in order too.
-  const int64_t begin = tile.rows[0].begin, end = tile.rows[tile.num_rows - 1].end;
-  int64_t block = begin / kBlock * kBlock;
-  BlockView<Element> view = view_block<Element>(op, block, begin, end);
-  for (; block < end; block += kBlock) {
-    const bool last = block + kBlock >= end;
-    const BlockView<Element> next =
-        last ? view : view_block<Element>(op, block + kBlock, begin, end);
-    if (block % kAttentionSpan == 0) close_spans(tile);
-    add_block(op, tile, block, view, next);
-    view = next;
-  }
-  close_spans(tile);
+template <class Steps>
+WEFT_INLINE void close_spans(Tile<Steps>& tile, int64_t span) {
   for (int r = 0; r < tile.num_rows; ++r) {
-    const Row& row = tile.rows[r];
-    const F32x16 sum = broadcast(row.merged_sum);
-    for (int64_t d = 0; d < op.layout.head_dim; d += 16) {
-      const F32x16 mean = load(&tile.merged_values[r][d]) / sum;
-      const int64_t left = op.layout.head_dim - d;
-      store_n(row.out + d, mean, left < 16 ? left : 16);
+    Row& row = tile.rows[r];
+    if (!row.in_span) continue;
+    row.in_span = false;
+    const int64_t at = r * tile.value_stride;
+    const SpanState state{tile.values + at, row.max, reduce_add(load(tile.sums[r]))};
+    if (row.partials == nullptr) {
+      merge_span(row, tile.merged_values + at, tile.num_vectors, state);
+    } else {
+      store_partial(row.partials + span * (16 * tile.num_vectors + 16), tile.num_vectors, state);
     }
   }
 }
 
-// Row `index` of the call: heads of a token first, then the next token.
-WEFT_INLINE void place_row(const Attention& op, int64_t index, Row& row) {
+WEFT_INLINE void write_mean(const Row& row, const float* merged, int64_t head_dim) {
+  const F32x16 sum = broadcast(row.merged_sum);
+  for (int64_t d = 0; d < head_dim; d += 16) {
+    const int64_t left = head_dim - d;
+    store_n(row.out + d, load(merged + d) / sum, left < 16 ? left : 16);
+  }
+}
+
+template <class Steps>
+void attend_tile(const Attention& op, Tile<Steps>& tile) {
+  // Rows stand in the order of their tokens, so what they see begins and ends in order too.
+  const int64_t span_begin = op.spans.begin * kAttentionSpan;
+  const int64_t span_end = op.spans.end * kAttentionSpan;
+  int64_t begin = tile.rows[0].begin, end = tile.rows[tile.num_rows - 1].end;
+  if (begin < span_begin) begin = span_begin;
+  if (end > span_end) end = span_end;
+  if (begin >= end) return;
+  int64_t block = begin / kBlock * kBlock;
+  BlockView<Steps> view = view_block<Steps>(op, block, begin, end);
+  for (; block < end; block += kBlock) {
+    const bool last = block + kBlock >= end;
+    const BlockView<Steps> next = last ? view : view_block<Steps>(op, block + kBlock, begin, end);
+    add_block(op, tile, block, view, next);
+    if (last || (block + kBlock) % kAttentionSpan == 0) close_spans(tile, block / kAttentionSpan);
+    view = next;
+  }
+  if (op.partials != nullptr) return;
+  for (int r = 0; r < tile.num_rows; ++r) {
+    write_mean(tile.rows[r], tile.merged_values + r * tile.value_stride, op.layout.head_dim);
+  }
+}
+
+// ---------------------------------------------------------------- rows of a call
+
+// Row `index` of the call: heads of a token first, then the next token. Returns its query.
+WEFT_INLINE const float* place_row(const Attention& op, int64_t index, Row& row) {
   const int64_t num_heads = op.heads.end - op.heads.begin;
   const int64_t token = op.tokens.begin + index / num_heads;
   const int64_t head = op.heads.begin + index % num_heads;
   const int64_t own = op.first_position + token;
-  row.q = op.q + token * op.q_stride + head * op.layout.head_dim;
   row.out = op.out + token * op.out_stride + head * op.layout.head_dim;
+  row.partials = op.partials == nullptr ? nullptr : op.partials + index * op.partials_stride;
   row.begin = op.window > 0 && own >= op.window ? own - op.window + 1 : 0;
   row.end = own + 1;
   row.in_span = false;
   row.merged = false;
+  return op.q + token * op.q_stride + head * op.layout.head_dim;
 }
 
-void attention(const Attention& op) {
-  if (op.layout.head_dim > kMaxHeadDim) __builtin_trap();  // the scratch below would overflow
-  Tile tile;
-  tile.num_vectors = (op.layout.head_dim + 15) / 16;
-  const int64_t num_rows = (op.heads.end - op.heads.begin) * (op.tokens.end - op.tokens.begin);
+WEFT_INLINE int64_t num_rows_of(const Attention& op) {
+  return (op.heads.end - op.heads.begin) * (op.tokens.end - op.tokens.begin);
+}
+
+template <class Steps>
+void attend(const Attention& op) {
+  const int64_t head_dim = op.layout.head_dim, num_rows = num_rows_of(op);
+  Tile<Steps> tile;
+  tile.num_steps = head_dim / Steps::kInputs;
+  tile.num_vectors = (head_dim + 15) / 16;
+  tile.value_stride = 16 * tile.num_vectors;
   int64_t num_tiles = (num_rows + kTileRows - 1) / kTileRows;
   for (int64_t next = 0; next < num_rows; --num_tiles) {
-    // Equal tiles: 7 rows are 4 + 3, not 6 + 1.
     tile.num_rows = static_cast<int>((num_rows - next + num_tiles - 1) / num_tiles);
-    for (int r = 0; r < tile.num_rows; ++r) place_row(op, next + r, tile.rows[r]);
-    if (op.layout.type == KvType::kF32) {
-      attend_tile<float>(op, tile);
-    } else if (op.layout.type == KvType::kBF16) {
-      attend_tile<CachedBf16>(op, tile);
-    } else {
-      attend_tile<CachedF16>(op, tile);
+    for (int r = 0; r < tile.num_rows; ++r) {
+      const float* q = place_row(op, next + r, tile.rows[r]);
+      for (int64_t d = 0; d < head_dim; d += 16) {
+        const int64_t left = head_dim - d;
+        Steps::store_factors(&tile.queries[r][d], load_n(q + d, left < 16 ? left : 16));
+      }
     }
+    attend_tile(op, tile);
     next += tile.num_rows;
   }
 }
 
-WEFT_INLINE void fill_attention_kernels(KernelTable& table) { table.attention = attention; }
+template <bool kHardwareBf16>
+void attention(const Attention& op) {
+  if (op.layout.head_dim > kMaxHeadDim) __builtin_trap();  // the scratch would overflow
+  if (op.layout.type == KvType::kF32) return attend<WidenedSteps<float>>(op);
+  if (op.layout.type == KvType::kF16) return attend<WidenedSteps<CachedF16>>(op);
+  attend<PairSteps<kHardwareBf16>>(op);
+}
+
+void merge_attention(const Attention& op) {
+  if (op.layout.head_dim > kMaxHeadDim) __builtin_trap();
+  const int64_t num_vectors = (op.layout.head_dim + 15) / 16;
+  alignas(64) float merged[kMaxHeadDim];
+  for (int64_t index = 0; index < num_rows_of(op); ++index) {
+    Row row;
+    place_row(op, index, row);
+    for (int64_t span = row.begin / kAttentionSpan; span * kAttentionSpan < row.end; ++span) {
+      const float* partial = row.partials + span * (16 * num_vectors + 16);
+      merge_span(row, merged, num_vectors, load_partial(partial, num_vectors));
+    }
+    write_mean(row, merged, op.layout.head_dim);
+  }
+}
+
+template <bool kHardwareBf16>
+WEFT_INLINE void fill_attention_kernels(KernelTable& table) {
+  table.attention = attention<kHardwareBf16>;
+  table.merge_attention = merge_attention;
+}
 
 }  // namespace
 }  // namespace weft::kernels

@@ -1,5 +1,8 @@
 // The two products of attention over one block of 64 positions: scores = keys^T q and
 // values += weights * V, in register tiles of rows. Part of attention.inl.h.
+//
+// Both go through the cache in *steps*: one input of F32 or F16, widened and multiplied by an FP32
+// factor; a pair of inputs of BF16, multiplied by a pair of BF16 factors.
 #pragma once
 
 #include "kernels/cached_types.h"
@@ -13,9 +16,9 @@ namespace {
 // is 6 pairs + 1 pair + 1, and where rows are few, more vectors keep both multipliers busy: each
 // has 4 sums in flight. Without FMA every step is a call, and no tile would help.
 #ifdef __FMA__
-constexpr int kTileRows = 6;
+constexpr int kRegisterRows = 6;
 #else
-constexpr int kTileRows = 1;
+constexpr int kRegisterRows = 1;
 #endif
 constexpr int tile_vectors(int rows) {
 #ifdef __AVX512F__
@@ -24,44 +27,111 @@ constexpr int tile_vectors(int rows) {
   return rows == 1 ? 4 : rows == 2 ? 2 : 1;
 #endif
 }
+// Rows that one pass over the cache serves: two register tiles read a block from the nearest cache.
+constexpr int kTileRows = 2 * kRegisterRows;
 constexpr int kBlock = static_cast<int>(kAttentionBlock);
 constexpr int kSixteens = kBlock / 16;
 
+// ---------------------------------------------------------------- steps
+
+template <typename Stored>
+struct WidenedSteps {
+  using Element = Stored;
+  using Factor = float;
+  static constexpr int kInputs = 1;
+  static WEFT_INLINE F32x16 load_step(const float* p) { return load(p); }
+  static WEFT_INLINE F32x16 load_step(const CachedF16* p) { return load_f16(&p->bits); }
+  static WEFT_INLINE F32x16 broadcast_step(const float* p) { return broadcast(*p); }
+  static WEFT_INLINE F32x16 multiply(const F32x16& acc, const F32x16& element,
+                                     const F32x16& factor) {
+    return fma(element, factor, acc);
+  }
+  // The numbers as they will be multiplied.
+  static WEFT_INLINE F32x16 store_factors(float* p, const F32x16& x) {
+    store(p, x);
+    return x;
+  }
+};
+
+template <bool kHardware>
+struct PairSteps {
+  using Element = CachedBf16;
+  using Factor = CachedBf16;
+  static constexpr int kInputs = 2;
+  static WEFT_INLINE Bf16Pairs load_step(const CachedBf16* p) { return load_bf16_pairs(&p->bits); }
+  static WEFT_INLINE Bf16Pairs broadcast_step(const CachedBf16* p) {
+    return broadcast_bf16_pair(&p->bits);
+  }
+  static WEFT_INLINE F32x16 multiply(const F32x16& acc, const Bf16Pairs& element,
+                                     const Bf16Pairs& factor) {
+    return dot_bf16<kHardware>(acc, element, factor);
+  }
+  static WEFT_INLINE F32x16 store_factors(CachedBf16* p, const F32x16& x) {
+    store_bf16(&p->bits, x);
+    return load_bf16(&p->bits);
+  }
+};
+
+// ---------------------------------------------------------------- rows and blocks
+
+struct Row {
+  float* out;
+  float* partials;     // of its span 0, or null
+  int64_t begin, end;  // the positions that it sees
+  bool in_span;        // the current span has a visible block
+  bool merged;         // an earlier span has one
+  float max = 0, merged_max = 0, merged_sum = 0;
+};
+
+template <class Steps>
+struct Tile {
+  int num_rows;
+  int64_t num_steps;     // of a score: head_dim / inputs a step
+  int64_t num_vectors;   // of 16 values a head
+  int64_t value_stride;  // from row to row of values
+  Row rows[kTileRows];
+  alignas(64) typename Steps::Factor queries[kTileRows][kMaxHeadDim];
+  // Of the current block.
+  alignas(64) float scores[kTileRows][kBlock];
+  alignas(64) typename Steps::Factor weights[kTileRows][kBlock];
+  // Of the current span.
+  alignas(64) float sums[kTileRows][16];
+  alignas(64) float values[kTileRows * kMaxHeadDim];
+  alignas(64) float merged_values[kTileRows * kMaxHeadDim];
+};
+
 // Where the sixteens of a block lie in the cache: a sixteen never crosses a cache block. One that
 // no row sees points to one that is seen, so that whole blocks can be read without a branch.
-template <typename Element>
+template <class Steps>
 struct BlockView {
-  const Element* keys[kSixteens];    // + d * key_stride
-  const Element* values[kSixteens];  // + i * value_stride
+  const typename Steps::Element* keys[kSixteens];    // + step * key_stride
+  const typename Steps::Element* values[kSixteens];  // + step * value_stride
   int64_t key_stride, value_stride;
 };
 
 // The block at `block`, of which some row sees [begin, end).
-template <typename Element>
-WEFT_INLINE BlockView<Element> view_block(const Attention& op, int64_t block, int64_t begin,
-                                          int64_t end) {
+template <class Steps>
+WEFT_INLINE BlockView<Steps> view_block(const Attention& op, int64_t block, int64_t begin,
+                                        int64_t end) {
+  using Element = typename Steps::Element;
   const int64_t tokens = op.layout.block_tokens, head_dim = op.layout.head_dim;
   const int64_t padded = (head_dim + 15) / 16 * 16;
   const int64_t head_bytes = (head_dim + padded) * tokens * static_cast<int64_t>(sizeof(Element));
   const int64_t first = begin > block ? (begin - block) / 16 : 0;
   const int64_t last = end < block + kBlock ? (end - 1 - block) / 16 : kSixteens - 1;
-  BlockView<Element> view;
-  view.key_stride = tokens;
-  view.value_stride = padded;
+  BlockView<Steps> view;
+  view.key_stride = tokens * Steps::kInputs;
+  view.value_stride = padded * Steps::kInputs;
   for (int64_t i = 0; i < kSixteens; ++i) {
     const int64_t position = block + 16 * (i < first ? first : i > last ? last : i);
     const int64_t index = position / tokens, slot = position - index * tokens;
-    const std::byte* head =
-        op.cache + op.block_table[index] * op.block_stride + op.kv_head * head_bytes;
-    view.keys[i] = reinterpret_cast<const Element*>(head) + slot;
-    view.values[i] = reinterpret_cast<const Element*>(head) + head_dim * tokens + slot * padded;
+    const auto* head = reinterpret_cast<const Element*>(
+        op.cache + op.block_table[index] * op.block_stride + op.kv_head * head_bytes);
+    view.keys[i] = head + slot * Steps::kInputs;
+    view.values[i] = head + head_dim * tokens + slot * padded;
   }
   return view;
 }
-
-WEFT_INLINE F32x16 load_widened(const float* p) { return load(p); }
-WEFT_INLINE F32x16 load_widened(const CachedBf16* p) { return load_bf16(&p->bits); }
-WEFT_INLINE F32x16 load_widened(const CachedF16* p) { return load_f16(&p->bits); }
 
 // While a block is worked on, the next one is fetched, line by line: cache blocks are a page or
 // less and lie anywhere, so the processor's own prefetcher stops at each of them.
@@ -69,10 +139,10 @@ WEFT_INLINE void fetch(const void* p) { __builtin_prefetch(p, 0, 3); }
 
 // ---------------------------------------------------------------- scores
 
-// scores[r][t] = fma chain over d of keys[d][t] * q[r][d].
-template <int kRows, typename Element>
-void score_rows(const float* const* q, const BlockView<Element>& view,
-                const BlockView<Element>& next, int64_t head_dim, float (*scores)[kBlock]) {
+// scores[r][t] = sum over the steps of keys[step][t] * queries[r][step], rows from `row` on.
+template <class Steps, int kRows>
+void score_rows(Tile<Steps>& tile, int row, const BlockView<Steps>& view,
+                const BlockView<Steps>& next) {
   constexpr int kVectors = tile_vectors(kRows);
   for (int first = 0; first < kSixteens; first += kVectors) {
     F32x16 sums[kRows][kVectors];
@@ -81,79 +151,121 @@ void score_rows(const float* const* q, const BlockView<Element>& view,
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) sums[r][v] = zero_f32();
     }
-    for (int64_t d = 0; d < head_dim; ++d) {
-      F32x16 keys[kVectors];
+    for (int64_t step = 0; step < tile.num_steps; ++step) {
+      decltype(Steps::load_step(view.keys[0])) keys[kVectors];
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) {
-        keys[v] = load_widened(view.keys[first + v] + d * view.key_stride);
-        fetch(next.keys[first + v] + d * view.key_stride);
+        keys[v] = Steps::load_step(view.keys[first + v] + step * view.key_stride);
+        fetch(next.keys[first + v] + step * view.key_stride);
       }
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
-        const F32x16 factor = broadcast(q[r][d]);
+        const auto factor = Steps::broadcast_step(&tile.queries[row + r][step * Steps::kInputs]);
 #pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) sums[r][v] = fma(keys[v], factor, sums[r][v]);
+        for (int v = 0; v < kVectors; ++v) {
+          sums[r][v] = Steps::multiply(sums[r][v], keys[v], factor);
+        }
       }
     }
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) store(&scores[r][16 * (first + v)], sums[r][v]);
+      for (int v = 0; v < kVectors; ++v) {
+        store(&tile.scores[row + r][16 * (first + v)], sums[r][v]);
+      }
     }
   }
 }
 
 // ---------------------------------------------------------------- values
 
-// values[r][column ..] += weights[r][t] * V[t][column ..], t in [from, to) in order.
-template <int kRows, int kVectors, typename Element>
-WEFT_INLINE void add_columns(const float (*weights)[kBlock], const BlockView<Element>& view,
-                             const BlockView<Element>& next, int from, int to, int64_t column,
-                             float (*values)[kMaxHeadDim]) {
-  constexpr int kFetchVectors = 64 / (16 * static_cast<int>(sizeof(Element)));  // of one line
+// values[r][column ..] += weights[r] * V[column ..] over steps [from, to) of the block, in order.
+template <class Steps, int kRows, int kVectors>
+WEFT_INLINE void add_columns(Tile<Steps>& tile, int row, const BlockView<Steps>& view,
+                             const BlockView<Steps>& next, int from, int to, int64_t column) {
+  using Element = typename Steps::Element;
+  constexpr int kSixteenSteps = 16 / Steps::kInputs;
+  constexpr int kVectorBytes = 16 * Steps::kInputs * static_cast<int>(sizeof(Element));
+  float* values = tile.values + row * tile.value_stride + column;
   F32x16 sums[kRows][kVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) sums[r][v] = load(&values[r][column + 16 * v]);
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = load(values + r * tile.value_stride + 16 * v);
   }
-  for (int t = from; t < to;) {
-    const int stop = (t | 15) + 1 < to ? (t | 15) + 1 : to;  // of this sixteen
-    const int64_t offset = t % 16 * view.value_stride + column;
-    const Element* value = view.values[t / 16] + offset;
-    const Element* next_value = next.values[t / 16] + offset;
-    for (; t < stop; ++t, value += view.value_stride, next_value += view.value_stride) {
-      F32x16 loaded[kVectors];
+  for (int step = from; step < to;) {
+    const int sixteen = step / kSixteenSteps;
+    const int end = (sixteen + 1) * kSixteenSteps;
+    const int stop = end < to ? end : to;
+    const int64_t offset =
+        (step - sixteen * kSixteenSteps) * view.value_stride + column * Steps::kInputs;
+    const Element* value = view.values[sixteen] + offset;
+    const Element* next_value = next.values[sixteen] + offset;
+    for (; step < stop; ++step, value += view.value_stride, next_value += view.value_stride) {
+      decltype(Steps::load_step(value)) loaded[kVectors];
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) {
-        loaded[v] = load_widened(value + 16 * v);
-        if (v % kFetchVectors == 0) fetch(next_value + 16 * v);
+        loaded[v] = Steps::load_step(value + 16 * v * Steps::kInputs);
+        if (v * kVectorBytes % 64 == 0) fetch(next_value + 16 * v * Steps::kInputs);
       }
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
-        const F32x16 weight = broadcast(weights[r][t]);
+        const auto weight = Steps::broadcast_step(&tile.weights[row + r][step * Steps::kInputs]);
 #pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) sums[r][v] = fma(weight, loaded[v], sums[r][v]);
+        for (int v = 0; v < kVectors; ++v) {
+          sums[r][v] = Steps::multiply(sums[r][v], loaded[v], weight);
+        }
       }
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) store(&values[r][column + 16 * v], sums[r][v]);
+    for (int v = 0; v < kVectors; ++v) store(values + r * tile.value_stride + 16 * v, sums[r][v]);
   }
 }
 
-template <int kRows, typename Element>
-void add_rows(const float (*weights)[kBlock], const BlockView<Element>& view,
-              const BlockView<Element>& next, int from, int to, int64_t num_vectors,
-              float (*values)[kMaxHeadDim]) {
+template <class Steps, int kRows>
+void add_rows(Tile<Steps>& tile, int row, const BlockView<Steps>& view,
+              const BlockView<Steps>& next, int from, int to) {
   if (from >= to) return;
   constexpr int kVectors = tile_vectors(kRows);
   int64_t v = 0;
-  for (; v + kVectors <= num_vectors; v += kVectors)
-    add_columns<kRows, kVectors>(weights, view, next, from, to, 16 * v, values);
-  for (; v < num_vectors; ++v) add_columns<kRows, 1>(weights, view, next, from, to, 16 * v, values);
+  for (; v + kVectors <= tile.num_vectors; v += kVectors) {
+    add_columns<Steps, kRows, kVectors>(tile, row, view, next, from, to, 16 * v);
+  }
+  for (; v < tile.num_vectors; ++v) {
+    add_columns<Steps, kRows, 1>(tile, row, view, next, from, to, 16 * v);
+  }
+}
+
+// One position of a pair of which the row does not see the other: that one's value counts as 0, for
+// 0 * NaN would be NaN.
+template <class Steps>
+void add_half_pair(Tile<Steps>& tile, int row, const BlockView<Steps>& view, int position) {
+  using Element = typename Steps::Element;
+  const int step = position / 2, half = position % 2;
+  const Element* pairs = view.values[position / 16] + step % 8 * view.value_stride;
+  for (int64_t v = 0; v < tile.num_vectors; ++v, pairs += 32) {
+    Element seen[32] = {};
+    for (int i = 0; i < 16; ++i) seen[2 * i + half] = pairs[2 * i + half];
+    float* values = tile.values + row * tile.value_stride + 16 * v;
+    store(values, Steps::multiply(load(values), Steps::load_step(seen),
+                                  Steps::broadcast_step(&tile.weights[row][2 * step])));
+  }
+}
+
+// Positions [from, to) of the block for one row.
+template <class Steps>
+void add_one_row(Tile<Steps>& tile, int row, const BlockView<Steps>& view, int from, int to) {
+  if (from >= to) return;
+  if constexpr (Steps::kInputs == 1) {
+    add_rows<Steps, 1>(tile, row, view, view, from, to);
+  } else {
+    if (from % 2 != 0) add_half_pair(tile, row, view, from);
+    add_rows<Steps, 1>(tile, row, view, view, (from + 1) / 2, to / 2);
+    if (to % 2 != 0) add_half_pair(tile, row, view, to - 1);
+  }
 }
 
 }  // namespace

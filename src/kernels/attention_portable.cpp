@@ -1,10 +1,12 @@
 #include "kernels/vec_portable.h"
-// The text below needs its instruction set first.
+// The texts below need their instruction set first.
+#include "kernels/dot_portable.h"
+//
 #include "kernels/attention.inl.h"
 #include "kernels/table_parts.h"
 
 namespace weft::kernels::portable {
 
-void fill_attention(KernelTable& table) { fill_attention_kernels(table); }
+void fill_attention(KernelTable& table, bool) { fill_attention_kernels<false>(table); }
 
 }  // namespace weft::kernels::portable

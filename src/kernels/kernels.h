@@ -134,8 +134,10 @@ inline std::string_view name(KvType type) {
 }
 
 // One KV head's part of one cache block: keys [head_dim, block_tokens], so that lanes are tokens;
-// then values [block_tokens, padded_head_dim]. bytes = (head_dim + padded_head_dim) * block_tokens
-// * element size. block_tokens is a multiple of 16.
+// then values [block_tokens, padded_head_dim]. In BF16 both lie in pairs, as the dot product of
+// that type takes them: keys [head_dim / 2, block_tokens, 2], values [block_tokens / 2,
+// padded_head_dim, 2]. bytes = (head_dim + padded_head_dim) * block_tokens * element size.
+// head_dim is even, block_tokens a multiple of 16.
 struct KvLayout {
   KvType type = KvType::kBF16;
   int64_t head_dim = 0;
@@ -147,10 +149,12 @@ struct KvLayout {
   }
 };
 
-// Attention is computed in blocks of 64 cache positions, online within a span of 1,024; spans are
-// merged in order. Constants of the arithmetic, not of the cache (DESIGN.md 1.4).
+// Attention is computed in blocks of 64 cache positions, online within a span of 512; spans are
+// merged in order. Constants of the arithmetic, not of the cache (DESIGN.md 1.4). Spans are what
+// one token's context is shared out by: shorter ones keep more threads busy, and each costs two
+// exponentials and two products a value, 2 % of its 512 positions.
 inline constexpr int64_t kAttentionBlock = 64;
-inline constexpr int64_t kAttentionSpan = 1024;
+inline constexpr int64_t kAttentionSpan = 512;
 // Heads are no larger: the kernels' scratch is on the stack.
 inline constexpr int64_t kMaxHeadDim = 512;
 
@@ -173,7 +177,15 @@ struct Attention {
   const std::byte* cache = nullptr;      // this layer's cache: block b at cache + b * block_stride
   int64_t block_stride = 0;              // bytes; within a block, head k at k * layout.head_bytes()
   const int32_t* block_table = nullptr;  // [ceil(context / block_tokens)]
+  // Where `partials` is set, the call takes only these spans (positions / kAttentionSpan) and
+  // leaves each visible one's state there instead of writing `out`; merge_attention, called with
+  // the same rows, then does. Row r (heads of a token first) has its span s at partials +
+  // r * partials_stride + s * partial_floats(layout).
+  Range spans{0, std::numeric_limits<int64_t>::max() / kAttentionSpan};
+  float* partials = nullptr;
+  int64_t partials_stride = 0;  // floats from row to row
 };
+inline int64_t partial_floats(const KvLayout& layout) { return layout.padded_head_dim() + 16; }
 
 // Writes keys and values of one token and one KV head.
 struct KvWrite {
@@ -259,6 +271,7 @@ struct KernelTable {
                int64_t num_pairs, RopeLayout layout);
   void (*write_kv)(const KvWrite& op);
   void (*attention)(const Attention& op);
+  void (*merge_attention)(const Attention& op);
 
   // gate = act(gate) * up, [n]. silu = x / (1 + exp(-x)); gelu_tanh = (0.5 x) (1 + tanh(a (x +
   // b (x x x)))), a = sqrt(2 / pi), b = 0.044715 as FP32 (gelu_pytorch_tanh). No fma outside exp

@@ -42,15 +42,32 @@ const std::byte* head_of(const Attention& op, int64_t position) {
   return op.cache + block * op.block_stride + op.kv_head * op.layout.head_bytes();
 }
 
+// Index of row `row`, column `column` of a matrix whose rows lie one after the other or, in BF16,
+// two and two with their elements in turn.
+int64_t index_of(KvType type, int64_t row, int64_t column, int64_t num_columns) {
+  if (type != KvType::kBF16) return row * num_columns + column;
+  return row / 2 * 2 * num_columns + 2 * column + row % 2;
+}
+int64_t key_index(const KvLayout& layout, int64_t slot, int64_t d) {
+  return index_of(layout.type, d, slot, layout.block_tokens);
+}
+int64_t value_index(const KvLayout& layout, int64_t slot, int64_t d) {
+  return first_value(layout) + index_of(layout.type, slot, d, layout.padded_head_dim());
+}
+
 float key(const Attention& op, int64_t position, int64_t d) {
-  const int64_t tokens = op.layout.block_tokens;
-  return element(op.layout.type, head_of(op, position), d * tokens + position % tokens);
+  return element(op.layout.type, head_of(op, position),
+                 key_index(op.layout, position % op.layout.block_tokens, d));
 }
 
 float value(const Attention& op, int64_t position, int64_t d) {
-  const int64_t row = position % op.layout.block_tokens;
   return element(op.layout.type, head_of(op, position),
-                 first_value(op.layout) + row * op.layout.padded_head_dim() + d);
+                 value_index(op.layout, position % op.layout.block_tokens, d));
+}
+
+// A query's element or a weight, as it is multiplied.
+float factor(const Attention& op, float x) {
+  return op.layout.type == KvType::kBF16 ? float_from_bf16(bf16_from_float(x)) : x;
 }
 
 // Softmax in progress: the running maximum, the weights' sum in 16 lanes, the weighted values.
@@ -63,8 +80,11 @@ struct State {
 };
 
 float score(const Attention& op, const float* q, int64_t position) {
+  const int64_t step = op.layout.type == KvType::kBF16 ? 2 : 1;
   float dot = 0;
-  for (int64_t d = 0; d < op.layout.head_dim; ++d) dot = std::fma(key(op, position, d), q[d], dot);
+  for (int64_t first = 0; first < op.layout.head_dim; first += step)
+    for (int64_t d = first + step - 1; d >= first; --d)
+      dot = std::fma(key(op, position, d), factor(op, q[d]), dot);
   const float scaled = dot * op.scale;
   return op.softcap > 0 ? op.softcap * tanh_float(scaled / op.softcap) : scaled;
 }
@@ -81,13 +101,21 @@ void add_block(const Attention& op, const float* q, Range visible, State& state)
   const float rescale = state.empty ? 0.0f : exp_float(state.max - max);
   for (float& lane : state.lanes) lane = state.empty ? 0.0f : lane * rescale;
   for (float& x : state.values) x = state.empty ? 0.0f : x * rescale;
+  std::array<float, kAttentionBlock> weights{};
   for (int64_t p = visible.begin; p < visible.end; ++p) {
-    const float weight = exp_float(scores[static_cast<size_t>(p % kAttentionBlock)] - max);
-    float& lane = state.lanes[static_cast<size_t>(p % 16)];
-    lane = lane + weight;
-    for (size_t d = 0; d < state.values.size(); ++d)
-      state.values[d] = std::fma(weight, value(op, p, static_cast<int64_t>(d)), state.values[d]);
+    const size_t i = static_cast<size_t>(p % kAttentionBlock);
+    weights[i] = factor(op, exp_float(scores[i] - max));
+    float& lane = state.lanes[i % 16];
+    lane = lane + weights[i];
   }
+  const int64_t step = op.layout.type == KvType::kBF16 ? 2 : 1;
+  for (int64_t first = visible.begin / step * step; first < visible.end; first += step)
+    for (int64_t p = first + step - 1; p >= first; --p) {
+      if (!visible.contains(p)) continue;
+      const float weight = weights[static_cast<size_t>(p % kAttentionBlock)];
+      for (size_t d = 0; d < state.values.size(); ++d)
+        state.values[d] = std::fma(value(op, p, static_cast<int64_t>(d)), weight, state.values[d]);
+    }
   state.max = max;
   state.empty = false;
 }
@@ -138,13 +166,12 @@ void attend(const Attention& op, int64_t token, int64_t head) {
 
 void write_kv(const KvWrite& op) {
   const KvLayout& layout = op.layout;
-  const int64_t values = first_value(layout) + op.slot * layout.padded_head_dim();
   for (int64_t d = 0; d < layout.head_dim; ++d) {
-    set_element(layout.type, op.head, d * layout.block_tokens + op.slot, op.k[d]);
-    set_element(layout.type, op.head, values + d, op.v[d]);
+    set_element(layout.type, op.head, key_index(layout, op.slot, d), op.k[d]);
+    set_element(layout.type, op.head, value_index(layout, op.slot, d), op.v[d]);
   }
   for (int64_t d = layout.head_dim; d < layout.padded_head_dim(); ++d)
-    set_element(layout.type, op.head, values + d, 0.0f);
+    set_element(layout.type, op.head, value_index(layout, op.slot, d), 0.0f);
 }
 
 void attention(const Attention& op) {

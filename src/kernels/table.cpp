@@ -35,7 +35,7 @@ KernelTable portable_table() {
   table.name = "portable";
   portable::fill_linear(table, false);
   portable::fill_vector(table);
-  portable::fill_attention(table);
+  portable::fill_attention(table, false);
   portable::fill_vocab(table);
   table.dequantize_row = dequantize_row;
   return table;
@@ -47,7 +47,7 @@ KernelTable avx2_table() {
   table.name = "avx2";
   avx2::fill_linear(table, false);
   avx2::fill_vector(table);
-  avx2::fill_attention(table);
+  avx2::fill_attention(table, false);
   avx2::fill_vocab(table);
   table.dequantize_row = dequantize_row;
   return table;
@@ -59,7 +59,7 @@ KernelTable avx512_table(bool hardware_bf16) {
   table.name = "avx512";
   avx512::fill_linear(table, hardware_bf16);
   avx512::fill_vector(table);
-  avx512::fill_attention(table);
+  avx512::fill_attention(table, hardware_bf16);
   avx512::fill_vocab(table);
   table.dequantize_row = dequantize_row;
   return table;

@@ -6,12 +6,12 @@
 
 namespace weft::kernels {
 
-#define WEFT_TABLE_PARTS(isa)                               \
-  namespace isa {                                           \
-  void fill_linear(KernelTable& table, bool hardware_bf16); \
-  void fill_vector(KernelTable& table);                     \
-  void fill_attention(KernelTable& table);                  \
-  void fill_vocab(KernelTable& table);                      \
+#define WEFT_TABLE_PARTS(isa)                                  \
+  namespace isa {                                              \
+  void fill_linear(KernelTable& table, bool hardware_bf16);    \
+  void fill_vector(KernelTable& table);                        \
+  void fill_attention(KernelTable& table, bool hardware_bf16); \
+  void fill_vocab(KernelTable& table);                         \
   }
 // hardware_bf16: multiply BF16 by the processor's dot product (AVX-512 only).
 WEFT_TABLE_PARTS(portable)

@@ -111,29 +111,35 @@ WEFT_INLINE void store_rounded(float* p, const F32x16& x) { store(p, x); }
 WEFT_INLINE void store_rounded(CachedBf16* p, const F32x16& x) { store_bf16(&p->bits, x); }
 WEFT_INLINE void store_rounded(CachedF16* p, const F32x16& x) { store_f16(&p->bits, x); }
 
-// Keys go down a column, one a row of block_tokens; values along a row, padded with zeros.
-template <typename Element>
+// Keys go down a column, one a row of block_tokens; values along a row, padded with zeros. Of
+// `kInputs` inputs of a key that lie side by side, and as many positions of a value, this is one.
+template <typename Element, int kInputs>
 WEFT_INLINE void write_head(const KvWrite& op) {
   const int64_t head_dim = op.layout.head_dim, tokens = op.layout.block_tokens;
   const int64_t padded = (head_dim + 15) / 16 * 16;
-  auto* keys = reinterpret_cast<Element*>(op.head) + op.slot;
-  auto* values = reinterpret_cast<Element*>(op.head) + head_dim * tokens + op.slot * padded;
+  Element* head = reinterpret_cast<Element*>(op.head);
+  Element* keys = head + op.slot * kInputs;
+  Element* values =
+      head + head_dim * tokens + op.slot / kInputs * kInputs * padded + op.slot % kInputs;
   for (int64_t d = 0; d < head_dim; d += 16) {
     const int64_t count = head_dim - d < 16 ? head_dim - d : 16;
-    Element rounded[16];
-    store_rounded(rounded, load_some(op.k + d, count));
-    for (int64_t i = 0; i < count; ++i) keys[(d + i) * tokens] = rounded[i];
-    store_rounded(values + d, load_some(op.v + d, count));
+    Element k[16], v[16];
+    store_rounded(k, load_some(op.k + d, count));
+    store_rounded(v, load_some(op.v + d, count));
+    for (int64_t i = 0; i < count; ++i) {
+      keys[(d + i) / kInputs * kInputs * tokens + (d + i) % kInputs] = k[i];
+    }
+    for (int64_t i = 0; i < 16; ++i) values[(d + i) * kInputs] = v[i];
   }
 }
 
 void write_kv(const KvWrite& op) {
   if (op.layout.type == KvType::kF32) {
-    write_head<float>(op);
+    write_head<float, 1>(op);
   } else if (op.layout.type == KvType::kBF16) {
-    write_head<CachedBf16>(op);
+    write_head<CachedBf16, 2>(op);
   } else {
-    write_head<CachedF16>(op);
+    write_head<CachedF16, 1>(op);
   }
 }
 
