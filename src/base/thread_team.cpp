@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/range.h"
 #include "base/wait_word.h"
 
 #if defined(__x86_64__)
@@ -57,30 +58,70 @@ void prepare_this_thread() {
 #endif
 }
 
-// How a phase runs. The leader writes `body`, `num_tiles` and `done_target`, then `remaining`,
-// then bumps `epoch`. Whoever takes a number above zero from `remaining` owns one tile of the
-// current phase, whenever it woke up: the phase cannot end before that tile is done, so what
-// describes it cannot change under its owner. A worker that comes late takes nothing and is not
-// waited for; the leader waits for tiles, not for threads.
+// Tiles [begin, end) that are still to be taken, in one word: the owner takes the first, others the
+// last. Whoever takes one owns it, whatever it saw of the range before.
+class alignas(kApart) TileRange {
+ public:
+  void set(Range tiles) { word_.store(pack(tiles.begin, tiles.end), std::memory_order_release); }
+  // The tile, or -1 where none is left.
+  int64_t take_first() {
+    return take([](uint64_t word) { return word + (uint64_t{1} << 32); },
+                [](uint64_t word) { return begin_of(word); });
+  }
+  int64_t take_last() {
+    return take([](uint64_t word) { return word - 1; },
+                [](uint64_t word) { return end_of(word) - 1; });
+  }
+
+ private:
+  static uint64_t pack(int64_t begin, int64_t end) {
+    return static_cast<uint64_t>(begin) << 32 | static_cast<uint64_t>(end);
+  }
+  static int64_t begin_of(uint64_t word) { return static_cast<int64_t>(word >> 32); }
+  static int64_t end_of(uint64_t word) { return static_cast<int64_t>(word & 0xffffffffu); }
+
+  template <typename Rest, typename Taken>
+  int64_t take(Rest rest, Taken taken) {
+    uint64_t word = word_.load(std::memory_order_relaxed);
+    while (begin_of(word) < end_of(word)) {
+      if (word_.compare_exchange_weak(word, rest(word), std::memory_order_acquire,
+                                      std::memory_order_relaxed))
+        return taken(word);
+    }
+    return -1;
+  }
+
+  std::atomic<uint64_t> word_{0};
+};
+
+// How a phase runs. The leader writes `body` and `done_target`, then every thread's range of tiles,
+// then bumps `epoch`. Whoever takes a tile from a range owns a tile of the current phase, whenever
+// it woke up: the phase cannot end before that tile is done, so what describes it cannot change
+// under its owner. A worker that comes late takes nothing and is not waited for; the leader waits
+// for tiles, not for threads.
 struct ThreadTeam::State {
   State(int n, std::vector<int> cpu_of_thread)
-      : num_threads(n), cpus(std::move(cpu_of_thread)), started(n - 1) {}
+      : ranges(static_cast<size_t>(n)),
+        num_threads(n),
+        cpus(std::move(cpu_of_thread)),
+        started(n - 1) {}
 
   ~State();
 
   void start();
   void work(int thread);
-  void run_phase(int64_t tiles, Body phase_body);
+  void run_phase(int64_t num_tiles, Body phase_body);
   // A body that throws ends the program here: half a phase cannot be repaired.
   void run_tiles(int thread) noexcept;
+  // The next of the thread's own tiles, then of others'; -1 where it found none.
+  int64_t take_tile(int thread);
   void run_inline(int64_t tiles, Body phase_body) noexcept;
 
   alignas(kApart) WaitWord epoch;
   std::optional<Body> body;
-  int64_t num_tiles = 0;
   uint32_t done_target = 0;
 
-  alignas(kApart) std::atomic<int64_t> remaining{0};
+  std::vector<TileRange> ranges;        // of each thread
   alignas(kApart) WaitWord tiles_done;  // over all phases, wraps
 
   alignas(kApart) std::atomic<bool> stop{false};
@@ -120,20 +161,25 @@ void ThreadTeam::State::work(int thread) {
   }
 }
 
+int64_t ThreadTeam::State::take_tile(int thread) {
+  // The leader looks everywhere, so that nothing waits for a thread that sleeps; of many workers
+  // each looks at some others alone, or the end of a phase would be a storm of cache lines.
+  constexpr int kVictims = 7;
+  const int others = thread == 0 ? num_threads - 1 : std::min(num_threads - 1, kVictims);
+  int64_t tile = ranges[static_cast<size_t>(thread)].take_first();
+  for (int i = 1; tile < 0 && i <= others; ++i)
+    tile = ranges[static_cast<size_t>((thread + i) % num_threads)].take_last();
+  return tile;
+}
+
 void ThreadTeam::State::run_tiles(int thread) noexcept {
-  // A look before the claim spares latecomers the exclusive cache line.
-  if (remaining.load(std::memory_order_relaxed) <= 0) return;
+  // The tiles of this loop are of one phase: those not yet counted keep it open.
   uint32_t num_done = 0;
   uint32_t target = 0;
-  while (true) {
-    const int64_t left = remaining.fetch_sub(1, std::memory_order_acquire);
-    if (left <= 0) break;
+  for (int64_t tile = take_tile(thread); tile >= 0; tile = take_tile(thread)) {
     target = done_target;
-    (*body)(num_tiles - left, thread);
+    (*body)(tile, thread);
     ++num_done;
-    // Saves the write that every thread's last claim would be. The tiles of this loop are of one
-    // phase: those not yet counted keep it open.
-    if (remaining.load(std::memory_order_relaxed) <= 0) break;
   }
   if (num_done == 0) return;
   if (tiles_done.add(num_done) == target) tiles_done.wake();
@@ -143,16 +189,16 @@ void ThreadTeam::State::run_inline(int64_t tiles, Body phase_body) noexcept {
   for (int64_t tile = 0; tile < tiles; ++tile) phase_body(tile, 0);
 }
 
-void ThreadTeam::State::run_phase(int64_t tiles, Body phase_body) {
-  WEFT_CHECK_LE(tiles, int64_t{INT32_MAX});
+void ThreadTeam::State::run_phase(int64_t num_tiles, Body phase_body) {
+  WEFT_CHECK_LE(num_tiles, int64_t{INT32_MAX});
   body = phase_body;
-  num_tiles = tiles;
-  done_target += static_cast<uint32_t>(tiles);
+  done_target += static_cast<uint32_t>(num_tiles);
   const uint32_t target = done_target;
-  remaining.store(tiles, std::memory_order_release);
+  for (int thread = 0; thread < num_threads; ++thread)
+    ranges[static_cast<size_t>(thread)].set(equal_part({0, num_tiles}, thread, num_threads));
   epoch.add(1);
   // The leader takes a tile itself, so more workers than tiles - 1 would find nothing.
-  epoch.wake(static_cast<int>(std::min<int64_t>(tiles - 1, num_threads)));
+  epoch.wake(static_cast<int>(std::min<int64_t>(num_tiles - 1, num_threads)));
   run_tiles(0);
   tiles_done.wait_until([target](uint32_t value) { return value == target; }, leader_patience);
 }

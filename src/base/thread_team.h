@@ -4,8 +4,9 @@
 //
 //   team.parallel_for(num_tiles, [&](int64_t tile, int thread) { ... });   // returns when all done
 //
-// Tiles are taken from one atomic counter, in order, so an unequal tile never holds the others up.
-// A phase costs one release by the leader and one arrival by each worker that took a tile; a
+// Every thread begins with an equal run of neighbouring tiles, which it takes in order, so that what
+// it reads is one stream; once done it takes the last tiles of others, so an unequal tile or a busy
+// core never holds the others up. A phase costs one release by the leader and one arrival by each worker that took a tile; a
 // worker that is still asleep is not waited for. Workers that have nothing to do spin for
 // `kSpinMicroseconds` and then sleep on a futex (base/wait_word.h): waking costs 25 us here
 // against 40 ns for a spin, but a spin without bound starves ranks that outnumber the cores.
@@ -17,8 +18,8 @@
 // `prepare_this_thread`, rounds to nearest, flushes denormals and treats them as zero
 // (DESIGN.md 1.7).
 //
-// Rejected: a task graph or work-stealing queue (a layer is a chain of eight phases, there is
-// nothing to steal across them); OpenMP (its waits cannot be bounded and named).
+// Rejected: one counter for all (each thread then jumps from stream to stream); a task graph (a layer
+// is a chain of eight phases, there is nothing to steal across them); OpenMP (its waits cannot be bounded and named).
 #pragma once
 
 #include <cstdint>

@@ -69,7 +69,8 @@ RopeFrequencies rope_frequencies(const RopeConfig& config) {
 RopeCache::RopeCache(const RopeConfig& config, int64_t max_positions)
     : buffer_(max_positions * config.rotary_dim * static_cast<int64_t>(sizeof(float)),
               "the table of rotary positions"),
-      num_pairs_(config.rotary_dim / 2) {
+      num_pairs_(config.rotary_dim / 2),
+      num_positions_(max_positions) {
   const RopeFrequencies f = rope_frequencies(config);
   kernels::rope_table(f.inv_freq, f.magnitude, max_positions, buffer_.as<float>());
 }

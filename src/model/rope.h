@@ -19,10 +19,11 @@ class RopeCache {
  public:
   RopeCache(const RopeConfig& config, int64_t max_positions);
   kernels::RopeTable table() const { return {buffer_.as<float>(), num_pairs_}; }
+  int64_t num_positions() const { return num_positions_; }
 
  private:
   tensor::Buffer buffer_;
-  int64_t num_pairs_ = 0;
+  int64_t num_pairs_ = 0, num_positions_ = 0;
 };
 
 }  // namespace weft::model

@@ -50,7 +50,12 @@ Stage::Stage(const ModelConfig& config, const StageSplit& split, const StageWeig
       exact_(communicator, static_cast<int>(weights.shards().size()), limits.max_tokens,
              config.hidden_size),
       matmul_(table) {
-  for (int s = 0; s < num_shards(); ++s) sizes_.push_back(sizes_of(s));
+  for (int s = 0; s < num_shards(); ++s) {
+    sizes_.push_back(sizes_of(s));
+    if (team.num_threads() > 1)
+      partials_floats_ += sizes_.back().query / config.head_dim * spans_of_context() *
+                          kernels::partial_floats(storage_.front().layout());
+  }
   steps_.resize(weights.shards().size());
   hidden_.stride = round_up(config.hidden_size, 16);
   arena_ = tensor::Arena(arena_bytes());
@@ -78,7 +83,8 @@ Stage::ShardSizes Stage::sizes_of(int shard_index) const {
 
 int64_t Stage::arena_bytes() const {
   const int64_t tokens = limits_.max_tokens;
-  int64_t floats = (tokens + team_.num_threads() * kScratchRows) * hidden_.stride;
+  int64_t floats =
+      (tokens + team_.num_threads() * kScratchRows) * hidden_.stride + partials_floats_;
   int64_t bytes = tokens * 4;
   for (const ShardSizes& s : sizes_) {
     floats += tokens * (2 * s.query + s.key + s.value + 2 * s.gate);
@@ -98,6 +104,7 @@ void Stage::begin(const Batch& batch) {
   hidden_.bad_layer = arena_.take<int32_t>(num_tokens_);
   std::fill_n(hidden_.bad_layer, num_tokens_, -1);
   scratch_ = arena_.take<float>(team_.num_threads() * kScratchRows * hidden_.stride);
+  partials_ = arena_.take<float>(partials_floats_);
   for (size_t s = 0; s < steps_.size(); ++s) {
     ShardStep& step = steps_[s];
     step.query = arena_.take<float>(num_tokens_ * sizes_[s].query);

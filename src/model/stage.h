@@ -90,6 +90,8 @@ class Stage {
     size_t chunk = 0;
     Range tokens, heads;
     int64_t kv_head = 0;
+    Range spans;                // those that the tile computes
+    float* partials = nullptr;  // of its rows; null where it takes every span that it sees
   };
 
   void run_layer(size_t layer, const Batch& batch);
@@ -101,8 +103,16 @@ class Stage {
   void rotate_heads(size_t layer, float* x, int64_t num_heads, const std::vector<float>& norm,
                     int64_t position);
   void attend(size_t layer, const Batch& batch);
+  // Tiles that find work for every thread, and those that are to be merged after them.
   void list_attention_tiles(size_t layer, const Batch& batch);
-  void run_attention_tile(size_t layer, const Batch& batch, const AttentionTile& tile);
+  // Shares the whole tiles' contexts out, as far as the scratch for partial states goes.
+  void split_over_spans(size_t layer, const Batch& batch);
+  // Deals the query heads of tiles that take every span out singly.
+  void split_over_heads();
+  Range visible_spans(size_t layer, const Batch& batch, const AttentionTile& tile) const;
+  int64_t spans_of_context() const;
+  kernels::Attention attention_of(size_t layer, const Batch& batch,
+                                  const AttentionTile& tile) const;
   void project_output(size_t layer);
   void project_gate_up(size_t layer);
   void activate_and_project_down(size_t layer);
@@ -138,7 +148,9 @@ class Stage {
   tensor::Buffer embedding_exchange_;  // FP32 rows as int64 pairs; lent to peers
   std::vector<ShardSizes> sizes_;
   std::vector<ShardStep> steps_;
-  std::vector<AttentionTile> tiles_;
+  std::vector<AttentionTile> tiles_, whole_tiles_, merges_;
+  float* partials_ = nullptr;  // [partials_floats_]: every span of one token of the full context
+  int64_t partials_floats_ = 0;
   std::vector<size_t> chunk_of_token_;
   HiddenState hidden_;
   HiddenInputs inputs_;

@@ -10,6 +10,8 @@ namespace {
 // Query tokens of one attention tile: enough to reuse the keys that it loads, few enough that a
 // chunk of 512 tokens gives every thread several tiles.
 constexpr int64_t kTokensPerTile = 32;
+// Tiles a thread that even out what they cost; with fewer than two, threads go idle.
+constexpr int64_t kTilesPerThread = 4, kFewestTilesPerThread = 2;
 
 }  // namespace
 
@@ -58,43 +60,94 @@ void Stage::rotate_heads(size_t layer, float* x, int64_t num_heads, const std::v
 void Stage::attend(size_t layer, const Batch& batch) {
   list_attention_tiles(layer, batch);
   team_.parallel_for(static_cast<int64_t>(tiles_.size()), [&](int64_t tile, int) {
-    run_attention_tile(layer, batch, tiles_[static_cast<size_t>(tile)]);
+    table_.attention(attention_of(layer, batch, tiles_[static_cast<size_t>(tile)]));
+  });
+  team_.parallel_for(static_cast<int64_t>(merges_.size()), [&](int64_t merge, int) {
+    table_.merge_attention(attention_of(layer, batch, merges_[static_cast<size_t>(merge)]));
   });
 }
 
-// Tiles: a shard's query heads of one KV head, some tokens of one sequence. Where that leaves
-// threads idle (few KV heads, one token), a group's query heads are dealt out singly.
+// A whole tile: a shard's query heads of one KV head, some tokens of one sequence, every span.
 void Stage::list_attention_tiles(size_t layer, const Batch& batch) {
   tiles_.clear();
+  merges_.clear();
   const int64_t group = config_.num_heads / config_.num_kv_heads;
-  for (int pass = 0; pass < 2; ++pass) {
-    const bool singly = pass == 1;
-    for (int s = 0; s < num_shards(); ++s) {
-      const parallel::AttentionShare& share = shard(s, layer).share.attention;
-      for (int64_t kv = share.kv_heads.begin; kv < share.kv_heads.end; ++kv) {
-        const Range heads = Range{kv * group, (kv + 1) * group}.intersect(share.heads);
-        const int64_t step = singly ? 1 : heads.size();
-        for (int64_t h = heads.begin; h < heads.end; h += step) {
-          for (size_t c = 0; c < batch.chunks.size(); ++c) {
-            const int64_t length = batch.chunks[c].tokens.size();
-            for (int64_t t = 0; t < length; t += kTokensPerTile)
-              tiles_.push_back({s,
-                                c,
-                                {t, std::min(length, t + kTokensPerTile)},
-                                {h - share.heads.begin, h + step - share.heads.begin},
-                                kv - share.kv_heads.begin});
-          }
-        }
+  for (int s = 0; s < num_shards(); ++s) {
+    const parallel::AttentionShare& share = shard(s, layer).share.attention;
+    for (int64_t kv = share.kv_heads.begin; kv < share.kv_heads.end; ++kv) {
+      const Range heads = Range{kv * group, (kv + 1) * group}.intersect(share.heads);
+      for (size_t c = 0; c < batch.chunks.size(); ++c) {
+        const int64_t length = batch.chunks[c].tokens.size();
+        for (int64_t t = 0; t < length; t += kTokensPerTile)
+          tiles_.push_back({s,
+                            c,
+                            {t, std::min(length, t + kTokensPerTile)},
+                            {heads.begin - share.heads.begin, heads.end - share.heads.begin},
+                            kv - share.kv_heads.begin,
+                            kernels::Attention{}.spans,
+                            nullptr});
       }
     }
-    if (static_cast<int>(tiles_.size()) >= 2 * team_.num_threads() || singly ||
-        team_.num_threads() == 1)
-      return;
-    tiles_.clear();
+  }
+  const int64_t threads = team_.num_threads();
+  const auto few = [&] {
+    return static_cast<int64_t>(tiles_.size()) < kFewestTilesPerThread * threads;
+  };
+  if (threads == 1 || tiles_.empty() || !few()) return;
+  split_over_spans(layer, batch);
+  if (few()) split_over_heads();
+}
+
+void Stage::split_over_spans(size_t layer, const Batch& batch) {
+  whole_tiles_.swap(tiles_);
+  tiles_.clear();
+  const int64_t wanted =
+      ceil_div(kTilesPerThread * team_.num_threads(), static_cast<int64_t>(whole_tiles_.size()));
+  int64_t used = 0;
+  for (AttentionTile& tile : whole_tiles_) {
+    const Range spans = visible_spans(layer, batch, tile);
+    const int64_t parts = std::min(wanted, spans.size());
+    const int64_t rows = tile.tokens.size() * tile.heads.size();
+    const int64_t stride = spans_of_context() * kernels::partial_floats(storage_.front().layout());
+    if (parts < 2 || used + rows * stride > partials_floats_) {
+      tiles_.push_back(tile);
+      continue;
+    }
+    tile.partials = partials_ + used;
+    used += rows * stride;
+    merges_.push_back(tile);
+    for (int64_t part = 0; part < parts; ++part) {
+      tile.spans = equal_part(spans, part, parts);
+      tiles_.push_back(tile);
+    }
   }
 }
 
-void Stage::run_attention_tile(size_t layer, const Batch& batch, const AttentionTile& tile) {
+void Stage::split_over_heads() {
+  whole_tiles_.swap(tiles_);
+  tiles_.clear();
+  for (AttentionTile& tile : whole_tiles_) {
+    const Range heads = tile.heads;
+    if (tile.partials == nullptr) tile.heads.end = heads.begin + 1;
+    for (; tile.heads.end <= heads.end; ++tile.heads.begin, ++tile.heads.end)
+      tiles_.push_back(tile);
+  }
+}
+
+Range Stage::visible_spans(size_t layer, const Batch& batch, const AttentionTile& tile) const {
+  const int64_t window = config_.layer_window[static_cast<size_t>(split_.layers.begin) + layer];
+  const int64_t first = batch.chunks[tile.chunk].first_position + tile.tokens.begin;
+  const int64_t begin = window > 0 ? std::max<int64_t>(0, first - window + 1) : 0;
+  const int64_t end = batch.chunks[tile.chunk].first_position + tile.tokens.end;
+  return {begin / kernels::kAttentionSpan, ceil_div(end, kernels::kAttentionSpan)};
+}
+
+int64_t Stage::spans_of_context() const {
+  return ceil_div(ropes_.front().num_positions(), kernels::kAttentionSpan);
+}
+
+kernels::Attention Stage::attention_of(size_t layer, const Batch& batch,
+                                       const AttentionTile& tile) const {
   const size_t s = static_cast<size_t>(tile.shard);
   const LayerShard& part = shard(tile.shard, layer);
   const SequenceChunk& chunk = batch.chunks[tile.chunk];
@@ -117,7 +170,10 @@ void Stage::run_attention_tile(size_t layer, const Batch& batch, const Attention
   op.cache = storage.layer(static_cast<int64_t>(layer));
   op.block_stride = storage.block_stride(static_cast<int64_t>(layer));
   op.block_table = chunk.block_table.data();
-  table_.attention(op);
+  op.spans = tile.spans;
+  op.partials = tile.partials;
+  op.partials_stride = spans_of_context() * kernels::partial_floats(op.layout);
+  return op;
 }
 
 }  // namespace weft::model
