@@ -110,7 +110,7 @@ struct Input {
     std::vector<float> x(static_cast<size_t>(round_up(map.inputs().size(), 16)));
     for (int64_t token = 0; token < num_tokens; ++token) {
       fill_normal(x, static_cast<uint64_t>(token));
-      table.prepare(map, x.data(), laid_out, token);
+      table.prepare(map, x.data(), laid_out, token, {0, map.num_groups()});
     }
   }
 };

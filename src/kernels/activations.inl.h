@@ -64,13 +64,13 @@ WEFT_INLINE const float* slots_of(const tensor::InputGroup& group, const float* 
 }
 
 void prepare_int8(const tensor::InputMap& map, const float* x, const Activations& out,
-                  int64_t token) {
+                  int64_t token, Range wanted) {
   const tensor::InputGroup* groups = map.groups().data();
   const int64_t num_groups = map.num_groups(), first_input = map.inputs().begin;
   const bool whole = out.outliers != nullptr;
   const float limit = whole ? outlier_limit(x, map.inputs().end - first_input) : 0.0f;
   uint8_t* outliers = whole ? out.outliers + token * ((num_groups + 7) / 8) : nullptr;
-  for (int64_t g = 0; g < num_groups; ++g) {
+  for (int64_t g = wanted.begin; g < wanted.end; ++g) {
     float padded[32];
     const float* block = slots_of(groups[g], x, first_input, padded);
     const F32x16 x0 = load(block), x1 = load(block + 16);
@@ -88,11 +88,12 @@ void prepare_int8(const tensor::InputMap& map, const float* x, const Activations
   }
 }
 
-void prepare(const tensor::InputMap& map, const float* x, const Activations& out, int64_t token) {
-  if (out.type == ActivationType::kInt8) return prepare_int8(map, x, out, token);
+void prepare(const tensor::InputMap& map, const float* x, const Activations& out, int64_t token,
+             Range wanted) {
+  if (out.type == ActivationType::kInt8) return prepare_int8(map, x, out, token, wanted);
   const tensor::InputGroup* groups = map.groups().data();
-  const int64_t num_groups = map.num_groups(), first_input = map.inputs().begin;
-  for (int64_t g = 0; g < num_groups; ++g) {
+  const int64_t first_input = map.inputs().begin;
+  for (int64_t g = wanted.begin; g < wanted.end; ++g) {
     float padded[32];
     const float* block = slots_of(groups[g], x, first_input, padded);
     const int64_t at = token * out.num_groups + g;

@@ -75,13 +75,15 @@ Activations place_activations(ActivationType type, int64_t num_tokens, const ten
 inline constexpr int kFixedPointBits = 30;
 inline constexpr float kUnitLimit = 1048576.0f;
 
-// Row-parallel partial sums: [num_tokens, stride] int64, where element [t, num_rows .. stride) pad
-// and element [t, bad_index] counts the units of token t that were NaN, Inf or out of range. It is
-// added across ranks together with the sums.
+// Row-parallel partial sums: [num_tokens, stride] int64, where element [t, bad_index] counts the
+// units of token t that were NaN, Inf or out of range; it is added across ranks together with the
+// sums. Elements between rows and count, and after it, pad.
 struct PartialSums {
   int64_t* data = nullptr;
   int64_t num_tokens = 0;
   int64_t num_rows = 0;
+  // What the rows hold is added to; otherwise it is overwritten. The count is added to always.
+  bool accumulate = false;
   int64_t bad_index() const { return round_up(num_rows, 16); }
   int64_t stride() const { return round_up(num_rows, 16) + 8; }
 };
@@ -107,15 +109,16 @@ struct Matmul {
 };
 
 // How a linear is cut into tiles, so that `num_threads` find equal work and a panel's codes are
-// reused from cache: panels evenly, in whole multiples, tokens in steps.
+// reused from cache: panels evenly, in whole pairs (32 rows, a group of the linear that takes them
+// as its input), tokens in steps.
 struct Tiling {
-  int64_t num_panels = 0, panel_multiple = 1, num_panel_tiles = 1;
+  int64_t num_panels = 0, num_panel_tiles = 1;
   int64_t num_tokens = 0, tokens_per_tile = 1;
   int64_t num_tiles() const { return num_panel_tiles * ceil_div(num_tokens, tokens_per_tile); }
   Range panels(int64_t tile) const {
-    const Range all{0, ceil_div(num_panels, panel_multiple)};
-    const Range part = equal_part(all, tile % num_panel_tiles, num_panel_tiles);
-    return Range{part.begin * panel_multiple, part.end * panel_multiple}.intersect({0, num_panels});
+    const Range pairs =
+        equal_part({0, ceil_div(num_panels, 2)}, tile % num_panel_tiles, num_panel_tiles);
+    return Range{2 * pairs.begin, 2 * pairs.end}.intersect({0, num_panels});
   }
   Range tokens(int64_t tile) const {
     const int64_t begin = tile / num_panel_tiles * tokens_per_tile;
@@ -238,16 +241,18 @@ struct KernelTable {
   Isa isa;
   std::string_view name;  // "avx512", "avx2", "portable"
 
-  // Lays one token's local input x[0 .. inputs.size()) out in groups (Activations above).
+  // Lays one token's local input x[0 .. inputs.size()) out in groups (Activations above): all
+  // groups of a whole map, whose outliers follow from the whole vector; any of another's, of which
+  // only their own inputs are read.
   void (*prepare)(const tensor::InputMap& map, const float* x, const Activations& out,
-                  int64_t token);
+                  int64_t token, Range groups);
 
   // out[t * out_stride + row] = unit sum (+ bias[row] where bias != null), rows of the panels.
   // `out` has room for whole panels (rows are padded to 16 in its stride).
   void (*matmul)(const Matmul& op, Range panels, Range tokens, const float* bias, float* out,
                  int64_t out_stride);
-  // out[t, row] += rint(unit sum * 2^30), unit by unit; counts bad units in out[t, bad_index]
-  // (atomically: several tiles share it). The caller zeroes `out` first.
+  // out[t, row] = (what it holds, where `accumulate` is set) + rint(unit sum * 2^30), unit by unit;
+  // counts bad units in out[t, bad_index] (atomically: several tiles share it).
   void (*matmul_exact)(const Matmul& op, Range panels, Range tokens, const PartialSums& out);
   // One row of a panel matrix as FP32: an embedding look-up. out: [inputs().size()].
   // Quantised: scale * (code - zero), with minimums fma(scale, code, min): one rounding.

@@ -107,10 +107,8 @@ Tiling choose_tiling(const PanelLayout& layout, int64_t num_tokens, int num_thre
                 : std::min<int64_t>(num_threads, layout.num_bytes() / kLeastStreamBytes);
   }
   if (num_threads == 1) tiles = 1;
-  // Pairs of panels are the kernels' unit where tokens are several.
-  tiling.panel_multiple = num_tokens > 1 ? 2 : 1;
-  const int64_t most = ceil_div(tiling.num_panels, tiling.panel_multiple);
-  tiling.num_panel_tiles = std::clamp<int64_t>(tiles, 1, std::max<int64_t>(1, most));
+  const int64_t pairs = std::max<int64_t>(1, ceil_div(tiling.num_panels, 2));
+  tiling.num_panel_tiles = std::clamp<int64_t>(tiles, 1, pairs);
   return tiling;
 }
 

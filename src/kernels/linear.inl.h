@@ -202,6 +202,7 @@ template <bool kHardwareBf16>
 void matmul_exact(const Matmul& op, Range panels, Range tokens, const PartialSums& out) {
   Sink sink;
   sink.sums = out.data;
+  sink.accumulate = out.accumulate;
   sink.num_rows = out.num_rows;
   sink.bad_index = (out.num_rows + 15) / 16 * 16;
   sink.sums_stride = sink.bad_index + 8;

@@ -33,6 +33,7 @@ struct Sink {
   const float* bias = nullptr;
   int64_t* sums = nullptr;
   int64_t sums_stride = 0;
+  bool accumulate = false;
   int64_t bad_index = 0;
   int64_t num_rows = 0;
 };
@@ -76,19 +77,20 @@ WEFT_INLINE int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // Fixed point with care: a unit out of range is counted and adds nothing.
 __attribute__((noinline, cold)) void add_faulty_unit(int64_t* sums, int64_t row, int64_t rows,
-                                                     int64_t bad_index, const float* acc) {
+                                                     int64_t bad_index, const float* acc,
+                                                     bool overwrite) {
   const F32x16 sum = load(acc);
   const Mask16 good = abs(sum) < broadcast(kUnitLimit);
   const uint32_t bad = bits(~good & first_lanes(rows));
   __atomic_fetch_add(sums + bad_index, __builtin_popcount(bad), __ATOMIC_RELAXED);
   const F32x16 factor = broadcast(static_cast<float>(int64_t{1} << kFixedPointBits));
   const F32x16 fixed = select(good, sum * factor, zero_f32());
-  store_i64(sums + row, load_i64(sums + row) + to_i64(fixed));
+  store_i64(sums + row, overwrite ? to_i64(fixed) : load_i64(sums + row) + to_i64(fixed));
 }
 
 template <int kTokens>
 WEFT_INLINE void add_unit(const Sink& sink, int64_t row, int64_t rows, int64_t token,
-                          const F32x16 (&acc)[kTokens]) {
+                          const F32x16 (&acc)[kTokens], bool overwrite) {
   int64_t* sums = sink.sums + token * sink.sums_stride;
   const F32x16 limit = broadcast(kUnitLimit);
   Mask16 good = abs(acc[0]) < limit;
@@ -99,11 +101,18 @@ WEFT_INLINE void add_unit(const Sink& sink, int64_t row, int64_t rows, int64_t t
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) store(lanes[t], acc[t]);
     for (int t = 0; t < kTokens; ++t) {
-      add_faulty_unit(sums + t * sink.sums_stride, row, rows, sink.bad_index, lanes[t]);
+      add_faulty_unit(sums + t * sink.sums_stride, row, rows, sink.bad_index, lanes[t], overwrite);
     }
     return;
   }
   const F32x16 factor = broadcast(static_cast<float>(int64_t{1} << kFixedPointBits));
+  if (overwrite) {
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) {
+      store_i64(sums + t * sink.sums_stride + row, to_i64(acc[t] * factor));
+    }
+    return;
+  }
 #pragma GCC unroll 8
   for (int t = 0; t < kTokens; ++t) {
     int64_t* to = sums + t * sink.sums_stride + row;
@@ -111,12 +120,13 @@ WEFT_INLINE void add_unit(const Sink& sink, int64_t row, int64_t rows, int64_t t
   }
 }
 
+// overwrite: this is the first unit of sums that begin here.
 template <int kTokens>
 WEFT_INLINE void store_unit(const Sink& sink, int64_t panel, int64_t token,
-                            const F32x16 (&acc)[kTokens]) {
+                            const F32x16 (&acc)[kTokens], bool overwrite) {
   const int64_t row = panel * kPanelRows;
   const int64_t rows = minimum(kPanelRows, sink.num_rows - row);
-  if (sink.sums != nullptr) return add_unit(sink, row, rows, token, acc);
+  if (sink.sums != nullptr) return add_unit(sink, row, rows, token, acc, overwrite);
   float* out = sink.out + token * sink.out_stride + row;
   if (sink.bias == nullptr) {
 #pragma GCC unroll 8
@@ -144,10 +154,11 @@ WEFT_INLINE void prefetch_outputs(const Tile& tile, const Sink& sink) {
 }
 
 template <int kPanels, int kTokens>
-WEFT_INLINE void store_units(const Tile& tile, const Sink& sink, F32x16 (&acc)[kPanels][kTokens]) {
+WEFT_INLINE void store_units(const Tile& tile, const Sink& sink, F32x16 (&acc)[kPanels][kTokens],
+                             bool overwrite) {
 #pragma GCC unroll 8
   for (int p = 0; p < kPanels; ++p) {
-    if (p < tile.num_panels) store_unit(sink, tile.panel + p, tile.token, acc[p]);
+    if (p < tile.num_panels) store_unit(sink, tile.panel + p, tile.token, acc[p], overwrite);
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) acc[p][t] = zero_f32();
   }
@@ -330,6 +341,7 @@ void run_quantized(const Tile& tile, const Sink& sink) {
     for (int t = 0; t < kTokens; ++t) acc[p][t] = zero_f32();
   }
   const uint8_t* fetch = tile.fetch;
+  bool overwrite = !sink.accumulate;
   int64_t group = 0;
   for (int64_t s = 0; s < tile.num_segments; ++s) {
     const Segment segment = tile.segments[s];
@@ -365,7 +377,10 @@ void run_quantized(const Tile& tile, const Sink& sink) {
 #pragma GCC unroll 8
       for (int p = 0; p < kPanels; ++p) at[p] += Format::kGroupBytes;
     }
-    if (segment.ends_unit) store_units(tile, sink, acc);
+    if (segment.ends_unit) {
+      store_units(tile, sink, acc, overwrite);
+      overwrite = false;
+    }
   }
 }
 
@@ -430,6 +445,7 @@ void run_plain(const Tile& tile, const Sink& sink) {
     for (int t = 0; t < kTokens; ++t) acc[p][t] = zero_f32();
   }
   const uint8_t* fetch = tile.fetch;
+  bool overwrite = !sink.accumulate;
   for (int64_t s = 0; s < tile.num_segments; ++s) {
     const Segment segment = tile.segments[s];
     for (int32_t i = 0; i < segment.num_groups; ++i) {
@@ -443,7 +459,10 @@ void run_plain(const Tile& tile, const Sink& sink) {
 #pragma GCC unroll 8
       for (int t = 0; t < kTokens; ++t) x[t] += kGroupInputs * kInputBytes;
     }
-    if (segment.ends_unit) store_units(tile, sink, acc);
+    if (segment.ends_unit) {
+      store_units(tile, sink, acc, overwrite);
+      overwrite = false;
+    }
   }
 }
 

@@ -180,10 +180,11 @@ class Output {
 
 }  // namespace
 
-void prepare(const tensor::InputMap& map, const float* x, const Activations& out, int64_t token) {
+void prepare(const tensor::InputMap& map, const float* x, const Activations& out, int64_t token,
+             Range groups) {
   const float limit = out.outliers != nullptr ? outlier_limit(x, map.inputs().size()) : 0.0f;
-  int64_t g = 0;
-  for (const InputGroup& group : map.groups()) {
+  for (int64_t g = groups.begin; g < groups.end; ++g) {
+    const InputGroup& group = map.groups()[static_cast<size_t>(g)];
     float block[32] = {};
     for (int64_t slot = group.slots.begin; slot < group.slots.end; ++slot) {
       block[slot] = x[group.block * kGroupInputs + slot - map.inputs().begin];
@@ -199,7 +200,6 @@ void prepare(const tensor::InputMap& map, const float* x, const Activations& out
         static_cast<uint16_t*>(out.values)[32 * at + i] = bf16_from_float(block[i]);
       }
     }
-    ++g;
   }
 }
 
@@ -222,6 +222,7 @@ void matmul_exact(const Matmul& op, Range panels, Range tokens, const PartialSum
   for (int64_t token = tokens.begin; token < tokens.end; ++token) {
     int64_t* sums = out.data + token * out.stride();
     for (int64_t row = rows.begin; row < rows.end; ++row) {
+      if (!out.accumulate) sums[row] = 0;
       Output(op, row, token).run([&](float sum) {
         if (!(std::fabs(sum) < kUnitLimit)) {
           ++sums[out.bad_index()];

@@ -7,7 +7,8 @@
 
 namespace weft::kernels::reference {
 
-void prepare(const tensor::InputMap& map, const float* x, const Activations& out, int64_t token);
+void prepare(const tensor::InputMap& map, const float* x, const Activations& out, int64_t token,
+             Range groups);
 void matmul(const Matmul& op, Range panels, Range tokens, const float* bias, float* out,
             int64_t out_stride);
 void matmul_exact(const Matmul& op, Range panels, Range tokens, const PartialSums& out);

@@ -133,7 +133,8 @@ void Head::compute_logits(const Batch& batch, Range rows) {
     table.rms_norm(hidden.residual + row.token * hidden.stride,
                    stage_.weights().output_norm().data(), config.norm_eps, normed,
                    config.hidden_size);
-    if (activations_.num_groups > 0) table.prepare(map_, normed, activations_, i);
+    if (activations_.num_groups > 0)
+      table.prepare(map_, normed, activations_, i, {0, activations_.num_groups});
   });
   for (size_t s = 0; s < shards.size(); ++s)
     matmul_.add(*shards[s].head, activations_, logits_.as<float>() + logit_offset_[s]);

@@ -47,8 +47,7 @@ Stage::Stage(const ModelConfig& config, const StageSplit& split, const StageWeig
       ropes_(ropes),
       limits_(limits),
       hidden_map_(tensor::InputMap::whole(config.hidden_size)),
-      exact_(communicator, static_cast<int>(weights.shards().size()), limits.max_tokens,
-             config.hidden_size),
+      exact_(communicator, limits.max_tokens, config.hidden_size),
       matmul_(table) {
   for (int s = 0; s < num_shards(); ++s) {
     sizes_.push_back(sizes_of(s));
@@ -103,6 +102,7 @@ void Stage::begin(const Batch& batch) {
   hidden_.residual = arena_.take<float>(num_tokens_ * hidden_.stride);
   hidden_.bad_layer = arena_.take<int32_t>(num_tokens_);
   std::fill_n(hidden_.bad_layer, num_tokens_, -1);
+  exact_.clear_counts({0, num_tokens_});
   scratch_ = arena_.take<float>(team_.num_threads() * kScratchRows * hidden_.stride);
   partials_ = arena_.take<float>(partials_floats_);
   for (size_t s = 0; s < steps_.size(); ++s) {
@@ -190,7 +190,7 @@ void Stage::run_layer(size_t layer, const Batch& batch) {
   add_reduced(reduce("attention output"), v.output_bias, v.post_attention_norm, &v.ffn_norm,
               ffn_inputs(layer), layer);
   project_gate_up(layer);
-  activate_and_project_down(layer);
+  project_down(layer);
   const bool more = layer + 1 < weights_.vectors().size();
   add_reduced(reduce("FFN output"), v.down_bias, v.post_ffn_norm,
               more ? &weights_.vectors()[layer + 1].attention_norm : nullptr,
@@ -209,50 +209,38 @@ void Stage::project_qkv(size_t layer) {
 }
 
 void Stage::project_output(size_t layer) {
-  place_row_inputs(layer, /*down=*/false);
-  team_.parallel_for(num_tokens_ * num_shards(), [&](int64_t tile, int) {
-    const int s = static_cast<int>(tile % num_shards());
-    const LayerShard& part = shard(s, layer);
-    ShardStep& step = steps_[static_cast<size_t>(s)];
-    lay_out_row(part.output, step, s, step.mixed, part.query.weight.padded_rows(),
-                tile / num_shards());
-  });
+  const kernels::PartialSums sums = exact_.partial(num_tokens_);
   for (int s = 0; s < num_shards(); ++s)
-    matmul_.add(shard(s, layer).output, steps_[static_cast<size_t>(s)].row_input,
-                exact_.partial(s, num_tokens_));
-  matmul_.run(team_);
+    matmul_.add(shard(s, layer).output, steps_[static_cast<size_t>(s)].row_input, sums);
+  run_exact(sums);
 }
 
 void Stage::project_gate_up(size_t layer) {
+  place_row_inputs(layer, /*down=*/true);
   for (int s = 0; s < num_shards(); ++s) {
     const LayerShard& part = shard(s, layer);
     ShardStep& step = steps_[static_cast<size_t>(s)];
-    matmul_.add(part.gate, input_of(part.gate), step.gate);
-    matmul_.add(part.up, input_of(part.up), step.up);
+    matmul_.add(parallel::GatedPart{
+        &part.gate, &part.up, input_of(part.gate), input_of(part.up), step.gate, step.up,
+        config_.activation == Activation::kSilu ? table_.silu_mul : table_.gelu_tanh_mul,
+        &part.down, step.row_input});
   }
   matmul_.run(team_);
 }
 
-void Stage::activate_and_project_down(size_t layer) {
-  place_row_inputs(layer, /*down=*/true);
-  team_.parallel_for(num_tokens_ * num_shards(), [&](int64_t tile, int) {
-    const int s = static_cast<int>(tile % num_shards());
-    const LayerShard& part = shard(s, layer);
-    ShardStep& step = steps_[static_cast<size_t>(s)];
-    const int64_t token = tile / num_shards(), stride = part.gate.weight.padded_rows();
-    float* gate = step.gate + token * stride;
-    const float* up = step.up + token * stride;
-    if (config_.activation == Activation::kSilu) {
-      table_.silu_mul(gate, up, part.share.ffn.size());
-    } else {
-      table_.gelu_tanh_mul(gate, up, part.share.ffn.size());
-    }
-    lay_out_row(part.down, step, s, step.gate, stride, token);
-  });
+void Stage::project_down(size_t layer) {
+  const kernels::PartialSums sums = exact_.partial(num_tokens_);
   for (int s = 0; s < num_shards(); ++s)
-    matmul_.add(shard(s, layer).down, steps_[static_cast<size_t>(s)].row_input,
-                exact_.partial(s, num_tokens_));
-  matmul_.run(team_);
+    matmul_.add(shard(s, layer).down, steps_[static_cast<size_t>(s)].row_input, sums);
+  run_exact(sums);
+}
+
+void Stage::run_exact(const kernels::PartialSums& sums) {
+  if (matmul_.empty()) {
+    parallel::clear(sums);  // no shard here has a part in this sum
+  } else {
+    matmul_.run(team_);
+  }
 }
 
 void Stage::place_row_inputs(size_t layer, bool down) {
@@ -263,14 +251,6 @@ void Stage::place_row_inputs(size_t layer, bool down) {
     step.row_input = kernels::place_activations(linear.weight.activation_type(), num_tokens_,
                                                 linear.weight.layout().inputs, step.row_memory);
   }
-}
-
-void Stage::lay_out_row(const parallel::RowLinear& linear, ShardStep& step, int shard_index,
-                        const float* x, int64_t stride, int64_t token) {
-  const kernels::PartialSums sums = exact_.partial(shard_index, num_tokens_);
-  std::memset(sums.data + token * sums.stride(), 0, static_cast<size_t>(sums.stride()) * 8);
-  if (!linear.weight.empty())
-    table_.prepare(linear.weight.layout().inputs, x + token * stride, step.row_input, token);
 }
 
 std::span<const int64_t* const> Stage::reduce(const char* phase) {
@@ -287,6 +267,7 @@ void Stage::add_reduced(std::span<const int64_t* const> parts, const std::vector
   const int64_t begin_ns = now_ns();
   const kernels::PartialSums shape{nullptr, num_tokens_, config_.hidden_size};
   team_.parallel_for(num_tokens_, [&](int64_t token, int thread) {
+    exact_.clear_counts({token, token + 1});
     const int64_t* rows[parallel::kMaxRanksPerStage];
     for (size_t p = 0; p < parts.size(); ++p) rows[p] = parts[p] + token * shape.stride();
     float* residual = hidden_.residual + token * hidden_.stride;
@@ -311,7 +292,8 @@ void Stage::add_reduced(std::span<const int64_t* const> parts, const std::vector
 void Stage::lay_out(const float* normed, uint8_t wanted, int64_t token) {
   for (const ActivationType form : kForms) {
     if ((wanted >> static_cast<int>(form) & 1) != 0)
-      table_.prepare(hidden_map_, normed, inputs_.forms[static_cast<int>(form)], token);
+      table_.prepare(hidden_map_, normed, inputs_.forms[static_cast<int>(form)], token,
+                     {0, hidden_map_.num_groups()});
   }
 }
 

@@ -115,11 +115,12 @@ class Stage {
                                   const AttentionTile& tile) const;
   void project_output(size_t layer);
   void project_gate_up(size_t layer);
-  void activate_and_project_down(size_t layer);
-  // Lays a shard's local vector out for a row-parallel linear and clears its partial sums.
-  void lay_out_row(const parallel::RowLinear& linear, ShardStep& step, int shard_index,
-                   const float* x, int64_t stride, int64_t token);
+  void project_down(size_t layer);
+  // The phase of a row-parallel linear, which may have no tile here.
+  void run_exact(const kernels::PartialSums& sums);
   void place_row_inputs(size_t layer, bool down);
+  // Lays what a tile's heads have mixed out as inputs of the output projection.
+  void lay_out_heads(size_t layer, const Batch& batch, const AttentionTile& tile);
   // residual += norm(sum of parts + bias); then the next norm, laid out for the next linears.
   void add_reduced(std::span<const int64_t* const> parts, const std::vector<float>& bias,
                    const std::vector<float>& post_norm, const std::vector<float>* next_norm,

@@ -58,13 +58,29 @@ void Stage::rotate_heads(size_t layer, float* x, int64_t num_heads, const std::v
 }
 
 void Stage::attend(size_t layer, const Batch& batch) {
+  place_row_inputs(layer, /*down=*/false);
   list_attention_tiles(layer, batch);
-  team_.parallel_for(static_cast<int64_t>(tiles_.size()), [&](int64_t tile, int) {
-    table_.attention(attention_of(layer, batch, tiles_[static_cast<size_t>(tile)]));
+  team_.parallel_for(static_cast<int64_t>(tiles_.size()), [&](int64_t index, int) {
+    const AttentionTile& tile = tiles_[static_cast<size_t>(index)];
+    table_.attention(attention_of(layer, batch, tile));
+    if (tile.partials == nullptr) lay_out_heads(layer, batch, tile);
   });
-  team_.parallel_for(static_cast<int64_t>(merges_.size()), [&](int64_t merge, int) {
-    table_.merge_attention(attention_of(layer, batch, merges_[static_cast<size_t>(merge)]));
+  team_.parallel_for(static_cast<int64_t>(merges_.size()), [&](int64_t index, int) {
+    const AttentionTile& tile = merges_[static_cast<size_t>(index)];
+    table_.merge_attention(attention_of(layer, batch, tile));
+    lay_out_heads(layer, batch, tile);
   });
+}
+
+void Stage::lay_out_heads(size_t layer, const Batch& batch, const AttentionTile& tile) {
+  const LayerShard& part = shard(tile.shard, layer);
+  const ShardStep& step = steps_[static_cast<size_t>(tile.shard)];
+  const tensor::InputMap& map = part.output.weight.layout().inputs;
+  const int64_t first = batch.chunks[tile.chunk].tokens.begin;
+  for (int64_t token = first + tile.tokens.begin; token < first + tile.tokens.end; ++token) {
+    table_.prepare(map, step.mixed + token * part.query.weight.padded_rows(), step.row_input, token,
+                   map.groups_of(tile.heads));
+  }
 }
 
 // A whole tile: a shard's query heads of one KV head, some tokens of one sequence, every span.

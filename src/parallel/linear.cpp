@@ -73,6 +73,10 @@ std::vector<float> load_vector(const tensor::RawTensor& tensor, int64_t expected
   return out;
 }
 
+void clear(const kernels::PartialSums& sums) {
+  std::fill_n(sums.data, sums.num_tokens * sums.stride(), int64_t{0});
+}
+
 void MatmulPhase::add(const ColumnLinear& linear, const kernels::Activations& input, float* out) {
   if (linear.weight.empty()) return;
   Job job;
@@ -88,72 +92,103 @@ void MatmulPhase::add(const RowLinear& linear, const kernels::Activations& input
   if (linear.weight.empty()) return;
   Job job;
   job.op = {&linear.weight.layout(), linear.weight.panels(), input};
-  job.partial = out;
+  job.sums = out;
+  job.goes_with_last = !jobs_.empty() && jobs_.back().sums.data == out.data;
+  job.sums.accumulate = job.goes_with_last;
+  jobs_.push_back(job);
+}
+
+void MatmulPhase::add(const GatedPart& part) {
+  if (part.gate->weight.empty()) return;
+  Job job;
+  job.op = {&part.gate->weight.layout(), part.gate->weight.panels(), part.gate_input};
+  job.gated = part;
   jobs_.push_back(job);
 }
 
 void MatmulPhase::run(ThreadTeam& team) {
   int64_t num_tiles = 0;
   for (Job& job : jobs_) {
+    job.first_tile = num_tiles;
+    if (job.goes_with_last) continue;
     job.tiling =
         kernels::choose_tiling(*job.op.layout, job.op.input.num_tokens, team.num_threads());
-    job.first_tile = num_tiles;
     num_tiles += job.tiling.num_tiles();
   }
-  team.parallel_for(num_tiles, [&](int64_t tile, int) {
-    const auto after =
-        std::upper_bound(jobs_.begin(), jobs_.end(), tile,
-                         [](int64_t wanted, const Job& job) { return wanted < job.first_tile; });
-    const Job& job = *std::prev(after);
-    const Range panels = job.tiling.panels(tile - job.first_tile);
-    const Range tokens = job.tiling.tokens(tile - job.first_tile);
-    if (job.out != nullptr) {
-      table_.matmul(job.op, panels, tokens, job.bias, job.out, job.out_stride);
-    } else {
-      table_.matmul_exact(job.op, panels, tokens, job.partial);
-    }
-  });
+  team.parallel_for(num_tiles, [&](int64_t tile, int) { run_tile(tile); });
   jobs_.clear();
 }
 
-ExactReduce::ExactReduce(comm::Communicator& communicator, int num_local_shards, int64_t max_tokens,
-                         int64_t num_rows)
-    : communicator_(communicator),
-      num_shards_(num_local_shards),
-      max_tokens_(max_tokens),
-      num_rows_(num_rows) {
-  const kernels::PartialSums one{nullptr, max_tokens, num_rows};
-  buffers_ = tensor::Buffer(2 * num_shards_ * max_tokens * one.stride() * 8, "partial sums");
-  parts_.reserve(static_cast<size_t>(num_shards_));
+void MatmulPhase::run_tile(int64_t tile) const {
+  // The last job that begins at or before the tile and has tiles of its own.
+  auto job = std::prev(std::upper_bound(
+      jobs_.begin(), jobs_.end(), tile,
+      [](int64_t wanted, const Job& candidate) { return wanted < candidate.first_tile; }));
+  const Range panels = job->tiling.panels(tile - job->first_tile);
+  const Range tokens = job->tiling.tokens(tile - job->first_tile);
+  if (job->gated.gate != nullptr) return run_gated(job->gated, panels, tokens);
+  if (job->out != nullptr) {
+    return table_.matmul(job->op, panels, tokens, job->bias, job->out, job->out_stride);
+  }
+  table_.matmul_exact(job->op, panels, tokens, job->sums);
+  for (++job; job != jobs_.end() && job->goes_with_last; ++job)
+    table_.matmul_exact(job->op, panels, tokens, job->sums);
 }
 
-kernels::PartialSums ExactReduce::partial(int shard, int64_t num_tokens) {
+void MatmulPhase::run_gated(const GatedPart& part, Range panels, Range tokens) const {
+  const int64_t stride = part.gate->weight.padded_rows();
+  const auto project = [&](const ColumnLinear& linear, const kernels::Activations& input,
+                           float* out) {
+    const float* bias = linear.bias.empty() ? nullptr : linear.bias.data();
+    table_.matmul({&linear.weight.layout(), linear.weight.panels(), input}, panels, tokens, bias,
+                  out, stride);
+  };
+  project(*part.gate, part.gate_input, part.gate_out);
+  project(*part.up, part.up_input, part.up_out);
+  const tensor::InputMap& map = part.down->weight.layout().inputs;
+  const Range rows =
+      Range{panels.begin * tensor::kPanelRows, panels.end * tensor::kPanelRows}.intersect(
+          {0, part.gate->weight.layout().num_rows});
+  const Range groups{rows.begin / tensor::kGroupInputs, ceil_div(rows.end, tensor::kGroupInputs)};
+  for (int64_t token = tokens.begin; token < tokens.end; ++token) {
+    float* gate = part.gate_out + token * stride;
+    part.activate(gate + rows.begin, part.up_out + token * stride + rows.begin, rows.size());
+    table_.prepare(map, gate, part.down_input, token, groups);
+  }
+}
+
+ExactReduce::ExactReduce(comm::Communicator& communicator, int64_t max_tokens, int64_t num_rows)
+    : communicator_(communicator), max_tokens_(max_tokens), num_rows_(num_rows) {
+  const kernels::PartialSums one{nullptr, max_tokens, num_rows};
+  buffers_ = tensor::Buffer(2 * max_tokens * one.stride() * 8, "partial sums");
+  parts_.reserve(static_cast<size_t>(communicator.size()));
+}
+
+kernels::PartialSums ExactReduce::partial(int64_t num_tokens) {
   kernels::PartialSums sums{nullptr, num_tokens, num_rows_};
   WEFT_CHECK_LE(num_tokens, max_tokens_);
-  sums.data =
-      buffers_.as<int64_t>() + (parity_ * num_shards_ + shard) * max_tokens_ * sums.stride();
+  sums.data = buffers_.as<int64_t>() + parity_ * max_tokens_ * sums.stride();
   return sums;
 }
 
-std::span<const int64_t* const> ExactReduce::reduce(int64_t num_tokens, const char* phase) {
-  parts_.clear();
-  for (int shard = 0; shard < num_shards_; ++shard)
-    parts_.push_back(partial(shard, num_tokens).data);
-  const kernels::PartialSums first = partial(0, num_tokens);
-  parity_ ^= 1;
-  if (communicator_.size() == 1) return parts_;
+void ExactReduce::clear_counts(Range tokens) {
+  const kernels::PartialSums sums = partial(max_tokens_);
+  for (int64_t token = tokens.begin; token < tokens.end; ++token)
+    sums.data[token * sums.stride() + sums.bad_index()] = 0;
+}
 
-  // A worker of several shards holds the whole stage (engine/placement.h).
-  WEFT_CHECK_EQ(num_shards_, 1);
+std::span<const int64_t* const> ExactReduce::reduce(int64_t num_tokens, const char* phase) {
+  const kernels::PartialSums own = partial(num_tokens);
+  parity_ ^= 1;
+  parts_.assign(1, own.data);
+  if (communicator_.size() == 1) return parts_;
   if (communicator_.lends_views()) {
-    const auto views =
-        communicator_.exchange(reinterpret_cast<const std::byte*>(first.data), phase);
+    const auto views = communicator_.exchange(reinterpret_cast<const std::byte*>(own.data), phase);
     parts_.clear();
     for (const std::byte* view : views) parts_.push_back(reinterpret_cast<const int64_t*>(view));
     return parts_;
   }
-  communicator_.all_reduce({first.data, static_cast<size_t>(num_tokens * first.stride())}, phase);
-  parts_.resize(1);
+  communicator_.all_reduce({own.data, static_cast<size_t>(num_tokens * own.stride())}, phase);
   return parts_;
 }
 

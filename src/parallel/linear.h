@@ -75,9 +75,24 @@ class WeightLoader {
   int64_t total_bytes_ = 0;
 };
 
+// Sets all sums and counts to zero.
+void clear(const kernels::PartialSums& sums);
+
 // A one-dimensional tensor (norm weight, bias), or a range of it, as FP32 padded with zeros to a
 // multiple of 16. Checks its length; throws Error(kModel) naming the tensor.
 std::vector<float> load_vector(const tensor::RawTensor& tensor, int64_t expected_size, Range range);
+
+// A shard's gate and up projections and what follows them row by row: gate = act(gate) * up, laid
+// out as the input of the down projection.
+struct GatedPart {
+  const ColumnLinear* gate = nullptr;
+  const ColumnLinear* up = nullptr;
+  kernels::Activations gate_input, up_input;
+  float *gate_out = nullptr, *up_out = nullptr;  // [num_tokens, gate's padded_rows()]
+  void (*activate)(float* gate, const float* up, int64_t n) = nullptr;
+  const RowLinear* down = nullptr;
+  kernels::Activations down_input;
+};
 
 // One phase of matrix work: the tiles of several linears (of several shards) in one parallel_for.
 class MatmulPhase {
@@ -85,9 +100,12 @@ class MatmulPhase {
   explicit MatmulPhase(const kernels::KernelTable& table) : table_(table) { jobs_.reserve(64); }
   // out: [num_tokens, weight.padded_rows()] FP32.
   void add(const ColumnLinear& linear, const kernels::Activations& input, float* out);
-  // out: zeroed before the phase.
+  // Several in a row with the same `out` are added up there, tile by tile.
   void add(const RowLinear& linear, const kernels::Activations& input,
            const kernels::PartialSums& out);
+  // The down projection's units must be whole groups, as ffn_units makes them.
+  void add(const GatedPart& part);
+  bool empty() const { return jobs_.empty(); }
   // Runs and forgets the jobs.
   void run(ThreadTeam& team);
 
@@ -97,34 +115,39 @@ class MatmulPhase {
     const float* bias = nullptr;
     float* out = nullptr;  // column-parallel
     int64_t out_stride = 0;
-    kernels::PartialSums partial;  // row-parallel
-    kernels::Tiling tiling;        // of the phase: tiles from first_tile on
-    int64_t first_tile = 0;
+    kernels::PartialSums sums;  // row-parallel
+    GatedPart gated;            // where it has a gate
+    kernels::Tiling tiling;     // of the phase: tiles from first_tile on; none where it goes with
+    int64_t first_tile = 0;     // the job before it
+    bool goes_with_last = false;
   };
+  void run_tile(int64_t tile) const;
+  void run_gated(const GatedPart& part, Range panels, Range tokens) const;
+
   const kernels::KernelTable& table_;
   std::vector<Job> jobs_;
 };
 
-// Adds the shards' partial sums exactly. Holds two sets of buffers, so that what is lent to peers
-// stays untouched until the next exchange has returned (comm.h).
+// Adds the members' partial sums exactly. Holds two buffers, so that what is lent to peers stays
+// untouched until the next exchange has returned (comm.h).
 class ExactReduce {
  public:
-  ExactReduce(comm::Communicator& communicator, int num_local_shards, int64_t max_tokens,
-              int64_t num_rows);
+  ExactReduce(comm::Communicator& communicator, int64_t max_tokens, int64_t num_rows);
 
-  // The buffer of a local shard for the coming reduction. The caller zeroes and fills it.
-  kernels::PartialSums partial(int shard, int64_t num_tokens);
-  // Joins all shards of all members: the parts whose sum is the result, each [num_tokens, stride].
-  // Valid until the reduction after the next one begins to fill its buffers.
+  // The member's buffer for the coming reduction, into which all its shards add.
+  kernels::PartialSums partial(int64_t num_tokens);
+  // Zeroes the tokens' counts of bad units in it: once, before it is filled.
+  void clear_counts(Range tokens);
+  // Joins all members: the parts whose sum is the result, each [num_tokens, stride]. Valid until
+  // the reduction after the next one begins to fill its buffers.
   std::span<const int64_t* const> reduce(int64_t num_tokens, const char* phase);
   // Payload of one reduction, as one shard contributes it.
   int64_t bytes(int64_t num_tokens) const;
 
  private:
   comm::Communicator& communicator_;
-  int num_shards_;
   int64_t max_tokens_, num_rows_;
-  tensor::Buffer buffers_;  // [2, num_shards, max_tokens, stride]
+  tensor::Buffer buffers_;  // [2, max_tokens, stride]
   int parity_ = 0;
   std::vector<const int64_t*> parts_;
 };

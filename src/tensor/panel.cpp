@@ -102,7 +102,6 @@ InputMap InputMap::of_units(const std::vector<Range>& units) {
   InputMap map;
   if (units.empty()) return map;
   map.inputs_ = {units.front().begin, units.back().end};
-  map.num_units_ = static_cast<int64_t>(units.size());
   int64_t next_input = map.inputs_.begin;
   WEFT_CHECK_LE(0, next_input);
   for (const Range& unit : units) {
@@ -128,6 +127,7 @@ void InputMap::append_unit(Range unit) {
     ++segments_.back().num_groups;
   }
   segments_.back().ends_unit = true;
+  unit_ends_.push_back(static_cast<int32_t>(groups_.size()));
 }
 
 PanelLayout::PanelLayout(PanelFormat panel_format, int64_t rows, InputMap input_map)

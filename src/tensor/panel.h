@@ -89,7 +89,9 @@ class InputMap {
   const std::vector<InputGroup>& groups() const { return groups_; }
   const std::vector<Segment>& segments() const { return segments_; }
   int64_t num_groups() const { return static_cast<int64_t>(groups_.size()); }
-  int64_t num_units() const { return num_units_; }
+  int64_t num_units() const { return static_cast<int64_t>(unit_ends_.size()); }
+  // The groups of some neighbouring units.
+  Range groups_of(Range units) const { return {first_group(units.begin), first_group(units.end)}; }
   // The inputs of the rank, in the whole dimension; its activation vector begins at inputs().begin.
   Range inputs() const { return inputs_; }
   // A column-parallel linear's: every rank sees the same whole vector.
@@ -99,11 +101,14 @@ class InputMap {
 
  private:
   void append_unit(Range unit);
+  int64_t first_group(int64_t unit) const {
+    return unit == 0 ? 0 : unit_ends_[static_cast<size_t>(unit - 1)];
+  }
 
   std::vector<InputGroup> groups_;
   std::vector<Segment> segments_;  // a segment never crosses a unit or a super-block of 256
+  std::vector<int32_t> unit_ends_;  // past each unit's last group
   Range inputs_;
-  int64_t num_units_ = 0;
   bool contiguous_ = true;
   bool is_whole_ = false;
 };

@@ -133,7 +133,8 @@ struct LaidOut {
     std::memset(memory.data(), 0x5a, static_cast<size_t>(memory.size()));
     input = place_activations(type, num_tokens, layout.inputs, memory.data());
     for (int64_t token = 0; token < num_tokens; ++token) {
-      prepare(layout.inputs, x.data() + token * layout.inputs.inputs().size(), input, token);
+      prepare(layout.inputs, x.data() + token * layout.inputs.inputs().size(), input, token,
+              Range{0, layout.inputs.num_groups()});
     }
   }
 };

@@ -56,6 +56,35 @@ TEST_P(LinearExact, EqualsTheReferenceInAnyTiles) {
   }
 }
 
+// What memory held before shows only where it is asked for.
+TEST_P(LinearExact, OverwritesUnlessItAccumulates) {
+  Random random(5);
+  const auto rows = random_rows(GetParam(), kRows, kCols, random);
+  const int64_t num_tokens = 7, before = int64_t{1} << 40;
+  for (const auto& [name, map] : input_maps(GetParam(), kCols)) {
+    SCOPED_TRACE(name);
+    const PackedMatrix matrix(GetParam(), rows, kRows, kCols, map);
+    const LaidOut x(matrix.layout, random.numbers(num_tokens * map.inputs().size()), num_tokens,
+                    reference::prepare);
+    const Sums expected = reference_sums(matrix, x.input);
+    for (const KernelTable* table : every_table()) {
+      for (const bool accumulate : {false, true}) {
+        SCOPED_TRACE(testing::Message() << table->name << (accumulate ? " adds" : " overwrites"));
+        Sums found(num_tokens);
+        found.view.accumulate = accumulate;
+        found.data.assign(found.data.size(), before);
+        table->matmul_exact({&matrix.layout, matrix.panels.data(), x.input}, {0, 3},
+                            {0, num_tokens}, found.view);
+        for (int64_t token = 0; token < num_tokens; ++token)
+          for (int64_t row = 0; row < kRows; ++row) {
+            const size_t at = static_cast<size_t>(token * found.view.stride() + row);
+            ASSERT_EQ(expected.data[at] + (accumulate ? before : 0), found.data[at]);
+          }
+      }
+    }
+  }
+}
+
 TEST_P(LinearExact, RanksAddUpToOneRank) {
   Random random(2);
   const auto rows = random_rows(GetParam(), kRows, kCols, random);

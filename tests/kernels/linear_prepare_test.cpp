@@ -66,6 +66,34 @@ TEST(LinearPrepare, EqualsTheReference) {
   }
 }
 
+// Some groups at a time, and nothing of the others touched.
+TEST(LinearPrepare, LaysGroupsOutSingly) {
+  Random random(3);
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kQ8_0}) {
+    for (const auto& [name, map] : input_maps(dtype, kCols)) {
+      if (map.is_whole()) continue;
+      SCOPED_TRACE(name);
+      const PanelLayout layout(tensor::panel_format(dtype), 16, map);
+      const auto x = random.numbers(2 * map.inputs().size(), 3.0f);
+      const LaidOut want(layout, x, 2, reference::prepare);
+      for (const KernelTable* table : every_table()) {
+        const auto singly = [&](const InputMap& whole, const float* token_x, const Activations& out,
+                                int64_t token, Range groups) {
+          for (int64_t g = groups.end; g > groups.begin; --g)
+            table->prepare(whole, token_x, out, token, {g - 1, g});
+        };
+        expect_same(want.input, LaidOut(layout, x, 2, singly).input);
+        const auto units = [&](const InputMap& whole, const float* token_x, const Activations& out,
+                               int64_t token, Range) {
+          for (int64_t unit = 0; unit < whole.num_units(); ++unit)
+            table->prepare(whole, token_x, out, token, whole.groups_of({unit, unit + 1}));
+        };
+        expect_same(want.input, LaidOut(layout, x, 2, units).input);
+      }
+    }
+  }
+}
+
 TEST(LinearPrepare, AgreesOnExtremes) {
   Random random(2);
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
