@@ -98,6 +98,31 @@ TEST_P(Batch, SeventyAreAnsweredAsFew) {
             hashes(path, setting, few));
 }
 
+// Contexts of several spans (kernels::kAttentionSpan), which threads share out where there are more
+// of them than tiles.
+TEST_P(Batch, SharedContextsDoNotShow) {
+  const std::string path = model_path(GetParam());
+  if (path.empty()) GTEST_SKIP() << "WEFT_TINY_MODELS is not set";
+  constexpr int64_t kDepth = 1300;
+  for (const kernels::KvType kv : {kernels::KvType::kF32, kernels::KvType::kBF16}) {
+    const std::vector<uint64_t> expected =
+        hashes(path, {.name = "alone", .depth = kDepth, .kv = kv}, {5});
+    for (Setting setting :
+         {Setting{.name = "two threads", .threads = 2},
+          Setting{.name = "five threads, chunks of 7", .threads = 5, .chunk = 7},
+          Setting{.name = "three ranks of two threads", .tp = 3, .threads = 2},
+          Setting{.name = "a pool of five ranks", .tp = 5},
+          Setting{.name = "two stages of two threads", .pp = "2", .threads = 2},
+          Setting{.name = "AVX2, three threads", .threads = 3, .isa = kernels::Isa::kAvx2}}) {
+      SCOPED_TRACE(setting.name);
+      if (setting.isa && kernels::table_for(*setting.isa) == nullptr) continue;
+      setting.depth = kDepth;
+      setting.kv = kv;
+      EXPECT_EQ(expected, hashes(path, setting, {5}));
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Parity, Batch,
                          testing::Values("llama.Q4_0.gguf", "llama.Q4_K.gguf", "llama.Q6_K.gguf",
                                          "qwen2.Q8_0.gguf", "gemma3.BF16.gguf",
