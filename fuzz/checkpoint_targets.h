@@ -12,6 +12,8 @@
 
 #include "base/error.h"
 #include "checkpoint/gguf_parser.h"
+#include "checkpoint/packed_manifest.h"
+#include "checkpoint/panel_table.h"
 #include "checkpoint/safetensors_parser.h"
 
 namespace weft::fuzz {
@@ -60,6 +62,22 @@ inline Verdict run_safetensors(std::span<const std::byte> bytes) {
     } else {
       touch(checkpoint::parse_safetensors(bytes, "input.safetensors").list());
     }
+  });
+}
+
+// An input is a rank's panel file; one that begins with '{' is a manifest.
+inline Verdict run_packed(std::span<const std::byte> bytes) {
+  return judge([&] {
+    if (!bytes.empty() && bytes[0] == std::byte{'{'}) {
+      checkpoint::parse_manifest(bytes, "packed.json");
+      return;
+    }
+    volatile std::byte seen{};
+    for (const auto& entry : checkpoint::parse_panel_table(bytes, "rank-0000.panels").entries) {
+      seen = bytes[static_cast<size_t>(entry.bytes.begin)];
+      seen = bytes[static_cast<size_t>(entry.bytes.end - 1)];
+    }
+    static_cast<void>(seen);
   });
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seed corpora of fuzz_gguf and fuzz_safetensors: small files, valid and nasty.
+"""Writes the seed corpora of the fuzz targets of files: small files, valid and nasty.
 
 valid-* must be accepted and bad-* refused (tests/checkpoint/corpus_test.cpp). Needs nothing but
 Python. Run it again after a change and commit what it writes; found-* files come from the fuzzers
@@ -234,8 +234,95 @@ def safetensors_files():
     return valid, bad
 
 
+def panels(name="a", kind=GGML_F32, rows=(0, 16), inputs=(0, 32), units=1, offset=4096, size=64,
+           total="0" * 64):
+    return (text(name) + struct.pack("<I", kind) + struct.pack("<QQQQQQQ", *(
+        n & (2**64 - 1) for n in (*rows, *inputs, units, offset, size))) + text(total))
+
+
+def panel_file(entries=(), end=4096, *, magic=b"WEFTPANL", version=1, layout=1, count=None):
+    """A rank's file of a packed model that ends at byte `end`."""
+    count = len(entries) if count is None else count
+    head = magic + struct.pack("<IIQ", version, layout, count) + b"".join(entries)
+    return (head + bytes(end))[:end]
+
+
+def manifest(**changes):
+    whole = {"format": "weft packed model", "format_version": 1, "panel_layout_version": 1,
+             "model": "m", "source": "m.gguf", "container": "gguf",
+             "split": {"tensor_parallel_size": 2, "pipeline_parallel": "", "tp_weights": "",
+                       "stages": ""},
+             "vectors": {"bytes": 100, "sha256": "0" * 64},
+             "matrices": [{"name": "a", "type": "Q4_0", "shape": [16, 32]}],
+             "ranks": [{"bytes": 8192, "table_sha256": "a" * 64}] * 2}
+    return json.dumps({**whole, **changes}).encode()
+
+
+def packed_files():
+    one, second = panels(), panels("b", Q4_K, (16, 40), (256, 768), 2, 8192, 4096)
+    valid = {
+        "idle": panel_file(),
+        "one": panel_file([one], 8192),
+        "two": panel_file([one, second], 12288),
+        "manifest": manifest(),
+        "manifest_safetensors": manifest(container="safetensors", split={
+            "tensor_parallel_size": 0, "pipeline_parallel": "2", "tp_weights": "2,1", "stages": ""}),
+    }
+    bad = {
+        "nothing": b"",
+        "magic": panel_file(magic=b"WEFTPANE"),
+        "version0": panel_file(version=0),
+        "version2": panel_file(version=2),
+        "layout2": panel_file(layout=2),
+        "count_giant": panel_file(count=2**63),
+        "count_more": panel_file([one], 8192, count=2),
+        "cut": panel_file([one], 4096),
+        "cut_table": panel_file([one], 60),
+        "longer": panel_file([one], 12288),
+        "name_empty": panel_file([panels("")], 8192),
+        "name_controls": panel_file([panels("\x1b[31m\n", kind=99)], 8192),
+        "twice": panel_file([one, panels(offset=8192)], 12288),
+        "type_99": panel_file([panels(kind=99)], 8192),
+        "rows_backwards": panel_file([panels(rows=(16, 0))], 8192),
+        "rows_negative": panel_file([panels(rows=(-16, 16))], 8192),
+        "inputs_giant": panel_file([panels(inputs=(0, 2**62))], 8192),
+        "units_0": panel_file([panels(units=0)], 8192),
+        "units_many": panel_file([panels(units=33)], 8192),
+        "offset_odd": panel_file([panels(offset=4097)], 8192),
+        "offset_table": panel_file([panels(offset=0)], 8192),
+        "offset_wraps": panel_file([panels(offset=2**64 - 4096)], 8192),
+        "overlap": panel_file([one, panels("b", offset=4096)], 8192),
+        "size_0": panel_file([panels(size=0)], 8192),
+        "size_wraps": panel_file([panels(size=2**63 - 4096)], 8192),
+        "sum_short": panel_file([panels(total="0" * 63)], 8192),
+        "sum_controls": panel_file([panels(total="\x1b" * 64)], 8192),
+        "manifest_empty": b"{}",
+        "manifest_cut": manifest()[:-9],
+        "manifest_deep": b'{"a":' + b"[" * 2000,
+        "manifest_format": manifest(format="gguf"),
+        "manifest_version": manifest(format_version=2),
+        "manifest_layout": manifest(panel_layout_version=2**64 - 1),
+        "manifest_container": manifest(container="../x\x1b"),
+        "manifest_split_text": manifest(split="tp=2"),
+        "manifest_split_giant": manifest(split={"tensor_parallel_size": 2**63}),
+        "manifest_vectors": manifest(vectors={"bytes": -1, "sha256": "0" * 64}),
+        "manifest_sum": manifest(vectors={"bytes": 1, "sha256": "Z" * 64}),
+        "manifest_matrices": manifest(matrices=[]),
+        "manifest_matrix_number": manifest(matrices=[1]),
+        "manifest_type": manifest(matrices=[{"name": "a", "type": "\n", "shape": [32]}]),
+        "manifest_shape": manifest(matrices=[{"name": "a", "type": "F32", "shape": [2**40, 2**40]}]),
+        "manifest_shape_text": manifest(matrices=[{"name": "a", "type": "F32", "shape": ["4"]}]),
+        "manifest_row_of_33": manifest(matrices=[{"name": "a", "type": "Q4_0", "shape": [33]}]),
+        "manifest_ranks": manifest(ranks={}),
+        "manifest_rank_bytes": manifest(ranks=[{"bytes": 2**62, "table_sha256": "0" * 64}]),
+    }
+    return valid, bad
+
+
 def main():
-    for target, (valid, bad) in {"fuzz_gguf": gguf_files(), "fuzz_safetensors": safetensors_files()}.items():
+    targets = {"fuzz_gguf": gguf_files(), "fuzz_safetensors": safetensors_files(),
+               "fuzz_packed": packed_files()}
+    for target, (valid, bad) in targets.items():
         folder = CORPUS / target
         folder.mkdir(parents=True, exist_ok=True)
         for old in [*folder.glob("valid-*"), *folder.glob("bad-*")]:

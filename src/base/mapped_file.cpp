@@ -11,6 +11,10 @@
 
 #include "base/error.h"
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22  // linux/mman.h of 5.14; older headers lack it
+#endif
+
 namespace weft {
 namespace {
 
@@ -103,6 +107,17 @@ void MappedFile::advise_will_need(Range bytes) const {
 
 void MappedFile::advise_done_with(Range bytes) const {
   advise(data_, size_, bytes, MADV_DONTNEED, Rounding::kInwards);
+}
+
+void enter_pages(std::span<const std::byte> bytes) {
+  if (bytes.empty()) return;
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(bytes.data()) / page * page;
+  const auto end = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size());
+  if (::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_READ) == 0) return;
+  // A kernel before 5.14 does not know this advice: a byte of every page does the same.
+  for (uintptr_t p = begin; p < end; p += page)
+    static_cast<void>(*reinterpret_cast<const volatile std::byte*>(p));
 }
 
 }  // namespace weft

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "checkpoint/mapped_checkpoint.h"
+#include "checkpoint/packed_checkpoint.h"
 #include "checkpoint/refuse.h"
 
 namespace weft::checkpoint {
@@ -90,6 +91,8 @@ std::unique_ptr<Checkpoint> Checkpoint::open(const fs::path& path) {
     refuse(path.string(), "there is no such file or folder", error ? error.message() : "",
            "check the path, or fetch a model with weft pull");
   }
+  if (fs::is_directory(status) && is_packed_folder(path)) return open_packed(path);
+  if (path.filename() == kManifestName) return open_packed(path.parent_path());
   const fs::path file = fs::is_directory(status) ? only_model_in(path) : path;
   if (file.extension() == ".safetensors" || is_index(file)) return open_safetensors(file);
   if (file.extension() == ".gguf") return open_gguf(file);

@@ -4,7 +4,8 @@
 // are mapped, never read whole. Every size in a file is checked against the file's length with
 // overflow-safe arithmetic before use; a file that lies ends with Error(kModel) in one line that
 // names the file, the tensor or key, and both numbers. Immutable after open; thread-safe to read.
-// AWQ and GPTQ will be two more decoders here.
+// A packed model (weft pack) opens like any other; its matrices are there by name and shape, and as
+// panels in packed(). AWQ and GPTQ will be two more decoders here.
 #pragma once
 
 #include <cstdint>
@@ -27,10 +28,12 @@ using Value = std::variant<int64_t, double, bool, std::string, std::vector<int64
 
 enum class FileFormat { kGguf, kSafetensors };
 
+struct PackedModel;  // packed_checkpoint.h
+
 class Checkpoint {
  public:
   // A .gguf file, the first file of a split GGUF, a .safetensors file, or a folder holding either
-  // (a folder with exactly one model; otherwise the error lists what is there).
+  // (a folder with exactly one model; otherwise the error lists what is there), or a packed model.
   static std::unique_ptr<Checkpoint> open(const std::filesystem::path& path);
   virtual ~Checkpoint() = default;
 
@@ -52,6 +55,9 @@ class Checkpoint {
   // names: "config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
   // "chat_template.jinja".
   virtual std::optional<std::string> side_file(std::string_view name) const = 0;
+
+  // Of a packed model: its panels and the split that they serve. Otherwise null.
+  virtual const PackedModel* packed() const { return nullptr; }
 };
 
 }  // namespace weft::checkpoint

@@ -20,6 +20,7 @@ Commands all_commands() {
   commands.push_back(make_run_command());
   commands.push_back(make_inspect_command());
   commands.push_back(make_pull_command());
+  commands.push_back(make_pack_command());
   commands.push_back(make_bench_batch_command());
   commands.push_back(make_bench_kernels_command());
   return commands;

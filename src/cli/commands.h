@@ -15,6 +15,7 @@
 #include "base/options.h"
 #include "cli/standard_input.h"
 #include "engine/engine.h"
+#include "engine/packing.h"
 
 namespace weft::cli {
 
@@ -37,6 +38,7 @@ struct EngineDoor {
       load;
   std::function<engine::Inspection(const engine::EngineOptions&)> inspect;
   std::function<std::string_view()> isa;  // name of the kernel table, for --version
+  std::function<engine::PackReport(const engine::PackRequest&, const engine::OnPack&)> pack = {};
 };
 
 struct Context {
@@ -56,6 +58,7 @@ class Command {
 std::unique_ptr<Command> make_run_command();
 std::unique_ptr<Command> make_inspect_command();
 std::unique_ptr<Command> make_pull_command();
+std::unique_ptr<Command> make_pack_command();
 std::unique_ptr<Command> make_bench_batch_command();
 std::unique_ptr<Command> make_bench_kernels_command();
 

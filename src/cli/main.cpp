@@ -32,7 +32,10 @@ int main(int argc, char** argv) {
         return engine::Engine::load(options, on_load);
       },
       [](const engine::EngineOptions& options) { return engine::inspect(options); },
-      [] { return kernels::choose_table().name; }};
+      [] { return kernels::choose_table().name; },
+      [](const engine::PackRequest& request, const engine::OnPack& on_pack) {
+        return engine::pack(request, on_pack);
+      }};
   const int code = cli::run_program({argv + 1, argv + argc}, {console, environment, door});
   std::cout.flush();
   // A rank's thread may still wait for a silent one: nothing is torn down under it.

@@ -6,6 +6,7 @@
 #include "base/counted.h"
 #include "base/error.h"
 #include "cache/kv_storage.h"
+#include "engine/packing.h"
 
 namespace weft::engine {
 namespace {
@@ -106,6 +107,7 @@ std::vector<int64_t> kv_heads_per_layer(const model::ShardSplit& shard) {
 }
 
 parallel::Topology resolve_topology(const ModelSource& source, const EngineOptions& options) {
+  if (source.checkpoint->packed() != nullptr) return packed_topology(source, options);
   return parallel::Topology::resolve(options.topology, source.config.num_layers,
                                      model::stage_costs(source.config));
 }

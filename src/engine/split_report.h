@@ -21,6 +21,7 @@ SplitReport report_split(const ModelSource& source, const parallel::Topology& to
                          const std::vector<model::StageSplit>& splits,
                          const kernels::KvLayout& layout);
 
+// The split that the options ask for; of a packed model its own (engine/packing.h).
 parallel::Topology resolve_topology(const ModelSource& source, const EngineOptions& options);
 
 }  // namespace weft::engine

@@ -83,7 +83,7 @@ void read_gguf_rope(const Keys& keys, RopeConfig& rope) {
     rope.attention_factor = factor * (0.1 * kernels::log_double(rope.factor) + 1.0);
   }
   if (const tensor::RawTensor* factors = keys.checkpoint().find("rope_freqs.weight")) {
-    if (factors->num_cols() != rope.rotary_dim / 2)
+    if (factors->data == nullptr || factors->num_cols() != rope.rotary_dim / 2)
       throw Error(ErrorKind::kModel,
                   fmt::format("rope_freqs.weight holds {} factors for {} rotated pairs",
                               factors->num_cols(), rope.rotary_dim / 2));

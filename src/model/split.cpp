@@ -46,6 +46,7 @@ std::vector<StageSplit> split_model(const ModelConfig& config, const parallel::T
   for (const parallel::Stage& stage : topology.stages()) {
     StageSplit split;
     split.layers = stage.layers;
+    split.first_rank = stage.first_rank;
     split.first = stages.empty();
     split.last = static_cast<int>(stages.size()) + 1 == topology.num_stages();
     split.shards.resize(stage.weights.size());

@@ -26,6 +26,7 @@ struct ShardSplit {
 struct StageSplit {
   Range layers;
   bool first = false, last = false;  // holds the embedding, the head
+  int first_rank = 0;                // global rank of shard 0
   std::vector<ShardSplit> shards;
 };
 

@@ -1,6 +1,7 @@
 #include "model/weights.h"
 
 #include "base/error.h"
+#include "checkpoint/packed_checkpoint.h"
 
 namespace weft::model {
 namespace {
@@ -16,9 +17,8 @@ std::vector<Range> head_units(Range heads, int64_t head_dim) {
   return units;
 }
 
-int64_t bytes_of(const parallel::PackedLinear& linear) {
-  return linear.empty() ? 0 : linear.num_bytes();
-}
+// Panels begin on cache lines, as their kernels expect.
+constexpr int64_t kPanelsAlignment = 64;
 
 const Family& family_named(std::string_view name) {
   for (const Family* family : families()) {
@@ -41,13 +41,46 @@ void for_each_linear(ShardWeights& shard, const Visit& visit) {
   if (shard.head && shard.head != shard.embedding) visit(shard.head->weight);
 }
 
+// The panels of a rank of a packed model, as they are in its file.
+void map_panels(ShardWeights& shard, const checkpoint::PanelFile& file) {
+  size_t num_linears = 0;
+  for_each_linear(shard, [&](parallel::PackedLinear& linear) {
+    if (linear.empty()) return;
+    linear.map(file.panels(panel_entry(linear)));
+    ++num_linears;
+  });
+  if (num_linears != file.entries().size())
+    throw Error(ErrorKind::kModel,
+                fmt::format("{}: holds panels of {} matrices where the rank has {}",
+                            file.path().string(), file.entries().size(), num_linears),
+                "it is of another split", "pack the model again: weft pack MODEL");
+}
+
 }  // namespace
 
 int64_t ShardWeights::num_bytes() const {
   int64_t total = 0;
-  for_each_linear(const_cast<ShardWeights&>(*this),
-                  [&](const parallel::PackedLinear& linear) { total += bytes_of(linear); });
+  for (const parallel::PackedLinear* linear : linears()) total += linear->num_bytes();
   return total;
+}
+
+std::vector<const parallel::PackedLinear*> ShardWeights::linears() const {
+  std::vector<const parallel::PackedLinear*> list;
+  for_each_linear(const_cast<ShardWeights&>(*this), [&](const parallel::PackedLinear& linear) {
+    if (!linear.empty()) list.push_back(&linear);
+  });
+  return list;
+}
+
+checkpoint::PanelEntry panel_entry(const parallel::PackedLinear& linear) {
+  checkpoint::PanelEntry entry;
+  entry.tensor = linear.source().name;
+  entry.dtype = linear.source().dtype;
+  entry.rows = linear.rows();
+  entry.inputs = linear.layout().inputs.inputs();
+  entry.num_units = linear.layout().inputs.num_units();
+  entry.bytes = {0, linear.num_bytes()};
+  return entry;
 }
 
 StageWeights::StageWeights(const checkpoint::Checkpoint& checkpoint, const ModelConfig& config,
@@ -65,12 +98,12 @@ StageWeights::StageWeights(const checkpoint::Checkpoint& checkpoint, const Model
       shard.layers.push_back(
           plan_layer(plan.layers[i], split.layers.begin + static_cast<int64_t>(i)));
     plan_vocabulary(shard, split);
+    if (const checkpoint::PackedModel* packed = checkpoint.packed())
+      map_panels(shard, packed->ranks.at(static_cast<size_t>(split.first_rank + r)));
+    for (const parallel::PackedLinear* linear : shard.linears())
+      file_bytes_ += parallel::source_bytes(*linear);
     shards_.push_back(std::move(shard));
   }
-  parallel::WeightLoader loader;
-  for (ShardWeights& shard : shards_)
-    for_each_linear(shard, [&](parallel::PackedLinear& linear) { loader.add(linear); });
-  file_bytes_ = loader.total_bytes();
 }
 
 const tensor::RawTensor& StageWeights::require(Role role, int64_t layer, int64_t rows,
@@ -143,8 +176,8 @@ std::vector<float> StageWeights::norm(Role role, int64_t layer, int64_t size) co
 
 int64_t StageWeights::loaded_bytes(int64_t shard) const {
   int64_t bytes = static_cast<int64_t>(output_norm_.size() * sizeof(float));
-  for_each_linear(const_cast<ShardWeights&>(shards_[static_cast<size_t>(shard)]),
-                  [&](const parallel::PackedLinear& linear) { bytes += linear.loaded_bytes(); });
+  for (const parallel::PackedLinear* linear : shards_[static_cast<size_t>(shard)].linears())
+    bytes += linear->loaded_bytes();
   for (const LayerVectors& v : vectors_) {
     for (const std::vector<float>* vector :
          {&v.attention_norm, &v.query_norm, &v.key_norm, &v.output_bias, &v.post_attention_norm,
@@ -172,10 +205,28 @@ LayerVectors StageWeights::load_vectors(int64_t layer) const {
   return v;
 }
 
+// One block of memory a shard, so that small matrices lie on huge pages as well. Nothing is
+// touched: the thread that packs a panel places its pages.
+void StageWeights::allocate() {
+  for (ShardWeights& shard : shards_) {
+    int64_t num_bytes = 0;
+    for (const parallel::PackedLinear* linear : shard.linears())
+      num_bytes += round_up(linear->num_bytes(), kPanelsAlignment);
+    memory_.emplace_back(num_bytes, "weights");
+    std::byte* at = memory_.back().data();
+    for_each_linear(shard, [&](parallel::PackedLinear& linear) {
+      if (linear.empty()) return;
+      linear.place(at);
+      at += round_up(linear.num_bytes(), kPanelsAlignment);
+    });
+  }
+}
+
 void StageWeights::load(ThreadTeam& team, const std::function<void(int64_t)>& on_bytes) {
   for (int64_t layer = split_.layers.begin; layer < split_.layers.end; ++layer)
     vectors_.push_back(load_vectors(layer));
   if (split_.last) output_norm_ = norm(Role::kOutputNorm, 0, config_.hidden_size);
+  if (checkpoint_.packed() == nullptr) allocate();
   parallel::WeightLoader loader;
   for (ShardWeights& shard : shards_)
     for_each_linear(shard, [&](parallel::PackedLinear& linear) { loader.add(linear); });

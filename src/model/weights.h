@@ -5,10 +5,12 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/panel_table.h"
 #include "model/config.h"
 #include "model/family.h"
 #include "model/split.h"
 #include "parallel/linear.h"
+#include "tensor/buffer.h"
 
 namespace weft::model {
 
@@ -34,16 +36,24 @@ struct ShardWeights {
   std::shared_ptr<parallel::ColumnLinear> embedding, head;
 
   int64_t num_bytes() const;  // of panels
+  // Those that have rows and units, in the order in which they are loaded and packed files hold
+  // them.
+  std::vector<const parallel::PackedLinear*> linears() const;
 };
+
+// What a packed file says of a linear; its place is left open.
+checkpoint::PanelEntry panel_entry(const parallel::PackedLinear& linear);
 
 class StageWeights {
  public:
   // Plans the shards [shards.begin, shards.end) of the stage. Checks that every tensor is there
-  // with its shape; throws Error(kModel) naming the tensor and both shapes. Touches no weight.
+  // with its shape; throws Error(kModel) naming the tensor and both shapes. Of a packed model,
+  // finds the ranks' panels, which must be those of this very split. Touches no weight.
   StageWeights(const checkpoint::Checkpoint& checkpoint, const ModelConfig& config,
                const StageSplit& split, Range shards);
 
-  // Allocates and repacks; on_bytes as in WeightLoader.
+  // Makes the panels ready: repacks into memory of each shard's own, or enters mapped pages;
+  // on_bytes as in WeightLoader.
   void load(ThreadTeam& team, const std::function<void(int64_t)>& on_bytes);
   int64_t file_bytes() const { return file_bytes_; }  // that load() will read
   // Memory that a shard's weights and vectors take after load().
@@ -57,6 +67,7 @@ class StageWeights {
   const tensor::RawTensor& require(Role role, int64_t layer, int64_t rows, int64_t cols) const;
   LayerShard plan_layer(const LayerShare& share, int64_t layer) const;
   void plan_vocabulary(ShardWeights& shard, const StageSplit& split) const;
+  void allocate();
   std::vector<float> bias(Role role, int64_t layer, int64_t size, Range range) const;
   std::vector<float> norm(Role role, int64_t layer, int64_t size) const;
   LayerVectors load_vectors(int64_t layer) const;
@@ -67,6 +78,7 @@ class StageWeights {
   bool gguf_;
   StageSplit split_;
   std::vector<ShardWeights> shards_;
+  std::vector<tensor::Buffer> memory_;  // of each shard's panels, where they are not mapped
   std::vector<LayerVectors> vectors_;
   std::vector<float> output_norm_;
   int64_t file_bytes_ = 0;

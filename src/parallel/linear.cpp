@@ -3,21 +3,15 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 
 namespace weft::parallel {
 namespace {
 
-// Panels that one loading tile packs: about 256 KiB of output, so that tiles are many and each
-// amortises its hand-out.
+// Panels of one loading tile: about 256 KiB of output, so that tiles are many and each amortises
+// its hand-out.
 int64_t panels_per_load_tile(const tensor::PanelLayout& layout) {
   return std::max<int64_t>(1, (256 << 10) / std::max<int64_t>(1, layout.panel_bytes()));
-}
-
-// Bytes of the file that the layout's groups are read from.
-int64_t source_bytes(const PackedLinear& linear) {
-  const tensor::DTypeInfo& type = tensor::info(linear.source().dtype);
-  return linear.layout().num_rows * linear.layout().inputs.inputs().size() * type.block_bytes /
-         type.block_elements;
 }
 
 }  // namespace
@@ -31,38 +25,66 @@ PackedLinear::PackedLinear(const tensor::RawTensor& weight, Range rows, tensor::
 }
 
 void PackedLinear::allocate() {
-  if (!empty()) panels_ = tensor::Buffer(layout_.num_bytes(), "weights");
+  if (empty()) return;
+  memory_ = tensor::Buffer(layout_.num_bytes(), "weights");
+  place(memory_.data());
+}
+
+int64_t source_bytes(const PackedLinear& linear) {
+  if (linear.is_mapped()) return linear.num_bytes();
+  const tensor::DTypeInfo& type = tensor::info(linear.source().dtype);
+  return linear.layout().num_rows * linear.layout().inputs.inputs().size() * type.block_bytes /
+         type.block_elements;
+}
+
+void pack(const PackedLinear& linear, Range panels, std::byte* out) {
+  const tensor::RawTensor& source = linear.source();
+  const int64_t stride = source.row_stride_bytes();
+  kernels::pack_panels(linear.layout(), source.dtype, source.data + linear.rows().begin * stride,
+                       stride, source.num_cols(), panels, out);
 }
 
 void WeightLoader::add(PackedLinear& linear) {
   if (linear.empty()) return;
-  linears_.push_back(&linear);
-  total_bytes_ += source_bytes(linear);
+  WEFT_CHECK(linear.panels() != nullptr, "{} has no place", linear.source().name);
+  const int64_t step = panels_per_load_tile(linear.layout());
+  jobs_.push_back({&linear, num_tiles_, ceil_div(linear.layout().num_panels(), step), step});
+  num_tiles_ += jobs_.back().num_tiles;
 }
 
+void WeightLoader::run_tile(const Job& job, int64_t tile) {
+  PackedLinear& linear = *job.linear;
+  const Range all{0, linear.layout().num_panels()};
+  const Range panels =
+      all.intersect({tile * job.panels_per_tile, (tile + 1) * job.panels_per_tile});
+  if (!linear.is_mapped()) return pack(linear, panels, linear.mutable_panels());
+  const int64_t stride = linear.layout().panel_bytes();
+  enter_pages(
+      {linear.panels() + panels.begin * stride, static_cast<size_t>(panels.size() * stride)});
+}
+
+// One phase over all linears: no thread waits at the end of each.
 void WeightLoader::run(ThreadTeam& team, const std::function<void(int64_t)>& on_bytes) {
-  for (PackedLinear* linear : linears_) {
-    linear->allocate();
-    const tensor::PanelLayout& layout = linear->layout();
-    const tensor::RawTensor& source = linear->source();
-    const int64_t stride = source.row_stride_bytes();
-    const std::byte* rows = source.data + linear->rows().begin * stride;
-    const int64_t step = panels_per_load_tile(layout);
-    const int64_t num_tiles = ceil_div(layout.num_panels(), step);
-    const int64_t bytes = source_bytes(*linear);
-    team.parallel_for(num_tiles, [&](int64_t tile, int) {
-      const Range panels{tile * step, std::min(layout.num_panels(), (tile + 1) * step)};
-      kernels::pack_panels(layout, source.dtype, rows, stride, source.num_cols(), panels,
-                           linear->mutable_panels());
-      if (on_bytes) on_bytes(equal_part({0, bytes}, tile, num_tiles).size());
-    });
-  }
-  linears_.clear();
+  team.parallel_for(num_tiles_, [&](int64_t tile, int) {
+    const auto after = std::upper_bound(jobs_.begin(), jobs_.end(), tile,
+                                        [](int64_t t, const Job& j) { return t < j.first_tile; });
+    const Job& job = *(after - 1);
+    run_tile(job, tile - job.first_tile);
+    if (!on_bytes) return;
+    const Range bytes{0, source_bytes(*job.linear)};
+    on_bytes(equal_part(bytes, tile - job.first_tile, job.num_tiles).size());
+  });
+  jobs_.clear();
+  num_tiles_ = 0;
 }
 
 std::vector<float> load_vector(const tensor::RawTensor& tensor, int64_t expected_size,
                                Range range) {
   const int64_t size = tensor.num_rows() * tensor.num_cols();
+  if (tensor.data == nullptr)
+    throw Error(ErrorKind::kModel,
+                fmt::format("{} is a vector, but the packed model has panels of it", tensor.name),
+                "its manifest is damaged", "pack the model again: weft pack MODEL");
   if (size != expected_size)
     throw Error(ErrorKind::kModel, fmt::format("{} holds {} elements where {} are expected",
                                                tensor.name, size, expected_size));

@@ -19,8 +19,9 @@
 
 namespace weft::parallel {
 
-// One rank's part of one weight matrix, repacked into panels. Empty (no rows or no units) for an
-// idle rank: a call is then no work.
+// One rank's part of one weight matrix as panels: in memory that the loader fills from the file's
+// rows, or in a mapped panel file as they are. Empty (no rows or no units) for an idle rank: a call
+// is then no work.
 class PackedLinear {
  public:
   PackedLinear() = default;
@@ -31,15 +32,21 @@ class PackedLinear {
   kernels::ActivationType activation_type() const {
     return kernels::activation_type(layout_.format);
   }
-  int64_t num_bytes() const { return layout_.num_bytes(); }
-  int64_t loaded_bytes() const { return panels_.size(); }  // 0 before allocate()
-  const std::byte* panels() const { return panels_.data(); }
+  int64_t num_bytes() const { return empty() ? 0 : layout_.num_bytes(); }
+  // 0 before the panels have a place.
+  int64_t loaded_bytes() const { return panels_ == nullptr ? 0 : num_bytes(); }
+  const std::byte* panels() const { return panels_; }
   // Stride of a FP32 output row: whole panels.
   int64_t padded_rows() const { return layout_.num_panels() * tensor::kPanelRows; }
 
-  // Allocates the panels; packing is done by WeightLoader.
+  // Where the panels are, num_bytes() long, until the linear is gone: memory to be filled by a
+  // WeightLoader, or panels that are there already.
+  void place(std::byte* memory) { panels_ = unpacked_ = memory; }
+  void map(const std::byte* panels) { panels_ = panels; }
+  bool is_mapped() const { return panels_ != nullptr && unpacked_ == nullptr; }
+  // Places them in memory of its own.
   void allocate();
-  std::byte* mutable_panels() { return panels_.data(); }
+  std::byte* mutable_panels() { return unpacked_; }
   const tensor::RawTensor& source() const { return source_; }
   Range rows() const { return rows_; }
 
@@ -47,7 +54,9 @@ class PackedLinear {
   tensor::RawTensor source_;
   Range rows_;
   tensor::PanelLayout layout_;
-  tensor::Buffer panels_;
+  const std::byte* panels_ = nullptr;
+  std::byte* unpacked_ = nullptr;  // the same, where this process fills them
+  tensor::Buffer memory_;
 };
 
 // Rows of the matrix: Q, K, V, gate, up, LM head. Bias is added by the kernel.
@@ -61,18 +70,30 @@ struct RowLinear {
   PackedLinear weight;
 };
 
-// Repacks many linears with all threads of a team, reporting file bytes as they are read.
+// Bytes of the file that a linear is made from: of its rows, or of its mapped panels.
+int64_t source_bytes(const PackedLinear& linear);
+// Fills panels [panels.begin, panels.end) at out + p * panel_bytes() from the source's rows.
+void pack(const PackedLinear& linear, Range panels, std::byte* out);
+
+// Makes the panels of many linears ready with all threads of a team: repacks them, or has the pages
+// of mapped ones entered into this process's page table, so that the first token does not fault.
 class WeightLoader {
  public:
-  // The linear must stay where it is until `run` returns.
+  // The linear has its place and stays where it is until `run` returns.
   void add(PackedLinear& linear);
-  int64_t total_bytes() const { return total_bytes_; }
   // on_bytes: called from any thread with the file bytes that a tile has read.
   void run(ThreadTeam& team, const std::function<void(int64_t)>& on_bytes);
 
  private:
-  std::vector<PackedLinear*> linears_;
-  int64_t total_bytes_ = 0;
+  // Tiles [first, next linear's first) are this linear's.
+  struct Job {
+    PackedLinear* linear = nullptr;
+    int64_t first_tile = 0, num_tiles = 0, panels_per_tile = 1;
+  };
+  static void run_tile(const Job& job, int64_t tile);
+
+  std::vector<Job> jobs_;
+  int64_t num_tiles_ = 0;
 };
 
 // Sets all sums and counts to zero.

@@ -39,6 +39,10 @@ inline constexpr int64_t kPanelRows = 16;
 inline constexpr int64_t kGroupInputs = 32;
 inline constexpr int64_t kSuperBlockInputs = 256;
 
+// Raised with every change of what lies where in a panel: packed files of another version are
+// refused.
+inline constexpr uint32_t kPanelLayoutVersion = 1;
+
 enum class Codes : uint8_t { kF32, kF16, kBF16, kU4, kU5, kU6, kU8 };  // kU*: unsigned code - zero
 enum class Scales : uint8_t {
   kNone,      // F32, F16, BF16

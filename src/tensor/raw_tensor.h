@@ -12,7 +12,8 @@ namespace weft::tensor {
 
 // shape: rows first, the contiguous dimension last, e.g. [vocab_size, hidden_size] (the reverse of
 // GGUF's ne[]). Only the pages of the rows and columns that are read get touched. The bytes live
-// as long as the Checkpoint that lent them.
+// as long as the Checkpoint that lent them. data is null for the matrices of a packed model, of
+// which there are panels alone.
 struct RawTensor {
   std::string name;
   DType dtype = DType::kF32;

@@ -47,5 +47,7 @@ TEST(Corpus, Gguf) { EXPECT_GE(run_corpus("fuzz_gguf", fuzz::run_gguf), 60); }
 
 TEST(Corpus, Safetensors) { EXPECT_GE(run_corpus("fuzz_safetensors", fuzz::run_safetensors), 59); }
 
+TEST(Corpus, Packed) { EXPECT_GE(run_corpus("fuzz_packed", fuzz::run_packed), 51); }
+
 }  // namespace
 }  // namespace weft::checkpoint

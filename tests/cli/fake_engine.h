@@ -58,6 +58,7 @@ struct FakeState {
   engine::EngineOptions loaded_with;
   std::vector<engine::GenerationRequest> requests;
   std::vector<engine::BatchWorkload> workloads;
+  std::vector<engine::PackRequest> packed;
   int num_cancels = 0;
 
   FakeState();
@@ -194,7 +195,13 @@ struct Program {
           state.loaded_with = options;
           return engine::Inspection{state.model, state.split};
         },
-        [] { return std::string_view("portable"); }};
+        [] { return std::string_view("portable"); },
+        [this](const engine::PackRequest& request, const engine::OnPack& on_pack) {
+          state.packed.push_back(request);
+          engine::PackReport report{"tiny.tp2.packed", "tp=2", 2, 98'362'432, 100'000'000};
+          report.stopped = !on_pack(100'000'000, 100'000'000);
+          return report;
+        }};
     const int code = run_program(arguments, {console, environment, door});
     out = out_stream.str();
     err = err_stream.str();
