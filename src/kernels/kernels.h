@@ -126,6 +126,9 @@ struct Tiling {
   }
 };
 Tiling choose_tiling(const PanelLayout& layout, int64_t num_tokens, int num_threads);
+// A row-parallel linear's kernel consumes so many inputs at a time where tokens are many.
+inline constexpr int64_t kInputBlock = 2048;
+inline constexpr int64_t kFewestBlockedTokens = 32;
 
 // ---------------------------------------------------------------- attention
 

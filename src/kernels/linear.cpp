@@ -87,8 +87,10 @@ Tiling choose_tiling(const PanelLayout& layout, int64_t num_tokens, int num_thre
   Tiling tiling;
   tiling.num_panels = layout.num_panels();
   tiling.num_tokens = num_tokens;
-  const int64_t token_bytes =
-      std::max<int64_t>(1, sizes_of(activation_type(layout.format), 1, layout.inputs).term());
+  int64_t token_bytes = sizes_of(activation_type(layout.format), 1, layout.inputs).term();
+  if (!layout.inputs.is_whole() && layout.inputs.inputs().size() > kInputBlock)
+    token_bytes = token_bytes * kInputBlock / layout.inputs.inputs().size();
+  token_bytes = std::max<int64_t>(1, token_bytes);
   const int64_t tokens = std::max(kTokenMultiple, kActivationBytes / token_bytes);
   tiling.tokens_per_tile =
       std::max<int64_t>(1, std::min(num_tokens, tokens / kTokenMultiple * kTokenMultiple));

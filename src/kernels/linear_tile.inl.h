@@ -22,6 +22,8 @@ struct Plain {
   static constexpr Codes kCodes = kCodes_;
   static constexpr int kHalves = 1;
   static constexpr int kInputBytes = kCodes == Codes::kF32 ? 4 : 2;
+  static constexpr int kHeaderBytes = 0;
+  static constexpr int kGroupBytes = kInputBytes * kGroupInputs * kPanelRows;
 };
 
 // ---------------------------------------------------------------- what a tile sees
@@ -39,14 +41,15 @@ struct Sink {
 };
 
 struct Tile {
-  const Segment* segments;
+  const Segment* segments;  // those that the tile consumes
   int64_t num_segments;
-  int64_t num_groups;
-  const uint8_t* panels;  // of the first panel
-  int64_t panel_bytes;
-  int64_t panel;       // the first panel
-  int64_t num_panels;  // 1 .. kTilePanels; missing ones repeat the last and are not stored
-  int64_t token;       // the first token
+  Range groups;           // of them
+  int64_t num_groups;     // of the whole input: the stride of activations
+  const uint8_t* panels;  // the segments' bytes in the first panel
+  int64_t panel_bytes;    // from panel to panel
+  int64_t panel;          // the first panel
+  int64_t num_panels;     // 1 .. kTilePanels; missing ones repeat the last and are not stored
+  int64_t token;          // the first token
   Activations input;
   const uint8_t *fetch, *fetch_end;  // what this tile fetches for the next
   int64_t fetch_bytes;               // at each group, whole cache lines
@@ -342,7 +345,7 @@ void run_quantized(const Tile& tile, const Sink& sink) {
   }
   const uint8_t* fetch = tile.fetch;
   bool overwrite = !sink.accumulate;
-  int64_t group = 0;
+  int64_t group = tile.groups.begin;
   for (int64_t s = 0; s < tile.num_segments; ++s) {
     const Segment segment = tile.segments[s];
     Header<Format> headers[kPanels];
@@ -423,7 +426,6 @@ WEFT_INLINE void multiply_inputs(const uint8_t* const (&at)[kPanels],
 
 template <class Format, bool kHardwareBf16, int kPanels, int kTokens>
 void run_plain(const Tile& tile, const Sink& sink) {
-  constexpr int kGroupBytes = Format::kInputBytes * kGroupInputs * kPanelRows;
   constexpr int kInputBytes = Format::kCodes == Codes::kBF16 ? 2 : 4;  // of an activation
   constexpr int kInputs = Format::kCodes == Codes::kBF16 ? 2 : 1;
   prefetch_outputs<kTokens>(tile, sink);
@@ -436,7 +438,7 @@ void run_plain(const Tile& tile, const Sink& sink) {
 #pragma GCC unroll 8
   for (int t = 0; t < kTokens; ++t) {
     x[t] = static_cast<const uint8_t*>(tile.input.values) +
-           (tile.token + t) * tile.num_groups * kGroupInputs * kInputBytes;
+           ((tile.token + t) * tile.num_groups + tile.groups.begin) * kGroupInputs * kInputBytes;
   }
   F32x16 acc[kPanels][kTokens];
 #pragma GCC unroll 8
@@ -455,7 +457,7 @@ void run_plain(const Tile& tile, const Sink& sink) {
         multiply_inputs<Format, kHardwareBf16>(at, x, input, acc);
       }
 #pragma GCC unroll 8
-      for (int p = 0; p < kPanels; ++p) at[p] += kGroupBytes;
+      for (int p = 0; p < kPanels; ++p) at[p] += Format::kGroupBytes;
 #pragma GCC unroll 8
       for (int t = 0; t < kTokens; ++t) x[t] += kGroupInputs * kInputBytes;
     }
