@@ -1,8 +1,9 @@
 // Where ranks run: which ranks share a worker, how many threads it has, which cores.
 //
 // A worker is one team of threads with one leader. Dedicated: a worker a rank, pinned to cores of
-// its own. Pooled, where ranks x threads exceed the cores: one worker holds every rank and runs
-// their tiles phase by phase (waking a sleeping thread costs 25 us, a spin 40 ns). No bit differs.
+// its own where they are named or all of them are taken. Pooled, where ranks x threads exceed the
+// cores: one worker holds every rank and runs their tiles phase by phase (waking a sleeping thread
+// costs 25 us, a spin 40 ns). No bit differs.
 #pragma once
 
 #include <string>
