@@ -14,6 +14,15 @@ if(WEFT_CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER "${WEFT_CCACHE}")
 endif()
 
+# Which processors' instructions may be used: "x86", "arm" (64 bits each) or "none".
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  set(WEFT_FAMILY x86)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+  set(WEFT_FAMILY arm)
+else()
+  set(WEFT_FAMILY none)
+endif()
+
 add_library(weft_flags INTERFACE)
 # -ffp-contract=off: a product and a sum are fused only where fma is written (DESIGN.md 1.7).
 target_compile_options(weft_flags INTERFACE
@@ -44,11 +53,16 @@ function(weft_floor name)
   endforeach()
 endfunction()
 
-# weft_test_program(NAME DEPS ...): one GoogleTest program, NAME_test, out of tests/NAME/*.cpp. Its
-# caller says how ctest runs it.
+# weft_test_program(NAME DEPS ...): one GoogleTest program, NAME_test, out of tests/NAME/*.cpp, less
+# the *_x86_test.cpp and *_arm_test.cpp of other families. Its caller says how ctest runs it.
 function(weft_test_program name)
   cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/${name}/*.cpp")
+  foreach(family x86 arm)
+    if(NOT WEFT_FAMILY STREQUAL family)
+      list(FILTER sources EXCLUDE REGEX "_${family}_test\\.cpp$")
+    endif()
+  endforeach()
   add_executable(${name}_test ${sources})
   target_link_libraries(${name}_test PRIVATE weft_flags GTest::gmock GTest::gtest GTest::gtest_main)
   foreach(dep ${ARG_DEPS})

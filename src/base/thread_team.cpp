@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cfenv>
 #include <cstdio>
 #include <cstring>
 #include <latch>
@@ -18,10 +17,6 @@
 #include "base/error.h"
 #include "base/range.h"
 #include "base/wait_word.h"
-
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-#endif
 
 namespace weft {
 namespace {
@@ -44,19 +39,6 @@ int pin_this_thread(int cpu) {
 }
 
 }  // namespace
-
-void prepare_this_thread() {
-#if defined(__x86_64__)
-  // Exceptions masked (0x1f80), round to nearest (00), flush to zero (bit 15), denormals are
-  // zero (bit 6).
-  _mm_setcsr(0x1f80u | 0x8000u | 0x0040u);
-#elif defined(__aarch64__)
-  // FZ (bit 24) does both for inputs and results; rounding mode 00 is to nearest.
-  asm volatile("msr fpcr, %0" ::"r"(uint64_t{1} << 24));
-#else
-  std::fesetround(FE_TONEAREST);
-#endif
-}
 
 // Tiles [begin, end) that are still to be taken, in one word: the owner takes the first, others the
 // last. Whoever takes one owns it, whatever it saw of the range before.

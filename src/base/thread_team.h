@@ -16,7 +16,7 @@
 // (a body that throws ends the program as a bug). The results of a phase are visible to the
 // leader and to all tiles of later phases. Every thread of a team, and every leader that calls
 // `prepare_this_thread`, rounds to nearest, flushes denormals and treats them as zero
-// (DESIGN.md 1.7).
+// (base/float_state.h).
 //
 // Rejected: one counter for all (each thread then jumps from stream to stream); a task graph (a layer
 // is a chain of eight phases, there is nothing to steal across them); OpenMP (its waits cannot be bounded and named).
@@ -26,12 +26,10 @@
 #include <memory>
 #include <vector>
 
+#include "base/float_state.h"
 #include "base/function_ref.h"
 
 namespace weft {
-
-// Sets rounding and denormal handling of the calling thread (MXCSR on x86, FPCR on Arm).
-void prepare_this_thread();
 
 class ThreadTeam {
  public:

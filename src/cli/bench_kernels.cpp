@@ -60,7 +60,8 @@ class BenchKernelsCommand : public Command {
     options_.group("Output");
     options_.add("--json", &json_, {"", "one JSON object on standard output and nothing else"});
     options_.environment_only(
-        "WEFT_ISA", "forces a kernel table: avx512, avx2 or portable; all give the same bits");
+        "WEFT_ISA",
+        "forces a kernel table: avx512, avx2, neon or portable; all give the same bits");
   }
 
   OptionSet& options() override { return options_; }

@@ -9,7 +9,7 @@ void ModelOptions::declare(OptionSet* options) {
   declare_placement(options);
   declare_memory(options);
   options->environment_only(
-      "WEFT_ISA", "forces a kernel table: avx512, avx2 or portable; all give the same bits");
+      "WEFT_ISA", "forces a kernel table: avx512, avx2, neon or portable; all give the same bits");
 }
 
 void ModelOptions::declare_split(OptionSet* options) {

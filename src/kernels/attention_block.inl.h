@@ -15,7 +15,7 @@ namespace {
 // broadcast. With 32 registers of 16 lanes that is 6 x 4 + 4 + 1. With 16 registers of 8 lanes it
 // is 6 pairs + 1 pair + 1, and where rows are few, more vectors keep both multipliers busy: each
 // has 4 sums in flight. Without FMA every step is a call, and no tile would help.
-#ifdef __FMA__
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
 constexpr int kRegisterRows = 6;
 #else
 constexpr int kRegisterRows = 1;

@@ -1,5 +1,5 @@
-// Dot products of a group's codes in plain C++: the meaning of what dot_avx2.h and dot_avx512.h do
-// with instructions. Included after vec_portable.h.
+// Dot products of a group's codes in plain C++: the meaning of what dot_avx2.h, dot_avx512.h and
+// dot_neon.h do with instructions. Included after vec_portable.h.
 #pragma once
 
 #include "kernels/linear_format.h"

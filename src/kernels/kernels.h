@@ -2,8 +2,9 @@
 // start; a plain reference (reference.h) beside every body.
 //
 // The promise (DESIGN.md 1): every output is a function of its own inputs in a fixed order. No
-// kernel's result depends on the tile, the batch, the number of threads or the table: all x86
-// tables and the portable one give equal bits. Where lanes are summed, there are always 16 of
+// kernel's result depends on the tile, the batch, the number of threads or the table: all tables of
+// a machine give equal bits, and so do machines of one processor family (base/float_state.h says
+// what separates Arm from x86). Where lanes are summed, there are always 16 of
 // them, reduced by the tree i + (i + 8), i + (i + 4), i + (i + 2), i + (i + 1). Products and sums
 // are fused only where this page says fma.
 //
@@ -238,11 +239,11 @@ inline bool better(const Candidate& a, const Candidate& b) {
 
 // ---------------------------------------------------------------- the table
 
-enum class Isa : uint8_t { kPortable, kAvx2, kAvx512 };
+enum class Isa : uint8_t { kPortable, kAvx2, kAvx512, kNeon };
 
 struct KernelTable {
   Isa isa;
-  std::string_view name;  // "avx512", "avx2", "portable"
+  std::string_view name;  // "avx512", "avx2", "neon", "portable"
 
   // Lays one token's local input x[0 .. inputs.size()) out in groups (Activations above): all
   // groups of a whole map, whose outliers follow from the whole vector; any of another's, of which

@@ -17,6 +17,7 @@ namespace weft::kernels {
 WEFT_TABLE_PARTS(portable)
 WEFT_TABLE_PARTS(avx2)
 WEFT_TABLE_PARTS(avx512)
+WEFT_TABLE_PARTS(neon)
 #undef WEFT_TABLE_PARTS
 
 // The same for every instruction set: a row at a time needs no more.

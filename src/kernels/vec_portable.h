@@ -1,9 +1,11 @@
-// Sixteen lanes in plain C++: the meaning of every operation that the kernel texts use. The AVX2
-// and AVX-512 headers offer the same names and give the same bits, so that one text serves all.
+// Sixteen lanes in plain C++: the meaning of every operation that the kernel texts use. The AVX2,
+// AVX-512 and NEON headers offer the same names and give the same bits, so that one text serves
+// all.
 //
-// A translation unit includes exactly one of vec_portable.h, vec_avx2.h and vec_avx512.h. All that
-// they define has internal linkage, and they use no standard library template: a copy that the
-// linker shared between instruction sets would stop an older processor (DESIGN.md 1.7).
+// A translation unit includes exactly one of vec_portable.h, vec_avx2.h, vec_avx512.h and
+// vec_neon.h. All that they define has internal linkage, and they use no standard library template:
+// a copy that the linker shared between instruction sets would stop an older processor
+// (DESIGN.md 1.7).
 //
 // Loads and stores need no alignment. Comparisons with NaN are false. Rounding is to nearest even.
 #pragma once

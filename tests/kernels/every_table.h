@@ -19,7 +19,7 @@ namespace weft::kernels {
 inline std::vector<const KernelTable*> every_table() {
   prepare_this_thread();
   std::vector<const KernelTable*> tables;
-  for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512})
+  for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kNeon})
     if (const KernelTable* table = table_for(isa)) tables.push_back(table);
   return tables;
 }

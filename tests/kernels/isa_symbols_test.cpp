@@ -24,7 +24,7 @@ std::string output_of(const std::string& command) {
 
 // "linear_avx2.cpp.o:" -> "avx2"; empty for other members of the archive.
 std::string isa_of(const std::string& member) {
-  for (const char* isa : {"portable", "avx2", "avx512"}) {
+  for (const char* isa : {"portable", "avx2", "avx512", "neon"}) {
     if (member.find(std::string("_") + isa + ".cpp.o") != std::string::npos) return isa;
   }
   return {};
