@@ -41,52 +41,91 @@ WEFT_INLINE float exp_of(float x) {
   return lanes[0];
 }
 
-// Turns row r's scores into weights, of which [from, to) are of visible positions; the others are
-// zero.
+// What a row sees of the current block.
+struct Seen {
+  int from, to;
+  bool any() const { return from < to; }
+};
+
+// Lanes of the sixteen at `first` that are seen.
+WEFT_INLINE Mask16 seen_lanes(const Seen& seen, int first) {
+  const int low = seen.from - first, high = seen.to - first;
+  return first_lanes(high < 0    ? 0
+                     : high > 16 ? 16
+                                 : high) &
+         ~first_lanes(low < 0    ? 0
+                      : low > 16 ? 16
+                                 : low);
+}
+
+// Scales and masks row r's scores; returns the larger of its maximum and theirs.
 template <class Steps>
-void weigh(const Attention& op, Tile<Steps>& tile, int r, int from, int to) {
-  Row& row = tile.rows[r];
-  float* values = tile.values + r * tile.value_stride;
+WEFT_INLINE float finish_scores(const Attention& op, Tile<Steps>& tile, int r, const Seen& seen) {
+  const Row& row = tile.rows[r];
   const F32x16 scale = broadcast(op.scale), cap = broadcast(op.softcap);
   const F32x16 none = broadcast(-__builtin_inff());
-  F32x16 scores[kSixteens], largest = none;
+  F32x16 largest = none;
+#pragma GCC unroll 4
   for (int i = 0; i < kSixteens; ++i) {
     F32x16 s = load(&tile.scores[r][16 * i]) * scale;
     if (op.softcap > 0) s = capped(s, cap);
-    if (from > 16 * i || to < 16 * i + 16) {
-      const int low = from - 16 * i, high = to - 16 * i;
-      const Mask16 seen = first_lanes(high < 0    ? 0
-                                      : high > 16 ? 16
-                                                  : high) &
-                          ~first_lanes(low < 0    ? 0
-                                       : low > 16 ? 16
-                                                  : low);
-      s = select(seen, s, none);
-    }
-    scores[i] = s;
+    if (seen.from > 16 * i || seen.to < 16 * i + 16) s = select(seen_lanes(seen, 16 * i), s, none);
+    store(&tile.scores[r][16 * i], s);
     largest = max(largest, s);
   }
   const float block_max = reduce_max(largest);
-  const float new_max = row.in_span && row.max > block_max ? row.max : block_max;
-  F32x16 sums = zero_f32();
-  if (!row.in_span) {
-    for (int64_t v = 0; v < tile.num_vectors; ++v) store(values + 16 * v, zero_f32());
-  } else {
-    sums = load(tile.sums[r]);
-    if (row.max != new_max) {
-      const float factor = exp_of(row.max - new_max);
-      sums = sums * broadcast(factor);
-      scale_values(values, tile.num_vectors, factor);
+  return row.in_span && row.max > block_max ? row.max : block_max;
+}
+
+// What the row has summed up, for a maximum that has risen by the factor's logarithm.
+template <class Steps>
+WEFT_INLINE void rescale(Tile<Steps>& tile, int r, float factor) {
+  store(tile.sums[r], load(tile.sums[r]) * broadcast(factor));
+  scale_values(tile.values + r * tile.value_stride, tile.num_vectors, factor);
+}
+
+template <class Steps>
+WEFT_INLINE void begin_span(Tile<Steps>& tile, int r) {
+  store(tile.sums[r], zero_f32());
+  float* values = tile.values + r * tile.value_stride;
+  for (int64_t v = 0; v < tile.num_vectors; ++v) store(values + 16 * v, zero_f32());
+}
+
+// Turns scores into weights; those of positions that are not seen become zero. Each step for all
+// rows, since one row's are a single chain of waits.
+template <class Steps>
+void weigh(const Attention& op, Tile<Steps>& tile, const Seen (&seen)[kTileRows]) {
+  float new_max[kTileRows] = {};
+  alignas(64) float factors[16] = {};
+  static_assert(kTileRows <= 16);
+  for (int r = 0; r < tile.num_rows; ++r) {
+    if (!seen[r].any()) continue;
+    new_max[r] = finish_scores(op, tile, r, seen[r]);
+    factors[r] = tile.rows[r].in_span ? tile.rows[r].max - new_max[r] : 0.0f;
+  }
+  store(factors, exp_nonpositive(load(factors)));
+  for (int r = 0; r < tile.num_rows; ++r) {
+    Row& row = tile.rows[r];
+    if (!seen[r].any()) continue;
+    if (!row.in_span) {
+      begin_span(tile, r);
+    } else if (row.max != new_max[r]) {
+      rescale(tile, r, factors[r]);
     }
+    row.max = new_max[r];
+    row.in_span = true;
   }
-  const F32x16 top = broadcast(new_max);
-  for (int i = 0; i < kSixteens; ++i) {
-    const F32x16 weight = exp_nonpositive(scores[i] - top);
-    sums = sums + Steps::store_factors(&tile.weights[r][16 * i], weight);
+  for (int r = 0; r < tile.num_rows; ++r) {
+    if (!seen[r].any()) continue;
+    const F32x16 top = broadcast(new_max[r]);
+    F32x16 sums = load(tile.sums[r]);
+#pragma GCC unroll 4
+    for (int i = 0; i < kSixteens; ++i) {
+      const F32x16 weight = exp_nonpositive(load(&tile.scores[r][16 * i]) - top);
+      sums = sums + Steps::store_factors(&tile.weights[r][16 * i], weight);
+    }
+    store(tile.sums[r], sums);
   }
-  store(tile.sums[r], sums);
-  row.max = new_max;
-  row.in_span = true;
 }
 
 // ---------------------------------------------------------------- blocks
@@ -128,26 +167,30 @@ void add_block(const Attention& op, Tile<Steps>& tile, int64_t block, const Bloc
   constexpr int kInputs = Steps::kInputs;
   for_each_register_tile(
       tile.num_rows, [&](int row, int count) { score_some<Steps>(tile, row, count, view, next); });
-  int from[kTileRows] = {}, to[kTileRows] = {};
+  Seen seen[kTileRows] = {};
   int all_from = 0, all_to = kBlock;
   for (int r = 0; r < tile.num_rows; ++r) {
     const int64_t low = tile.rows[r].begin - block, high = tile.rows[r].end - block;
-    from[r] = static_cast<int>(low < 0 ? 0 : low > kBlock ? kBlock : low);
-    to[r] = static_cast<int>(high < 0 ? 0 : high > kBlock ? kBlock : high);
-    if (from[r] < to[r]) weigh(op, tile, r, from[r], to[r]);
-    if (from[r] > all_from) all_from = from[r];
-    if (to[r] < all_to) all_to = to[r];
+    seen[r].from = static_cast<int>(low < 0 ? 0 : low > kBlock ? kBlock : low);
+    seen[r].to = static_cast<int>(high < 0 ? 0 : high > kBlock ? kBlock : high);
+    if (seen[r].from > all_from) all_from = seen[r].from;
+    if (seen[r].to < all_to) all_to = seen[r].to;
   }
+  weigh(op, tile, seen);
   const int from_step = (all_from + kInputs - 1) / kInputs, to_step = all_to / kInputs;
   if (from_step >= to_step) {
-    for (int r = 0; r < tile.num_rows; ++r) add_one_row(tile, r, view, from[r], to[r]);
+    for (int r = 0; r < tile.num_rows; ++r) add_one_row(tile, r, view, seen[r].from, seen[r].to);
     return;
   }
-  for (int r = 0; r < tile.num_rows; ++r) add_one_row(tile, r, view, from[r], from_step * kInputs);
+  for (int r = 0; r < tile.num_rows; ++r) {
+    add_one_row(tile, r, view, seen[r].from, from_step * kInputs);
+  }
   for_each_register_tile(tile.num_rows, [&](int row, int count) {
     add_some<Steps>(tile, row, count, view, next, from_step, to_step);
   });
-  for (int r = 0; r < tile.num_rows; ++r) add_one_row(tile, r, view, to_step * kInputs, to[r]);
+  for (int r = 0; r < tile.num_rows; ++r) {
+    add_one_row(tile, r, view, to_step * kInputs, seen[r].to);
+  }
 }
 
 // ---------------------------------------------------------------- spans

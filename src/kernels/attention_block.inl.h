@@ -67,6 +67,9 @@ struct PairSteps {
     return dot_bf16<kHardware>(acc, element, factor);
   }
   static WEFT_INLINE F32x16 store_factors(CachedBf16* p, const F32x16& x) {
+#ifdef __AVX512BF16__
+    if constexpr (kHardware) return store_bf16_by_instruction(&p->bits, x);
+#endif
     store_bf16(&p->bits, x);
     return load_bf16(&p->bits);
   }

@@ -122,6 +122,12 @@ WEFT_INLINE F32x16 odd_of_pairs(Bf16Pairs pairs) {
   return {_mm512_castsi512_ps(
       _mm512_and_si512(pairs.v, _mm512_set1_epi32(static_cast<int32_t>(0xffff0000u))))};
 }
+// Rounds and stores as store_bf16 does; returns what was stored.
+WEFT_INLINE F32x16 store_bf16_by_instruction(uint16_t* p, F32x16 x) {
+  const __m256i halves = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.v));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), halves);
+  return widen_bf16(halves);
+}
 // The instruction, or the same sum for processors that lack it or round otherwise.
 template <bool kHardware>
 WEFT_INLINE F32x16 dot_bf16(F32x16 acc, Bf16Pairs w, Bf16Pairs x) {
