@@ -23,6 +23,18 @@ else()
   set(WEFT_FAMILY none)
 endif()
 
+# weft_of_this_family(LIST): takes away what is written for processors of another family, by its
+# name: NAME_avx2.cpp, NAME_neon.cpp, NAME_x86_test.cpp.
+function(weft_of_this_family list)
+  if(NOT WEFT_FAMILY STREQUAL x86)
+    list(FILTER ${list} EXCLUDE REGEX "_(avx2|avx512|x86_test)\\.cpp$")
+  endif()
+  if(NOT WEFT_FAMILY STREQUAL arm)
+    list(FILTER ${list} EXCLUDE REGEX "_(neon|arm_test)\\.cpp$")
+  endif()
+  set(${list} "${${list}}" PARENT_SCOPE)
+endfunction()
+
 add_library(weft_flags INTERFACE)
 # -ffp-contract=off: a product and a sum are fused only where fma is written (DESIGN.md 1.7).
 target_compile_options(weft_flags INTERFACE
@@ -54,15 +66,11 @@ function(weft_floor name)
 endfunction()
 
 # weft_test_program(NAME DEPS ...): one GoogleTest program, NAME_test, out of tests/NAME/*.cpp, less
-# the *_x86_test.cpp and *_arm_test.cpp of other families. Its caller says how ctest runs it.
+# what is for processors of another family. Its caller says how ctest runs it.
 function(weft_test_program name)
   cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/tests/${name}/*.cpp")
-  foreach(family x86 arm)
-    if(NOT WEFT_FAMILY STREQUAL family)
-      list(FILTER sources EXCLUDE REGEX "_${family}_test\\.cpp$")
-    endif()
-  endforeach()
+  weft_of_this_family(sources)
   add_executable(${name}_test ${sources})
   target_link_libraries(${name}_test PRIVATE weft_flags GTest::gmock GTest::gtest GTest::gtest_main)
   foreach(dep ${ARG_DEPS})

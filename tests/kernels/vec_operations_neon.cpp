@@ -1,0 +1,9 @@
+#include "kernels/vec_neon.h"
+// The text below needs its instruction set first.
+#include "kernels/vec_operations.inl.h"
+
+namespace weft::kernels::neon {
+
+int64_t vec_operations(uint64_t* results) { return record_operations(results); }
+
+}  // namespace weft::kernels::neon
