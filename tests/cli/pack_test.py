@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """weft pack from outside: the folder that it leaves, and that it leaves none when it is stopped.
 
-    WEFT_PROGRAM=build/weft WEFT_TEST_MODELS=FOLDER tests/cli/packed_end_to_end_test.py
+    WEFT_PROGRAM=build/weft WEFT_TEST_MODELS=FOLDER python3 tests/cli/pack_test.py
 """
 
 import json
@@ -13,10 +13,10 @@ import time
 import unittest
 from pathlib import Path
 
-from end_to_end_test import MODEL, PROGRAM, QUESTION, TIMEOUT_S, answer, environment, weft
+from program import MODEL, PROGRAM, QUESTION, TIMEOUT_S, answer, environment, needs_the_model, weft
 
 
-@unittest.skipUnless(MODEL.exists(), "WEFT_TEST_MODELS names no folder with the default model")
+@needs_the_model
 class Pack(unittest.TestCase):
     def test_a_packed_model_gives_the_same_bits(self):
         options = ["-p", QUESTION, "-n", 12, "--logits-hash"]
