@@ -93,7 +93,8 @@ std::string OptionSet::help() const {
   text +=
       "\nA flag wins over the environment ([WEFT_...]), that over the config file (TOML, keys "
       "named\n"
-      "like the flags), and that over the default.\n";
+      "like the flags), and that over the default; so it is too where two options contradict each\n"
+      "other.\n";
   return text;
 }
 

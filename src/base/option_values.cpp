@@ -45,6 +45,21 @@ int64_t suffix_factor(char last) {
 
 }  // namespace
 
+std::string option_key(std::string_view name) {
+  name.remove_prefix(std::min(name.find_first_not_of('-'), name.size()));
+  std::string key(name);
+  std::replace(key.begin(), key.end(), '_', '-');
+  return key;
+}
+
+std::string option_variable(std::string_view name) {
+  std::string variable = "WEFT_" + option_key(name);
+  for (char& c : variable) {
+    c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  }
+  return variable;
+}
+
 std::optional<int64_t> parse_whole_number(std::string_view text) {
   if (text.empty()) return std::nullopt;
   const int64_t factor = suffix_factor(text.back());

@@ -1,4 +1,5 @@
-// Text to value, for options. Nothing is returned where the text is not wholly such a value.
+// Names and values of options as text. Nothing is returned where the text is not wholly such a
+// value.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +8,11 @@
 #include <string_view>
 
 namespace weft {
+
+// What an option of that name is called elsewhere: "tensor-parallel-size" in the config file
+// (dashes and underscores are one), "WEFT_TENSOR_PARALLEL_SIZE" in the environment.
+std::string option_key(std::string_view name);
+std::string option_variable(std::string_view name);
 
 // Decimal, with an optional k, m, g, t (powers of 1000) or K, M, G, T (powers of 1024) at the end.
 std::optional<int64_t> parse_whole_number(std::string_view text);

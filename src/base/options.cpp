@@ -8,60 +8,11 @@
 
 #include "base/did_you_mean.h"
 #include "base/error.h"
-#include "base/option_file.h"
 #include "base/option_values.h"
 
-extern char** environ;
-
 namespace weft {
-namespace {
 
-std::string as_key(std::string_view name) {
-  name.remove_prefix(std::min(name.find_first_not_of('-'), name.size()));
-  std::string key(name);
-  std::replace(key.begin(), key.end(), '_', '-');
-  return key;
-}
-
-std::string as_variable(std::string_view name) {
-  std::string variable = "WEFT_" + as_key(name);
-  for (char& c : variable) {
-    c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  }
-  return variable;
-}
-
-[[noreturn]] void usage_error(const std::string& what, const std::string& why,
-                              const std::string& command) {
-  throw Error(ErrorKind::kUsage, what, why, fmt::format("see weft {} --help", command));
-}
-
-}  // namespace
-
-Environment process_environment() {
-  Environment environment;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view line(*entry);
-    const size_t equals = line.find('=');
-    if (equals == std::string_view::npos) continue;
-    environment.emplace(line.substr(0, equals), line.substr(equals + 1));
-  }
-  return environment;
-}
-
-std::filesystem::path default_config_path(const Environment& environment) {
-  const auto value = [&](const char* name) {
-    const auto found = environment.find(name);
-    return found == environment.end() ? std::string() : found->second;
-  };
-  // The XDG base directory specification: a relative path is to be ignored.
-  const std::filesystem::path xdg = value("XDG_CONFIG_HOME"), home = value("HOME");
-  if (xdg.is_absolute()) return xdg / "weft" / "config.toml";
-  if (!home.empty()) return home / ".config" / "weft" / "config.toml";
-  return {};
-}
-
-std::string OptionSet::Option::own_variable() const { return as_variable(own_name()); }
+std::string OptionSet::Option::own_variable() const { return option_variable(own_name()); }
 
 OptionSet::OptionSet(std::string command, std::string summary)
     : command_(std::move(command)), summary_(std::move(summary)) {
@@ -94,8 +45,15 @@ OptionSet::Option& OptionSet::declare(const std::string& names, OptionText text)
   return options_.back();
 }
 
-void OptionSet::add(const std::string& names, bool* target, OptionText text) {
+template <typename T>
+OptionSet::Option& OptionSet::declare(const std::string& names, T* target, OptionText text) {
   Option& option = declare(names, std::move(text));
+  option.reset = [target, usual = *target] { *target = usual; };
+  return option;
+}
+
+void OptionSet::add(const std::string& names, bool* target, OptionText text) {
+  Option& option = declare(names, target, std::move(text));
   option.is_switch = true;
   option.assign = [target](const auto& values) -> std::optional<std::string> {
     const auto value = parse_truth(values.back());
@@ -106,7 +64,7 @@ void OptionSet::add(const std::string& names, bool* target, OptionText text) {
 }
 
 void OptionSet::add(const std::string& names, int* target, OptionText text, int min, int max) {
-  Option& option = declare(names, std::move(text));
+  Option& option = declare(names, target, std::move(text));
   option.default_text = fmt::format("{}", *target);
   option.assign = [=](const auto& values) -> std::optional<std::string> {
     const auto value = parse_whole_number(values.back());
@@ -121,7 +79,7 @@ void OptionSet::add(const std::string& names, int* target, OptionText text, int 
 
 void OptionSet::add(const std::string& names, int64_t* target, OptionText text, int64_t min,
                     int64_t max) {
-  Option& option = declare(names, std::move(text));
+  Option& option = declare(names, target, std::move(text));
   option.default_text = fmt::format("{}", *target);
   option.assign = [=](const auto& values) -> std::optional<std::string> {
     const auto value = parse_whole_number(values.back());
@@ -135,7 +93,7 @@ void OptionSet::add(const std::string& names, int64_t* target, OptionText text, 
 }
 
 void OptionSet::add(const std::string& names, uint64_t* target, OptionText text) {
-  Option& option = declare(names, std::move(text));
+  Option& option = declare(names, target, std::move(text));
   option.default_text = fmt::format("{}", *target);
   option.assign = [target](const auto& values) -> std::optional<std::string> {
     const auto value = parse_unsigned(values.back());
@@ -147,7 +105,7 @@ void OptionSet::add(const std::string& names, uint64_t* target, OptionText text)
 
 void OptionSet::add(const std::string& names, float* target, OptionText text, float min,
                     float max) {
-  Option& option = declare(names, std::move(text));
+  Option& option = declare(names, target, std::move(text));
   option.default_text = fmt::format("{}", *target);
   option.assign = [=](const auto& values) -> std::optional<std::string> {
     const auto value = parse_number(values.back());
@@ -160,7 +118,7 @@ void OptionSet::add(const std::string& names, float* target, OptionText text, fl
 }
 
 void OptionSet::add(const std::string& names, std::string* target, OptionText text) {
-  Option& option = declare(names, std::move(text));
+  Option& option = declare(names, target, std::move(text));
   option.default_text = *target;
   const std::vector<std::string> choices = option.text.choices;
   option.assign = [=](const auto& values) -> std::optional<std::string> {
@@ -174,14 +132,14 @@ void OptionSet::add(const std::string& names, std::string* target, OptionText te
 }
 
 void OptionSet::add(const std::string& names, std::optional<std::string>* target, OptionText text) {
-  declare(names, std::move(text)).assign = [target](const auto& values) {
+  declare(names, target, std::move(text)).assign = [target](const auto& values) {
     *target = values.back();
     return std::optional<std::string>();
   };
 }
 
 void OptionSet::add(const std::string& names, std::vector<std::string>* target, OptionText text) {
-  Option& option = declare(names, std::move(text));
+  Option& option = declare(names, target, std::move(text));
   option.is_list = true;
   option.assign = [target](const auto& values) {
     *target = values;
@@ -201,10 +159,24 @@ void OptionSet::environment_only(std::string variable, std::string help) {
   variables_.emplace_back(std::move(variable), std::move(help));
 }
 
+void OptionSet::exclude(std::string_view one, std::string_view other,
+                        std::function<bool()> differ) {
+  WEFT_CHECK(find(one) != nullptr && find(other) != nullptr, "no option {} or {}", one, other);
+  exclusions_.push_back({std::string(one), std::string(other), std::move(differ)});
+}
+
+void OptionSet::accept_variables(const std::vector<std::string>& variables) {
+  foreign_variables_.insert(foreign_variables_.end(), variables.begin(), variables.end());
+}
+
 void OptionSet::accept_keys(const std::vector<std::string>& keys,
                             const std::vector<std::string>& tables) {
   foreign_keys_.insert(foreign_keys_.end(), keys.begin(), keys.end());
   foreign_tables_.insert(foreign_tables_.end(), tables.begin(), tables.end());
+}
+
+OptionSet::Option* OptionSet::find(std::string_view name) {
+  return const_cast<Option*>(std::as_const(*this).find(name));
 }
 
 const OptionSet::Option* OptionSet::find(std::string_view name) const {
@@ -216,10 +188,6 @@ const OptionSet::Option* OptionSet::find(std::string_view name) const {
   return nullptr;
 }
 
-OptionSet::Option* OptionSet::find_key(std::string_view key) {
-  return const_cast<Option*>(find("--" + as_key(key)));
-}
-
 std::vector<std::string> OptionSet::all_names() const {
   std::vector<std::string> names;
   for (const Option& option : options_) {
@@ -228,9 +196,15 @@ std::vector<std::string> OptionSet::all_names() const {
   return names;
 }
 
+std::vector<std::string> OptionSet::variables() const {
+  std::vector<std::string> names;
+  for (const auto& [variable, help] : variables_) names.push_back(variable);
+  return names;
+}
+
 std::vector<std::string> OptionSet::keys() const {
   std::vector<std::string> keys;
-  for (const std::string& name : all_names()) keys.push_back(as_key(name));
+  for (const std::string& name : all_names()) keys.push_back(option_key(name));
   return keys;
 }
 
@@ -293,14 +267,17 @@ OptionSet::Words OptionSet::expand_short_names(const std::vector<std::string>& a
   return words;
 }
 
+void OptionSet::refuse(const std::string& what, const std::string& why) const {
+  throw Error(ErrorKind::kUsage, what, why, fmt::format("see weft {} --help", command_));
+}
+
 void OptionSet::refuse_unknown(const std::string& word) const {
   const std::string name = word.substr(0, word.find('='));
-  if (std::find(foreign_keys_.begin(), foreign_keys_.end(), as_key(name)) != foreign_keys_.end()) {
-    usage_error(fmt::format("weft {} has no option {}", command_, name),
-                "only another command has it", command_);
+  if (std::find(foreign_keys_.begin(), foreign_keys_.end(), option_key(name)) !=
+      foreign_keys_.end()) {
+    refuse(fmt::format("weft {} has no option {}", command_, name), "only another command has it");
   }
-  usage_error(fmt::format("unknown option {}{}", name, did_you_mean(name, all_names())), "",
-              command_);
+  refuse(fmt::format("unknown option {}{}", name, did_you_mean(name, all_names())));
 }
 
 OptionSet::Split OptionSet::split(const std::vector<std::string>& arguments) const {
@@ -329,9 +306,9 @@ OptionSet::Split OptionSet::split(const std::vector<std::string>& arguments) con
     app.parse(words.options);
   } catch (const CLI::ArgumentMismatch& error) {
     const std::string text = error.what();
-    usage_error(fmt::format("{} needs a value", text.substr(0, text.find(':'))), "", command_);
+    refuse(fmt::format("{} needs a value", text.substr(0, text.find(':'))));
   } catch (const CLI::ParseError& error) {
-    usage_error(error.what(), "", command_);
+    refuse(error.what());
   }
   if (!app.remaining().empty()) refuse_unknown(app.remaining().front());
   for (const CLI::Option* handle : handles) split.values.push_back(handle->results());
@@ -339,36 +316,11 @@ OptionSet::Split OptionSet::split(const std::vector<std::string>& arguments) con
   return split;
 }
 
-void OptionSet::store(Option& option, const std::vector<std::string>& values, Origin origin,
-                      const std::string& place) {
-  const bool any_empty = std::find(values.begin(), values.end(), "") != values.end();
-  if (any_empty && !option.text.may_be_empty) {
-    usage_error(fmt::format("{} is empty{}", option.own_name(), place),
-                fmt::format("{} is expected; leave the option out for none", option.text.unit),
-                command_);
-  }
-  const std::optional<std::string> expected = option.assign(values);
-  if (!expected) {
-    option.origin = origin;
-    return;
-  }
-  // Only the last of several values was looked at.
-  const std::string again =
-      values.size() > 1
-          ? fmt::format(" (given {}: {}; the last one counts)",
-                        values.size() == 2 ? "twice" : fmt::format("{} times", values.size()),
-                        fmt::join(values, ", "))
-          : "";
-  usage_error(fmt::format("{} is '{}'{}{}", option.own_name(), values.back(), again, place),
-              fmt::format("{} is expected", *expected), command_);
-}
-
 void OptionSet::take_positionals(const std::vector<std::string>& words) const {
   size_t next = 0;
   for (const Positional& positional : positionals_) {
     if (next >= words.size()) {
-      usage_error(fmt::format("{} is missing", positional.name),
-                  fmt::format("usage: {}", usage_line()), command_);
+      refuse(fmt::format("{} is missing", positional.name), fmt::format("usage: {}", usage_line()));
     }
     if (positional.single != nullptr) *positional.single = words[next++];
     if (positional.list != nullptr) {
@@ -377,94 +329,9 @@ void OptionSet::take_positionals(const std::vector<std::string>& words) const {
     }
   }
   if (next < words.size()) {
-    usage_error(fmt::format("unexpected argument '{}'", words[next]),
-                fmt::format("usage: {}", usage_line()), command_);
+    refuse(fmt::format("unexpected argument '{}'", words[next]),
+           fmt::format("usage: {}", usage_line()));
   }
-}
-
-void OptionSet::take_environment(const Environment& environment,
-                                 std::vector<std::string>* warnings) {
-  std::vector<std::string> known;
-  known.reserve(variables_.size() + options_.size() + foreign_keys_.size());
-  for (const auto& [variable, help] : variables_) known.push_back(variable);
-  for (Option& option : options_) {
-    for (const std::string& name : option.long_names) {
-      const std::string variable = as_variable(name);
-      known.push_back(variable);
-      const auto found = environment.find(variable);
-      const bool given = found != environment.end() && !found->second.empty();
-      if (!given || option.origin != Origin::kDefault) continue;
-      store(option, {found->second}, Origin::kEnvironment, fmt::format(" (from {})", variable));
-    }
-  }
-  for (const std::string& key : foreign_keys_) known.push_back(as_variable(key));
-  for (const auto& [variable, value] : environment) {
-    const bool ours = variable.rfind("WEFT_", 0) == 0;
-    if (!ours || std::find(known.begin(), known.end(), variable) != known.end()) continue;
-    const auto near = closest_word(variable, known);
-    if (near && edit_distance(variable, *near) <= 2) {
-      warnings->push_back(
-          fmt::format("the variable {} is unknown (did you mean {}?)", variable, *near));
-    }
-  }
-}
-
-void OptionSet::take_file(const std::filesystem::path& path) {
-  std::vector<OptionFileEntry> entries = read_option_file(path);
-  // The command's own table comes first: what it sets, the top of the file does not set again.
-  std::stable_sort(entries.begin(), entries.end(),
-                   [](const auto& a, const auto& b) { return a.table > b.table; });
-  for (const OptionFileEntry& entry : entries) {
-    const std::string place = fmt::format("{}, line {}", path.string(), entry.line);
-    const auto contains = [](const auto& list, const std::string& item) {
-      return std::find(list.begin(), list.end(), item) != list.end();
-    };
-    if (!entry.table.empty() && entry.table != command_) {
-      if (contains(foreign_tables_, entry.table)) continue;
-      usage_error(fmt::format("{}: unknown table [{}]{}", place, entry.table,
-                              did_you_mean(entry.table, foreign_tables_)),
-                  "a table is named after a command", command_);
-    }
-    Option* option = find_key(entry.key);
-    if (option == nullptr) {
-      if (entry.table.empty() && contains(foreign_keys_, as_key(entry.key))) continue;
-      usage_error(fmt::format("{}: unknown option '{}'{}", place, entry.key,
-                              did_you_mean(entry.key, keys())),
-                  "", command_);
-    }
-    if (option->origin != Origin::kDefault) continue;
-    std::vector<std::string> values = entry.values;
-    // pp = [13, 13, 4] reads as the list that the flag takes.
-    if (!option->is_list) values = {fmt::format("{}", fmt::join(entry.values, ","))};
-    store(*option, values, Origin::kFile, fmt::format(" (from {})", place));
-  }
-}
-
-OptionSet::Outcome OptionSet::parse(const std::vector<std::string>& arguments,
-                                    const Environment& environment) {
-  const Split parts = split(arguments);
-  const size_t help_index = static_cast<size_t>(find("--help") - options_.data());
-  Outcome outcome;
-  outcome.help = !parts.values[help_index].empty();
-  if (outcome.help) return outcome;
-  for (size_t i = 0; i < options_.size(); ++i) {
-    if (!parts.values[i].empty()) store(options_[i], parts.values[i], Origin::kFlag, "");
-  }
-  take_positionals(parts.positionals);
-  take_environment(environment, &outcome.warnings);
-  const std::filesystem::path usual = default_config_path(environment);
-  if (!config_file_.empty()) {
-    take_file(config_file_);
-  } else if (!usual.empty() && std::filesystem::exists(usual)) {
-    take_file(usual);
-  }
-  return outcome;
-}
-
-Origin OptionSet::origin(std::string_view own_name) const {
-  const Option* option = find(own_name);
-  WEFT_CHECK(option != nullptr, "no option {}", own_name);
-  return option->origin;
 }
 
 }  // namespace weft

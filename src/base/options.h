@@ -9,7 +9,8 @@
 //
 // The first long name is the option's own: its variable is WEFT_TENSOR_PARALLEL_SIZE, its key in
 // the file `tensor-parallel-size` (dashes and underscores are one). Other long names work in all
-// three places too. What decides: flag, then environment, then config file, then default.
+// three places too. What decides: flag, then environment, then config file, then default; so it is
+// too between two options that contradict each other (`exclude`).
 //
 // The config file is TOML: `--config FILE` (WEFT_CONFIG), otherwise weft/config.toml under
 // $XDG_CONFIG_HOME where there is one. Keys at the top hold for every command, those of a table
@@ -32,14 +33,17 @@
 
 namespace weft {
 
+struct OptionFileEntry;
+
 using Environment = std::map<std::string, std::string, std::less<>>;
 Environment process_environment();
 
 // $XDG_CONFIG_HOME/weft/config.toml, or ~/.config/weft/config.toml; empty where neither is set.
 std::filesystem::path default_config_path(const Environment& environment);
 
-// Where an option's value came from.
-enum class Origin { kDefault, kFile, kEnvironment, kFlag };
+// Where an option's value came from, the weakest first. kCommandTable: the file's table of that
+// command, which decides before the file's top.
+enum class Origin { kDefault, kFile, kCommandTable, kEnvironment, kFlag };
 
 struct OptionText {
   std::string unit = {};                  // "N", "FILE"; empty for a switch
@@ -76,15 +80,24 @@ class OptionSet {
   void positional(std::string name, std::string* target, std::string help);
   void positional(std::string name, std::vector<std::string>* target, std::string help);
 
+  // Two options that say different things about one matter: where they come from different sources
+  // the weaker one is as good as not given, and a note says so. Two of one source are the command's
+  // to refuse. differ: whether they contradict each other, asked when both have their values; none:
+  // they always do.
+  void exclude(std::string_view one, std::string_view other, std::function<bool()> differ = {});
+
   // A variable that has no flag; for the help alone.
   void environment_only(std::string variable, std::string help);
 
   // Keys and tables of the config file that are other commands' business and no mistake here.
   void accept_keys(const std::vector<std::string>& keys, const std::vector<std::string>& tables);
+  // Variables that are others' business. (WEFT_BUILD_... always are.)
+  void accept_variables(const std::vector<std::string>& variables);
 
   struct Outcome {
     bool help = false;                  // --help was asked for: no target was touched
-    std::vector<std::string> warnings;  // variables that look like misspelt ones
+    std::vector<std::string> warnings;  // variables that mean nothing
+    std::vector<std::string> notes;     // options that lost to one that contradicts them
   };
   // arguments: what follows the command. Throws Error(kUsage).
   Outcome parse(const std::vector<std::string>& arguments, const Environment& environment);
@@ -96,6 +109,8 @@ class OptionSet {
   const std::string& summary() const { return summary_; }
   // Long names without their dashes.
   std::vector<std::string> keys() const;
+  // Those that have no flag.
+  std::vector<std::string> variables() const;
 
  private:
   struct Option {
@@ -107,7 +122,9 @@ class OptionSet {
     bool is_switch = false, is_list = false;
     // Converts and stores; the returned text says what is expected where the value is refused.
     std::function<std::optional<std::string>(const std::vector<std::string>& values)> assign;
+    std::function<void()> reset;  // back to the default
     Origin origin = Origin::kDefault;
+    std::string place;  // " (from WEFT_TP)"; empty for a flag
 
     const std::string& own_name() const { return long_names.front(); }
     std::string own_variable() const;
@@ -117,10 +134,16 @@ class OptionSet {
     std::string* single = nullptr;
     std::vector<std::string>* list = nullptr;
   };
+  struct Exclusion {
+    std::string one, other;
+    std::function<bool()> differ;
+  };
 
   Option& declare(const std::string& names, OptionText text);
+  template <typename T>
+  Option& declare(const std::string& names, T* target, OptionText text);
+  Option* find(std::string_view name);
   const Option* find(std::string_view name) const;
-  Option* find_key(std::string_view key);
   std::vector<std::string> all_names() const;
   const Option* find_longer_short_name(const std::string& word, std::string* rest) const;
   const Option* find_emptied(std::string_view word, std::string* rest) const;
@@ -134,10 +157,15 @@ class OptionSet {
     std::vector<std::string> positionals;
   };
   Split split(const std::vector<std::string>& arguments) const;
+  [[noreturn]] void refuse(const std::string& what, const std::string& why = {}) const;
   [[noreturn]] void refuse_unknown(const std::string& word) const;
   void take_positionals(const std::vector<std::string>& words) const;
-  void take_environment(const Environment& environment, std::vector<std::string>* warnings);
-  void take_file(const std::filesystem::path& path);
+  void take_environment(const Environment& environment);
+  std::vector<std::string> unknown_variables(const Environment& environment) const;
+  void take_file(const std::filesystem::path& path, std::vector<std::string>* notes);
+  void take_entry(const OptionFileEntry& entry, const std::string& place);
+  // Puts options back to their defaults that lost to one of a stronger source.
+  void settle(std::vector<std::string>* notes);
   void store(Option& option, const std::vector<std::string>& values, Origin origin,
              const std::string& place);
   std::string usage_line() const;
@@ -148,7 +176,8 @@ class OptionSet {
   std::vector<Option> options_;
   std::vector<Positional> positionals_;
   std::vector<std::pair<std::string, std::string>> variables_;
-  std::vector<std::string> foreign_keys_, foreign_tables_;
+  std::vector<Exclusion> exclusions_;
+  std::vector<std::string> foreign_keys_, foreign_tables_, foreign_variables_;
   bool help_ = false;
   std::string config_file_;
 };

@@ -74,7 +74,11 @@ int execute(const Commands& commands, Command& command, const std::vector<std::s
             const Context& context) {
   for (const auto& other : commands) {
     command.options().accept_keys(other->options().keys(), names_of(commands));
+    command.options().accept_variables(other->options().variables());
   }
+  // This project's own tests read these.
+  command.options().accept_variables(
+      {"WEFT_TEST_MODELS", "WEFT_TINY_MODELS", "WEFT_FULL_TESTS", "WEFT_PROGRAM"});
   const OptionSet::Outcome outcome = command.options().parse(arguments, context.environment);
   if (outcome.help) {
     context.console.out << command.options().help();
@@ -83,6 +87,7 @@ int execute(const Commands& commands, Command& command, const std::vector<std::s
   for (const std::string& warning : outcome.warnings) {
     context.console.err << "weft: warning: " << warning << "\n";
   }
+  for (const std::string& note : outcome.notes) context.console.err << "weft: " << note << "\n";
   return command.execute(context);
 }
 

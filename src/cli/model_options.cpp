@@ -1,5 +1,7 @@
 #include "cli/model_options.h"
 
+#include <algorithm>
+
 #include "cli/catalogue.h"
 
 namespace weft::cli {
@@ -35,6 +37,12 @@ void ModelOptions::declare_split(OptionSet* options) {
                {.unit = "LIST",
                 .help = "layers@ranks of each stage, in place of --tp and --pp: 12@1,14@3,4@2",
                 .may_be_empty = false});
+  for (const char* other : {"--tensor-parallel-size", "--pipeline-parallel-size", "--tp-weights"})
+    options->exclude("--stages", other);
+  options->exclude("--tensor-parallel-size", "--tp-weights", [&topology] {
+    return topology.tensor_parallel_size !=
+           std::count(topology.tp_weights.begin(), topology.tp_weights.end(), ',') + 1;
+  });
 }
 
 void ModelOptions::declare_placement(OptionSet* options) {

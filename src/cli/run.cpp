@@ -30,6 +30,10 @@ class RunCommand : public Command {
     options_.add(
         "--prompt-ids", &prompt_ids_,
         {.unit = "LIST", .help = "token ids in place of a text: 1,2,3", .may_be_empty = false});
+    options_.exclude("--prompt", "--prompt-ids");
+    options_.exclude("--system", "--prompt-ids", [this] { return !system_.empty(); });
+    options_.exclude("--system", "--no-chat-template",
+                     [this] { return !system_.empty() && no_chat_template_; });
     model_.declare(&options_);
     declare_generation();
     options_.group("Output");

@@ -31,7 +31,7 @@ struct Sample {
   std::optional<std::string> prompt;
   std::vector<std::string> stop;
   OptionSet options{"run", "Answer a prompt"};
-  std::vector<std::string> warnings;
+  std::vector<std::string> warnings, notes;
 
   Sample() {
     options.positional("MODEL", &model, "a file");
@@ -46,11 +46,17 @@ struct Sample {
     options.add("--stop", &stop, {.unit = "TEXT", .help = "stop string", .may_be_empty = false});
     options.add("--kv-cache-dtype", &kind, {"TYPE", "cache", "", {"bf16", "f32"}});
     options.add("--quiet,-q", &quiet, {"", "say less"});
+    options.exclude("--tensor-parallel-size", "--pipeline-parallel-size");
+    options.exclude("--seed", "--temperature", [this] { return seed != 0 && temperature == 0.0f; });
+    options.environment_only("WEFT_ISA", "kernels");
     options.accept_keys({"port"}, {"serve"});
+    options.accept_variables({"WEFT_TEST_MODELS"});
   }
 
   Sample& parse(std::vector<std::string> arguments, Environment environment = {}) {
-    warnings = options.parse(arguments, environment).warnings;
+    const OptionSet::Outcome outcome = options.parse(arguments, environment);
+    warnings = outcome.warnings;
+    notes = outcome.notes;
     return *this;
   }
 };
@@ -289,12 +295,65 @@ TEST(Options, MissingAndSuperfluousWords) {
   EXPECT_THAT(failure({"m", "--tp"}), HasSubstr("--tensor-parallel-size needs a value"));
 }
 
-TEST(Options, MisspeltVariablesAreToldWithoutFailing) {
+TEST(Options, UnknownVariablesAreToldWithoutFailing) {
   Sample sample;
-  sample.parse({"m"}, {{"WEFT_TENSOR_PARALEL_SIZE", "2"}, {"WEFT_BUILD_FOLDER", "x"}});
+  sample.parse({"m"}, {{"WEFT_TENSOR_PARALEL_SIZE", "2"}, {"WEFT_TENSOR_PARALLEL", "2"}});
+  ASSERT_EQ(sample.warnings.size(), 2u);
+  for (const std::string& warning : sample.warnings)
+    EXPECT_THAT(warning, HasSubstr("did you mean WEFT_TENSOR_PARALLEL_SIZE?"));
+  // WEFT_ alone makes no likeness.
+  sample.parse({"m"}, {{"WEFT_ZEBRA", "2"}});
   ASSERT_EQ(sample.warnings.size(), 1u);
-  EXPECT_THAT(sample.warnings[0], HasSubstr("WEFT_TENSOR_PARALLEL_SIZE"));
-  EXPECT_THAT(Sample().parse({"m"}, {{"WEFT_PORT", "1"}}).warnings, IsEmpty());
+  EXPECT_THAT(sample.warnings[0], AllOf(HasSubstr("WEFT_ZEBRA is unknown"),
+                                        HasSubstr("weft run --help"), Not(HasSubstr("mean"))));
+  sample.parse({"m"}, {{"WEFT_TP", "1"},
+                       {"WEFT_PORT", "1"},
+                       {"WEFT_ISA", "x"},
+                       {"WEFT_TEST_MODELS", "x"},
+                       {"WEFT_BUILD_FOLDER", "x"},
+                       {"WEFTING", "x"}});
+  EXPECT_THAT(sample.warnings, IsEmpty());
+}
+
+TEST(Options, AStrongerSourceWinsOverWhatContradictsIt) {
+  const TemporaryFile file("pp = 4\nseed = 9\n[run]\ntp = 3\n");
+  const Environment in_file = {{"WEFT_CONFIG", file.path()}};
+  Sample sample;
+  sample.parse({"m", "--tp", "2"}, {{"WEFT_PP", "3"}});
+  EXPECT_EQ(sample.tp, 2);
+  EXPECT_EQ(sample.pp, "");
+  EXPECT_EQ(sample.options.origin("--pipeline-parallel-size"), Origin::kDefault);
+  EXPECT_THAT(sample.notes, ElementsAre("--pipeline-parallel-size (from WEFT_PP) is left out: it "
+                                        "contradicts --tensor-parallel-size on the command line"));
+  Sample other_way;
+  other_way.parse({"m", "--pp", "2"}, {{"WEFT_TP", "3"}});
+  EXPECT_EQ(other_way.tp, 1);
+  EXPECT_EQ(other_way.pp, "2");
+  // The command's table before the top of the file; the environment before both.
+  Sample by_table;
+  by_table.parse({"m"}, in_file);
+  EXPECT_EQ(by_table.tp, 3);
+  EXPECT_EQ(by_table.pp, "");
+  EXPECT_THAT(by_table.notes, ElementsAre(AllOf(HasSubstr(file.path() + ", line 1"),
+                                                HasSubstr(file.path() + ", line 4"))));
+  Sample by_environment;
+  by_environment.parse({"m"}, {{"WEFT_CONFIG", file.path()}, {"WEFT_PP", "5"}});
+  EXPECT_EQ(by_environment.tp, 1);
+  EXPECT_EQ(by_environment.pp, "5");
+}
+
+TEST(Options, OptionsOfOneSourceAndThoseThatAgreeAreLeftAlone) {
+  Sample sample;
+  sample.parse({"m", "--tp", "2", "--pp", "3"});  // the command's to refuse
+  EXPECT_EQ(sample.tp, 2);
+  EXPECT_EQ(sample.pp, "3");
+  sample.parse({"m", "--temperature", "1"}, {{"WEFT_SEED", "7"}});
+  EXPECT_EQ(sample.seed, 7u);
+  EXPECT_THAT(sample.notes, IsEmpty());
+  Sample differing;
+  differing.parse({"m", "--temperature", "0"}, {{"WEFT_SEED", "7"}});
+  EXPECT_EQ(differing.seed, 0u);
+  EXPECT_EQ(differing.notes.size(), 1u);
 }
 
 TEST(Options, HelpShowsGroupsNamesVariablesAndDefaults) {

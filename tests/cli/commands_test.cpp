@@ -10,6 +10,7 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 TEST(Commands, NoneIsAUsageErrorThatListsThem) {
   Program program;
@@ -117,6 +118,18 @@ TEST(Commands, MisspeltVariablesWarnAndDoNotFail) {
   program.environment["WEFT_MAX_TOKNES"] = "3";
   EXPECT_EQ(program.run({"run", ".", "-p", "x"}), 0);
   EXPECT_THAT(program.err, HasSubstr("did you mean WEFT_MAX_TOKENS?"));
+}
+
+TEST(Commands, VariablesOfOtherCommandsAndOfTheTestsDoNotWarn) {
+  Program program;
+  program.environment["WEFT_ISA"] = "portable";
+  for (const char* name : {"WEFT_PROGRAM", "WEFT_TEST_MODELS", "WEFT_TINY_MODELS",
+                           "WEFT_FULL_TESTS", "WEFT_SHAPE", "WEFT_PYTHON"})
+    program.environment[name] = "x";
+  for (const char* command : {"inspect", "run"}) {
+    EXPECT_EQ(program.run({command, "."}), 0);
+    EXPECT_THAT(program.err, Not(HasSubstr("warning")));
+  }
 }
 
 }  // namespace

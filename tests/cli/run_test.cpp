@@ -317,6 +317,42 @@ TEST(Run, ContradictionsAreToldBeforeLoading) {
   }
 }
 
+// What a contradiction within one source is refused for, a flag decides.
+TEST(Run, AFlagWinsOverAContradictingVariable) {
+  Program program;
+  const auto topology = [&](const std::vector<std::string>& flags, Environment variables) {
+    program.environment.insert(variables.begin(), variables.end());
+    std::vector<std::string> arguments = {"run", ".", "-p", "x"};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    EXPECT_EQ(program.run(arguments), 0) << program.err;
+    for (const auto& [name, value] : variables) program.environment.erase(name);
+    return program.state.loaded_with.topology;
+  };
+  EXPECT_EQ(topology({"--tp", "3"}, {{"WEFT_STAGES", "10@1,20@2"}}).stages, "");
+  EXPECT_THAT(program.err, HasSubstr("--stages (from WEFT_STAGES) is left out"));
+  EXPECT_EQ(topology({"--pp", "3"}, {{"WEFT_STAGES", "10@1,20@2"}}).stages, "");
+  parallel::TopologyRequest found =
+      topology({"--stages", "10@1,20@2"}, {{"WEFT_TP", "3"}, {"WEFT_PP", "2"}});
+  EXPECT_EQ(found.tensor_parallel_size, 0);
+  EXPECT_EQ(found.pipeline_parallel, "");
+  EXPECT_EQ(topology({"--tp", "2"}, {{"WEFT_TP_WEIGHTS", "2,1,1"}}).tp_weights, "");
+  found = topology({"--tp", "3"}, {{"WEFT_TP_WEIGHTS", "2,1,1"}});  // no contradiction
+  EXPECT_EQ(found.tp_weights, "2,1,1");
+  EXPECT_EQ(found.tensor_parallel_size, 3);
+}
+
+TEST(Run, AFlagWinsOverAContradictingPrompt) {
+  Program program;
+  program.environment["WEFT_SYSTEM"] = "Be brief.";
+  program.environment["WEFT_PROMPT"] = "x";
+  EXPECT_EQ(program.run({"run", ".", "--prompt-ids", "5,6"}), 0) << program.err;
+  EXPECT_THAT(program.state.requests[0].prompt_ids, ElementsAre(5, 6));
+  EXPECT_EQ(program.run({"run", ".", "--no-chat-template"}), 0) << program.err;
+  EXPECT_EQ(program.state.prompt(1), "\x01x");
+  EXPECT_EQ(program.run({"run", ".", "--no-chat-template=false"}), 0) << program.err;
+  EXPECT_EQ(program.state.prompt(2), "system:Be brief.\nuser:x\n");
+}
+
 TEST(Run, PromptIdsAreChecked) {
   for (const char* ids : {"1,,2", "1,256", "-1", "x", "1,2,"}) {
     Program program;
