@@ -112,7 +112,7 @@ class BenchBatchCommand : public Command {
                       "is {}",
                       length, options.max_model_len),
           "", "raise --max-model-len, or leave it out");
-    const auto engine = context.engine.load(options, {});
+    const auto engine = context.engine.load(options, {}, {});
     Console& console = context.console;
     for (const std::string& line : banner_lines(*engine, options)) console.err << line << "\n";
     console.err.flush();

@@ -118,7 +118,7 @@ class Chat {
     try {
       const size_t forgotten = forget_oldest(engine_, &messages);
       engine::GenerationRequest request = make_request_();
-      request.prompt_ids = conversation_ids(engine_, messages);
+      request.prompt_ids = writer_of(engine_).conversation_ids(messages);
       const engine::GenerationResult result = generate(&request, forgotten);
       messages.push_back({"assistant", result.text});
       messages_ = std::move(messages);

@@ -33,8 +33,8 @@ struct Console {
 
 // The doors of the engine that commands walk through.
 struct EngineDoor {
-  std::function<std::unique_ptr<engine::Engine>(const engine::EngineOptions&,
-                                                const engine::OnLoad&)>
+  std::function<std::unique_ptr<engine::Engine>(const engine::EngineOptions&, const engine::OnLoad&,
+                                                const engine::OnOpen&)>
       load;
   std::function<engine::Inspection(const engine::EngineOptions&)> inspect;
   std::function<std::string_view()> isa;  // name of the kernel table, for --version

@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/model_options.h"
 #include "cli/quantity.h"
+#include "engine/limits.h"
 
 namespace weft::cli {
 namespace {
@@ -57,13 +58,6 @@ Json model_json(const engine::ModelReport& model, bool with_tensors) {
 void size_cache(int64_t max_model_len, int64_t block_size, engine::SplitReport* split) {
   const int64_t tokens = (max_model_len + block_size - 1) / block_size * block_size;
   for (engine::RankShare& share : split->ranks) share.kv_bytes = share.kv_bytes_per_token * tokens;
-}
-
-void refuse_beyond_context(int64_t max_model_len, const engine::ModelReport& model) {
-  if (max_model_len <= model.context_length) return;
-  throw Error(ErrorKind::kUsage,
-              fmt::format("--max-model-len {} is above the model's context of {} tokens",
-                          max_model_len, model.context_length));
 }
 
 // max_model_len: 0 where none was given.
@@ -146,7 +140,7 @@ class InspectCommand : public Command {
   int execute(const Context& context) override {
     const engine::EngineOptions asked = model_.resolve(context.environment);
     engine::Inspection inspection = context.engine.inspect(asked);
-    refuse_beyond_context(asked.max_model_len, inspection.model);
+    engine::check_model_len(asked.max_model_len, inspection.model.context_length);
     size_cache(asked.max_model_len, asked.block_size, &inspection.split);
     std::ostream& out = context.console.out;
     if (json_) {

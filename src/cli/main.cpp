@@ -28,9 +28,8 @@ int main(int argc, char** argv) {
                        [] { return cli::look_at_input(STDIN_FILENO, kInputPatience); }};
   const Environment environment = process_environment();
   const cli::EngineDoor door{
-      [](const engine::EngineOptions& options, const engine::OnLoad& on_load) {
-        return engine::Engine::load(options, on_load);
-      },
+      [](const engine::EngineOptions& options, const engine::OnLoad& on_load,
+         const engine::OnOpen& on_open) { return engine::Engine::load(options, on_load, on_open); },
       [](const engine::EngineOptions& options) { return engine::inspect(options); },
       [] { return kernels::choose_table().name; },
       [](const engine::PackRequest& request, const engine::OnPack& on_pack) {

@@ -9,16 +9,18 @@
 
 namespace weft::cli {
 
-std::vector<int32_t> conversation_ids(const engine::Engine& engine,
-                                      std::span<const text::Message> messages) {
+std::vector<int32_t> PromptWriter::conversation_ids(std::span<const text::Message> messages) const {
   WEFT_CHECK(!messages.empty());
-  const text::ChatTemplate* chat_template = engine.chat_template();
-  if (chat_template == nullptr) return plain_ids(engine, messages.back().content);
-  return engine.tokenizer().encode(chat_template->render(messages, true), false, true);
+  if (chat_template == nullptr) return plain_ids(messages.back().content);
+  return tokenizer.encode(chat_template->render(messages, true), false, true);
 }
 
-std::vector<int32_t> plain_ids(const engine::Engine& engine, std::string_view text) {
-  return engine.tokenizer().encode(text, true, true);
+std::vector<int32_t> PromptWriter::plain_ids(std::string_view text) const {
+  return tokenizer.encode(text, true, true);
+}
+
+PromptWriter writer_of(const engine::Engine& engine) {
+  return {engine.tokenizer(), engine.chat_template()};
 }
 
 std::vector<int32_t> parse_ids(std::string_view list, int64_t vocab_size) {
@@ -49,11 +51,12 @@ void fit_answer(const engine::Engine& engine, engine::GenerationRequest* request
 size_t forget_oldest(const engine::Engine& engine, std::vector<text::Message>* messages) {
   // A quarter of the context is kept for the answer.
   const int64_t room = engine.max_model_len() - engine.max_model_len() / 4;
+  const PromptWriter writer = writer_of(engine);
   size_t forgotten = 0;
   while (true) {
     const size_t first = messages->size() > 1 && messages->front().role == "system" ? 1 : 0;
     const bool last = messages->size() <= first + 1;
-    if (last || static_cast<int64_t>(conversation_ids(engine, *messages).size()) <= room) break;
+    if (last || static_cast<int64_t>(writer.conversation_ids(*messages).size()) <= room) break;
     // A question leaves together with its answer: templates demand that roles alternate.
     const size_t pair = std::min<size_t>(2, messages->size() - first - 1);
     const auto begin = messages->begin() + static_cast<std::ptrdiff_t>(first);

@@ -13,13 +13,19 @@ namespace weft::cli {
 // What is asked where nobody can type and no prompt was given.
 inline constexpr std::string_view kBuiltInPrompt = "What is the capital of France?";
 
-// A conversation through the model's own chat template; the template writes all special tokens.
-// Without a template: the last message as plain text.
-std::vector<int32_t> conversation_ids(const engine::Engine& engine,
-                                      std::span<const text::Message> messages);
+// What of a model turns text into ids; borrowed from it.
+struct PromptWriter {
+  const text::Tokenizer& tokenizer;
+  const text::ChatTemplate* chat_template;  // null where the model ships none
 
-// Plain text to be continued, with BOS where the model wants it; special tokens may be written out.
-std::vector<int32_t> plain_ids(const engine::Engine& engine, std::string_view text);
+  // A conversation through the model's own chat template, which writes all special tokens. Without
+  // a template: the last message as plain text.
+  std::vector<int32_t> conversation_ids(std::span<const text::Message> messages) const;
+  // Plain text to be continued, with BOS where the model wants it; special tokens may be written
+  // out.
+  std::vector<int32_t> plain_ids(std::string_view text) const;
+};
+PromptWriter writer_of(const engine::Engine& engine);
 
 // "1,2,3". Error(kUsage) for anything else, and for ids outside [0, vocab_size).
 std::vector<int32_t> parse_ids(std::string_view list, int64_t vocab_size);

@@ -55,9 +55,17 @@ class RunCommand : public Command {
     const bool chats = !one_answer && console.in_is_terminal && console.out_is_terminal;
     // Before the model is loaded, which may take long.
     const PromptText prompt = chats || prompt_ids_ ? PromptText{} : find_prompt(console);
-    std::unique_ptr<engine::Engine> engine = load(context, engine_options);
+    std::vector<int32_t> prompt_ids;
+    const engine::OnOpen take_prompt = [&](const engine::OpenedModel& model) {
+      prompt_ids = prompt_token_ids(model, prompt.text, console);
+      model.check_prompt(prompt_ids);
+    };
+    std::unique_ptr<engine::Engine> engine =
+        load(context, engine_options, chats ? engine::OnOpen() : take_prompt);
     try {
-      return chats ? hold_chat(*engine, console) : answer_once(*engine, prompt, console);
+      if (chats) return hold_chat(*engine, console);
+      if (prompt.is_built_in && !quiet_) console.err << "> " << prompt.text << std::endl;
+      return answer_once(*engine, std::move(prompt_ids), console);
     } catch (const Error& error) {
       // The engine would wait for the end of all its ranks, one of which may be silent for good.
       if (error.kind() == ErrorKind::kCommunication) static_cast<void>(engine.release());
@@ -131,22 +139,23 @@ class RunCommand : public Command {
     return {std::string(kBuiltInPrompt), true};
   }
 
-  std::unique_ptr<engine::Engine> load(const Context& context,
-                                       const engine::EngineOptions& options) const {
+  std::unique_ptr<engine::Engine> load(const Context& context, const engine::EngineOptions& options,
+                                       const engine::OnOpen& on_open) const {
     Console& console = context.console;
     std::unique_ptr<engine::Engine> engine;
     {
       std::ostream says(quiet_ ? nullptr : console.err.rdbuf());
       std::optional<Progress> progress;  // begins when the engine knows how much there is
       int64_t seen = 0;
-      engine = context.engine.load(options, [&](int64_t done, int64_t total) {
+      const engine::OnLoad show = [&](int64_t done, int64_t total) {
         if (!progress) {
           progress.emplace(says, Progress::Options{"loading", total, Progress::Unit::kBytes,
                                                    console.err_is_terminal});
         }
         progress->add(done - seen);
         seen = done;
-      });
+      };
+      engine = context.engine.load(options, show, on_open);
     }
     if (!quiet_) {
       for (const std::string& line : banner_lines(*engine, options)) console.err << line << "\n";
@@ -169,17 +178,18 @@ class RunCommand : public Command {
     return request;
   }
 
-  std::vector<int32_t> prompt_token_ids(const engine::Engine& engine, const std::string& text,
+  std::vector<int32_t> prompt_token_ids(const engine::OpenedModel& model, const std::string& text,
                                         Console& console) const {
-    if (prompt_ids_) return parse_ids(*prompt_ids_, engine.model().vocab_size);
-    if (no_chat_template_) return plain_ids(engine, text);
+    if (prompt_ids_) return parse_ids(*prompt_ids_, model.report.vocab_size);
+    const PromptWriter writer{model.tokenizer, model.chat_template};
+    if (no_chat_template_) return writer.plain_ids(text);
     std::vector<text::Message> messages;
     if (!system_.empty()) messages.push_back({"system", system_});
     messages.push_back({"user", text});
-    if (engine.chat_template() == nullptr && !quiet_) {
+    if (model.chat_template == nullptr && !quiet_) {
       console.err << "this model ships no chat template: the prompt is continued as plain text\n";
     }
-    return conversation_ids(engine, messages);
+    return writer.conversation_ids(messages);
   }
 
   int hold_chat(engine::Engine& engine, Console& console) const {
@@ -189,10 +199,9 @@ class RunCommand : public Command {
         [&](const std::string& prompt) { return reader.read(prompt); }, console);
   }
 
-  int answer_once(engine::Engine& engine, const PromptText& prompt, Console& console) const {
-    if (prompt.is_built_in && !quiet_) console.err << "> " << prompt.text << std::endl;
+  int answer_once(engine::Engine& engine, std::vector<int32_t> prompt_ids, Console& console) const {
     engine::GenerationRequest request = this->request();
-    request.prompt_ids = prompt_token_ids(engine, prompt.text, console);
+    request.prompt_ids = std::move(prompt_ids);
     fit_answer(engine, &request);
     const InterruptAction interrupt(
         [](void* target) { static_cast<engine::Engine*>(target)->cancel(); }, &engine);

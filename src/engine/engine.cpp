@@ -7,10 +7,10 @@
 #include "base/counted.h"
 #include "base/cpu.h"
 #include "base/error.h"
-#include "base/memory.h"
 #include "cache/block_pool.h"
 #include "cache/block_table.h"
 #include "engine/batch_run.h"
+#include "engine/limits.h"
 #include "engine/model_source.h"
 #include "engine/replica.h"
 #include "engine/split_report.h"
@@ -18,72 +18,9 @@
 namespace weft::engine {
 namespace {
 
-// Share of the free memory that the cache may take where no flag says otherwise: half, since
-// activations, the page cache of the model file and other programs want the rest.
-constexpr double kCacheMemoryShare = 0.5;
-constexpr int64_t kCoarseTokens = 16384;
-
-int64_t ceil_to_blocks(int64_t tokens, int64_t block_size) { return ceil_div(tokens, block_size); }
-
-void check_options(const EngineOptions& o) {
-  const auto within = [](const char* flag, int64_t value, int64_t low, int64_t high) {
-    if (value < low || value > high)
-      throw Error(ErrorKind::kUsage,
-                  fmt::format("{} is {}, outside {} to {}", flag, value, low, high));
-  };
-  within("--max-num-batched-tokens", o.max_num_batched_tokens, 1, 8192);
-  within("--block-size", o.block_size, 16, 256);
-  within("the number of sequences", o.max_num_seqs, 1, 4096);
-  within("--threads", o.threads_per_rank, 0, 1024);
-  within("--max-model-len", o.max_model_len, 0, int64_t{1} << 24);
-  if (o.block_size % 16 != 0)
-    throw Error(ErrorKind::kUsage,
-                fmt::format("--block-size is {}, no multiple of 16", o.block_size));
-}
-
-// Tokens of context that the cache memory holds, over all ranks and sequences.
-struct CacheSize {
-  int64_t tokens = 0;
-  int64_t bytes_per_token = 0;
-  int64_t budget = 0;
-};
-
-CacheSize cache_size(const SplitReport& split, const EngineOptions& options) {
-  CacheSize size;
-  for (const RankShare& rank : split.ranks) size.bytes_per_token += rank.kv_bytes_per_token;
-  size.bytes_per_token *= options.max_num_seqs;
-  size.budget =
-      options.kv_cache_bytes > 0
-          ? options.kv_cache_bytes
-          : static_cast<int64_t>(kCacheMemoryShare * static_cast<double>(available_memory_bytes()));
-  size.tokens = size.bytes_per_token > 0 ? size.budget / size.bytes_per_token : 0;
-  // A coarse step, so that what else runs on the machine seldom shows in the context.
-  const int64_t step = size.tokens > kCoarseTokens ? kCoarseTokens : options.block_size;
-  size.tokens = size.tokens / step * step;
-  return size;
-}
-
-int64_t choose_model_len(const CacheSize& size, int64_t context, const EngineOptions& options) {
-  const int64_t asked = options.max_model_len;
-  if (asked > context)
-    throw Error(ErrorKind::kUsage,
-                fmt::format("--max-model-len {} is above the model's context of {} tokens", asked,
-                            context));
-  if (asked > size.tokens || size.tokens < options.block_size)
-    throw Error(
-        ErrorKind::kMemory,
-        fmt::format(
-            "a context of {} tokens needs {:.1f} MB of cache; {:.1f} MB are allowed",
-            std::max(asked, options.block_size),
-            static_cast<double>(std::max(asked, options.block_size) * size.bytes_per_token) / 1e6,
-            static_cast<double>(size.budget) / 1e6),
-        {}, "lower --max-model-len, or raise --kv-cache-memory-bytes");
-  return asked > 0 ? asked : std::min(context, size.tokens);
-}
-
 class OneRequestEngine final : public Engine {
  public:
-  OneRequestEngine(const EngineOptions& options, const OnLoad& on_load);
+  OneRequestEngine(const EngineOptions& options, const OnLoad& on_load, const OnOpen& on_open);
 
   const ModelReport& model() const override { return model_report_; }
   const SplitReport& split() const override { return split_report_; }
@@ -110,7 +47,8 @@ class OneRequestEngine final : public Engine {
     bool more = true;
   };
 
-  void check_request(const GenerationRequest& request) const;
+  void tell_opened(const OnOpen& on_open) const;
+  RequestLimits limits() const;
   void run_prompt(Answer& answer);
   void submit_chunk(const GenerationRequest& request, Range tokens);
   void submit_token(Answer& answer);
@@ -135,7 +73,8 @@ class OneRequestEngine final : public Engine {
   std::atomic<bool> cancelled_{false};
 };
 
-OneRequestEngine::OneRequestEngine(const EngineOptions& options, const OnLoad& on_load)
+OneRequestEngine::OneRequestEngine(const EngineOptions& options, const OnLoad& on_load,
+                                   const OnOpen& on_open)
     : options_(options) {
   const int64_t begin_ns = now_ns();
   prepare_this_thread();
@@ -155,9 +94,9 @@ OneRequestEngine::OneRequestEngine(const EngineOptions& options, const OnLoad& o
                                 parse_devices(options.devices));
   for (const std::string& warning : shape.placement.warnings)
     split_report_.warnings.push_back(warning);
-  max_model_len_ =
-      choose_model_len(cache_size(split_report_, options), source_.config.context_length, options);
-  shape.num_blocks = options.max_num_seqs * ceil_to_blocks(max_model_len_, options.block_size);
+  max_model_len_ = choose_model_len(split_report_, source_.config.context_length, options);
+  if (on_open) tell_opened(on_open);
+  shape.num_blocks = options.max_num_seqs * ceil_div(max_model_len_, options.block_size);
   shape.max_batch_tokens =
       std::min(options.max_num_batched_tokens, options.max_num_seqs * max_model_len_);
   pool_ = std::make_unique<cache::BlockPool>(shape.num_blocks, options.block_size);
@@ -174,38 +113,20 @@ OneRequestEngine::OneRequestEngine(const EngineOptions& options, const OnLoad& o
   load_seconds_ = seconds_between(begin_ns, now_ns());
 }
 
-void OneRequestEngine::check_request(const GenerationRequest& request) const {
-  const int64_t length = static_cast<int64_t>(request.prompt_ids.size());
-  if (length == 0) throw Error(ErrorKind::kUsage, "the prompt is empty");
-  if (length > max_model_len_) {
-    const bool for_memory =
-        options_.max_model_len == 0 && max_model_len_ < source_.config.context_length;
-    throw Error(
-        for_memory ? ErrorKind::kMemory : ErrorKind::kUsage,
-        fmt::format("the prompt has {} tokens; the context holds {}", length, max_model_len_),
-        for_memory ? "the cache memory holds no more" : "",
-        for_memory ? "shorten the prompt, or raise --kv-cache-memory-bytes"
-                   : "shorten the prompt, or raise --max-model-len");
-  }
-  for (const int32_t id : request.prompt_ids) {
-    if (id < 0 || id >= source_.config.vocab_size)
-      throw Error(ErrorKind::kUsage, fmt::format("token id {} is outside the vocabulary of {}", id,
-                                                 source_.config.vocab_size));
-  }
-  if (request.max_tokens < 1)
-    throw Error(ErrorKind::kUsage,
-                fmt::format("--max-tokens is {}, it must be at least 1", request.max_tokens));
-  if (!(request.temperature >= 0.0f) || request.temperature > 100.0f)
-    throw Error(ErrorKind::kUsage,
-                fmt::format("--temperature is {}, outside 0 to 100", request.temperature));
-  if (std::max(request.num_logprobs, request.num_prompt_logprobs) > model::Head::kMaxLogprobs)
-    throw Error(ErrorKind::kUsage, fmt::format("at most {} logprobs a position can be asked for",
-                                               model::Head::kMaxLogprobs));
+void OneRequestEngine::tell_opened(const OnOpen& on_open) const {
+  on_open({model_report_, *source_.tokenizer, source_.chat_template.get(), max_model_len_,
+           [this](std::span<const int32_t> ids) { check_prompt(ids, limits()); }});
+}
+
+RequestLimits OneRequestEngine::limits() const {
+  const int64_t context = source_.config.context_length;
+  return {source_.config.vocab_size, max_model_len_, context,
+          options_.max_model_len == 0 && max_model_len_ < context};
 }
 
 GenerationResult OneRequestEngine::generate(const GenerationRequest& request,
                                             const OnText& on_text) {
-  check_request(request);
+  check_request(request, limits());
   prepare_this_thread();  // the caller leads worker 0
   cancelled_.store(false);
   GenerationResult result;
@@ -432,8 +353,9 @@ const char* name(FinishReason reason) {
   return "";
 }
 
-std::unique_ptr<Engine> Engine::load(const EngineOptions& options, const OnLoad& on_load) {
-  return std::make_unique<OneRequestEngine>(options, on_load);
+std::unique_ptr<Engine> Engine::load(const EngineOptions& options, const OnLoad& on_load,
+                                     const OnOpen& on_open) {
+  return std::make_unique<OneRequestEngine>(options, on_load, on_open);
 }
 
 }  // namespace weft::engine

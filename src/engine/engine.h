@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,9 @@
 #include "text/text.h"
 
 namespace weft::engine {
+
+// Tokens of the longest context that may be asked for.
+inline constexpr int64_t kMaxModelLen = int64_t{1} << 24;
 
 enum class Placement { kAuto, kDedicated, kPooled };
 
@@ -146,14 +150,28 @@ struct BatchTiming {
   int64_t step_weight_bytes = 0;      // weights that each step reads
 };
 
+// A model that was opened: its metadata were read, its split and context are settled, and none of
+// its weights is in memory. Valid for the time of the call.
+struct OpenedModel {
+  const ModelReport& report;
+  const text::Tokenizer& tokenizer;
+  const text::ChatTemplate* chat_template;  // null where the model ships none
+  int64_t max_model_len;
+  // Throws what Engine::generate would throw for such a prompt.
+  std::function<void(std::span<const int32_t> prompt_ids)> check_prompt;
+};
+
 // Called with each piece of text as it becomes certain. Returning false cancels.
 using OnText = std::function<bool(const std::string& text)>;
 // Bytes loaded so far and in all.
 using OnLoad = std::function<void(int64_t done, int64_t total)>;
+// Called before any weight is read, which may take long; what it throws ends the load.
+using OnOpen = std::function<void(const OpenedModel& model)>;
 
 class Engine {
  public:
-  static std::unique_ptr<Engine> load(const EngineOptions& options, const OnLoad& on_load = {});
+  static std::unique_ptr<Engine> load(const EngineOptions& options, const OnLoad& on_load = {},
+                                      const OnOpen& on_open = {});
   virtual ~Engine() = default;
 
   virtual const ModelReport& model() const = 0;

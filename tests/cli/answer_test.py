@@ -135,6 +135,17 @@ class WithTheModel(unittest.TestCase):
         run = weft("run", MODEL, "--max-model-len", 8, "-p", QUESTION)
         self.assertEqual(run.returncode, 2, run.stderr)
         self.assertRegex(run.stderr, r"\b8\b")
+        self.assertIn("raise --max-model-len", run.stderr)
+
+    def test_bad_prompts_are_refused_before_weights_are_read(self):
+        too_many = ",".join(["1"] * 8193)  # the model's own context is 8192
+        for ids, part in [("1,x", "holds 'x'"), ("-1", "holds '-1'"), ("49152", "0 to 49151"),
+                          (too_many, "a longer context")]:
+            run = weft("run", MODEL, f"--prompt-ids={ids}")
+            self.assertEqual(run.returncode, 2, run.stderr)
+            self.assertIn(part, run.stderr)
+            self.assertNotIn("--max-model-len", run.stderr)
+            self.assertNotIn("load", run.stderr)
 
     def test_a_cache_that_cannot_be_had_ends_with_4(self):
         run = weft("run", MODEL, "--kv-cache-memory-bytes", "10k", "-p", QUESTION)

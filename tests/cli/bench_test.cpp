@@ -13,8 +13,8 @@ using ::testing::HasSubstr;
 
 TEST(BenchBatch, TimesEverySizeInTurn) {
   Program program;
-  ASSERT_EQ(program.run({"bench", "batch", ".", "--batch-size", "1,4", "--input-len",
-                         "100", "--output-len", "11", "--depth", "7", "--repeats", "2", "--json"}),
+  ASSERT_EQ(program.run({"bench", "batch", ".", "--batch-size", "1,4", "--input-len", "100",
+                         "--output-len", "11", "--depth", "7", "--repeats", "2", "--json"}),
             0)
       << program.err;
   const json found = json::parse(program.out);

@@ -91,11 +91,12 @@ TEST(Commands, EveryKindOfErrorHasItsExitCode) {
     std::ostringstream out, err;
     Console console{in, out, err};
     const Environment environment;
-    const EngineDoor door{[kind](const auto&, const auto&) -> std::unique_ptr<engine::Engine> {
-                            throw Error(kind, "what", "why", "mend");
-                          },
-                          {},
-                          {}};
+    const EngineDoor door{
+        [kind](const auto&, const auto&, const auto&) -> std::unique_ptr<engine::Engine> {
+          throw Error(kind, "what", "why", "mend");
+        },
+        {},
+        {}};
     EXPECT_EQ(run_program({"run", ".", "-p", "x", "--json"}, {console, environment, door}), code);
     EXPECT_THAT(out.str(), IsEmpty());
     EXPECT_EQ(err.str(), "weft: what\n  because: why\n  to mend: mend\n");

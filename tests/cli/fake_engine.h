@@ -59,7 +59,7 @@ struct FakeState {
   std::vector<engine::GenerationRequest> requests;
   std::vector<engine::BatchWorkload> workloads;
   std::vector<engine::PackRequest> packed;
-  int num_cancels = 0;
+  int num_loads = 0, num_cancels = 0;
 
   FakeState();
   // The prompt of a request as text.
@@ -186,8 +186,11 @@ struct Program {
                                              : InputState::kText;
                     }};
     const EngineDoor door{
-        [this](const engine::EngineOptions& options, const engine::OnLoad& on_load) {
+        [this](const engine::EngineOptions& options, const engine::OnLoad& on_load,
+               const engine::OnOpen& on_open) {
           state.loaded_with = options;
+          open(on_open);
+          ++state.num_loads;
           if (on_load) on_load(1, 1);
           return std::make_unique<FakeEngine>(state);
         },
@@ -206,6 +209,18 @@ struct Program {
     out = out_stream.str();
     err = err_stream.str();
     return code;
+  }
+
+ private:
+  void open(const engine::OnOpen& on_open) const {
+    if (!on_open) return;
+    const FakeTokenizer tokenizer;
+    const FakeTemplate chat_template;
+    on_open({state.model, tokenizer, state.has_template ? &chat_template : nullptr,
+             state.max_model_len, [this](std::span<const int32_t> ids) {
+               if (static_cast<int64_t>(ids.size()) > state.max_model_len)
+                 throw Error(ErrorKind::kUsage, "the prompt is too long");
+             }});
   }
 };
 

@@ -358,8 +358,23 @@ TEST(Run, PromptIdsAreChecked) {
     Program program;
     EXPECT_EQ(program.run({"run", ".", std::string("--prompt-ids=") + ids}), 2) << ids;
     EXPECT_THAT(program.err, HasSubstr("whole numbers from 0 to 255")) << ids;
-    EXPECT_THAT(program.state.requests, IsEmpty());
+    EXPECT_EQ(program.state.num_loads, 0);
   }
+}
+
+TEST(Run, APromptThatIsTooLongIsRefusedBeforeWeightsAreRead) {
+  Program program;
+  program.state.max_model_len = 5;
+  for (const std::vector<std::string>& prompt :
+       {std::vector<std::string>{"--prompt-ids", "1,2,3,4,5,6"}, {"-p", "x"}}) {
+    std::vector<std::string> arguments = {"run", "."};
+    arguments.insert(arguments.end(), prompt.begin(), prompt.end());
+    EXPECT_EQ(program.run(arguments), 2);
+    EXPECT_THAT(program.err, HasSubstr("too long"));
+    EXPECT_EQ(program.state.num_loads, 0);
+  }
+  EXPECT_EQ(program.run({"run", ".", "--prompt-ids", "1,2,3,4,5"}), 0);
+  EXPECT_EQ(program.state.num_loads, 1);
 }
 
 TEST(Run, ModelsThatAreNotThereSayWhatToType) {

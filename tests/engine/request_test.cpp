@@ -13,7 +13,9 @@
 namespace weft::engine {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 // ---- requests that cannot be served
 
@@ -52,6 +54,58 @@ TEST(RequestErrors, NameBothNumbers) {
   EXPECT_THAT(usage_error(*engine, request), HasSubstr("128"));
   // and the engine still answers
   EXPECT_EQ(engine->generate(greedy({3}, 4)).token_ids.size(), 4u);
+}
+
+// Which option helps depends on what holds the context back.
+TEST(RequestErrors, APromptThatIsTooLongIsToldWhatHelps) {
+  SKIP_WITHOUT_TINY_MODELS();
+  const auto mend = [](EngineOptions options, int64_t* length) {
+    try {
+      const auto engine = Engine::load(options);
+      *length = engine->max_model_len();
+      engine->generate(greedy(std::vector<int32_t>(static_cast<size_t>(*length) + 1, 5), 4));
+    } catch (const Error& error) {
+      return error.mend();
+    }
+    return std::string("it was served");
+  };
+  EngineOptions options = tiny_options(tiny_path("llama.F32"));
+  const int64_t context = inspect(options).model.context_length;
+  int64_t length = 0;
+  EXPECT_THAT(mend(options, &length), HasSubstr("raise --max-model-len"));
+  for (const int64_t asked : {context, int64_t{0}}) {
+    options.max_model_len = asked;
+    EXPECT_THAT(mend(options, &length),
+                AllOf(HasSubstr("a longer context"), Not(HasSubstr("--max-model-len"))));
+    EXPECT_EQ(length, context);
+  }
+  options.kv_cache_bytes = 100 * inspect(options).split.ranks[0].kv_bytes_per_token;
+  EXPECT_THAT(mend(options, &length), HasSubstr("raise --kv-cache-memory-bytes"));
+  EXPECT_LT(length, context);
+}
+
+TEST(RequestErrors, PromptsCanBeCheckedBeforeWeightsAreRead) {
+  SKIP_WITHOUT_TINY_MODELS();
+  int64_t loaded = 0;
+  const auto refusal = [&](const std::vector<int32_t>& ids) {
+    try {
+      Engine::load(
+          tiny_options(tiny_path("llama.F32")), [&](int64_t done, int64_t) { loaded = done; },
+          [&](const OpenedModel& model) {
+            EXPECT_EQ(model.max_model_len, 200);
+            model.check_prompt(ids);
+          });
+    } catch (const Error& error) {
+      return error.summary();
+    }
+    return std::string("loaded");
+  };
+  EXPECT_THAT(refusal(some_ids(201)), HasSubstr("201"));
+  EXPECT_THAT(refusal({3, 515}), HasSubstr("515"));
+  EXPECT_THAT(refusal({}), HasSubstr("empty"));
+  EXPECT_EQ(loaded, 0);
+  EXPECT_EQ(refusal(some_ids(200)), "loaded");
+  EXPECT_GT(loaded, 0);
 }
 
 TEST(RequestErrors, OptionsAreChecked) {

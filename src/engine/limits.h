@@ -1,0 +1,33 @@
+// What the engine serves: options, contexts and requests. What is beyond is refused before it costs
+// anything, with the number that was asked for, the one that holds, and what mends it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "engine/engine.h"
+
+namespace weft::engine {
+
+// Error(kUsage) for numbers that no model could mend.
+void check_options(const EngineOptions& options);
+
+// --max-model-len against the model's own context. Error(kUsage) above it.
+void check_model_len(int64_t asked, int64_t context_length);
+
+// The context of a run: what was asked for, otherwise the model's as far as the cache memory allows
+// it. split: of all ranks. Error(kUsage) above the model's, Error(kMemory) above the memory.
+int64_t choose_model_len(const SplitReport& split, int64_t context_length,
+                         const EngineOptions& options);
+
+// What a request is held to.
+struct RequestLimits {
+  int64_t vocab_size = 0;
+  int64_t max_model_len = 0;
+  int64_t context_length = 0;  // the model's own
+  bool cut_by_memory = false;  // max_model_len is what the cache memory left of the context
+};
+void check_prompt(std::span<const int32_t> prompt_ids, const RequestLimits& limits);
+void check_request(const GenerationRequest& request, const RequestLimits& limits);
+
+}  // namespace weft::engine
