@@ -1,12 +1,14 @@
 // weft bench kernels: the kernels against the bounds of the machine, measured in the same process.
 #include <fmt/format.h>
 
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
 #include "base/counted.h"
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/progress.h"
 #include "cli/commands.h"
 #include "cli/kernel_bench.h"
 #include "cli/list_values.h"
@@ -45,6 +47,26 @@ std::string percent(double part, double whole) {
   return whole > 0 ? fmt::format("{:.0f} %", 100.0 * part / whole) : "-";
 }
 
+constexpr kernels::KvType kCacheTypes[] = {kernels::KvType::kF32, kernels::KvType::kF16,
+                                           kernels::KvType::kBF16};
+constexpr int64_t kAttentionTokens[] = {1, 512};
+constexpr int64_t kAttentionRows = std::size(kCacheTypes) * std::size(kAttentionTokens);
+
+// What every measurement needs.
+struct Bench {
+  const kernels::KernelTable& table;
+  ThreadTeam& team;
+  const LayerShape& shape;
+  const Bounds& bounds;
+  Progress& progress;
+};
+
+// One kind of kernel, for both kinds of reader.
+struct Section {
+  Json rows;
+  TextTable text;
+};
+
 class BenchKernelsCommand : public Command {
  public:
   BenchKernelsCommand() {
@@ -52,8 +74,14 @@ class BenchKernelsCommand : public Command {
     std::vector<std::string> names;
     for (const LayerShape& shape : layer_shapes()) names.push_back(shape.name);
     options_.add("--shape", &shape_, {"NAME", "whose layer's matrices", "", names});
-    options_.add("--types", &types_, {"LIST", "weight types, as weft inspect names them"});
-    options_.add("--tokens", &tokens_, {"LIST", "tokens that pass through the matrices at once"});
+    options_.add("--types", &types_,
+                 {.unit = "LIST",
+                  .help = "weight types, as weft inspect names them",
+                  .may_be_empty = false});
+    options_.add("--tokens", &tokens_,
+                 {.unit = "LIST",
+                  .help = "tokens that pass through the matrices at once",
+                  .may_be_empty = false});
     options_.add("--threads,-t", &threads_, {"N", "threads", "all cores"}, 1, 1024);
     options_.add("--depth", &depth_, {"TOKENS", "in the cache of the attention kernels"}, 0,
                  1 << 20);
@@ -78,28 +106,21 @@ class BenchKernelsCommand : public Command {
     ThreadTeam team(threads, pinned ? std::vector<int>(cpus.begin(), cpus.begin() + threads)
                                     : std::vector<int>());
     team.pin_leader();
-    std::ostream& out = context.console.out;
+    Console& console = context.console;
+    // Bounds first, then each type at each number of tokens, then attention.
+    const auto num_linears = static_cast<int64_t>(dtypes.size() * tokens.size());
+    Progress progress(console.err, {"measuring", 1 + num_linears + kAttentionRows,
+                                    Progress::Unit::kItems, console.err_is_terminal});
     const Bounds bounds = measure_bounds(table, team);
-    const LayerShape& shape = chosen_shape();
-    Json report = {{"table", table.name},
-                   {"threads", threads},
-                   {"shape", shape.name},
-                   {"read_gb_per_s", bounds.read_gb_per_s},
-                   {"int8_gops", bounds.int8_gops},
-                   {"bf16_gflops", bounds.bf16_gflops},
-                   {"f32_gflops", bounds.f32_gflops}};
-    if (!json_) {
-      out << fmt::format("table {}, {}, shape {}\n", table.name, counted(threads, "thread"),
-                         shape.name)
-          << fmt::format(
-                 "bounds: int8 {:.0f} GOP/s, BF16 {:.0f}, FP32 {:.0f} GFLOP/s, reads "
-                 "{:.1f} GB/s\n",
-                 bounds.int8_gops, bounds.bf16_gflops, bounds.f32_gflops, bounds.read_gb_per_s);
-      out.flush();
+    progress.add(1);
+    const Bench bench{table, team, chosen_shape(), bounds, progress};
+    const Section linear = linears(bench, dtypes, tokens), attended = attention(bench);
+    progress.finish();
+    if (json_) {
+      console.out << json_report(bench, linear, attended).dump() << std::endl;
+    } else {
+      print(bench, {linear, attended}, console.out);
     }
-    report["linears"] = linears(table, team, shape, bounds, dtypes, tokens, out);
-    report["attention"] = attention(table, team, shape, bounds, out);
-    if (json_) out << report.dump() << std::endl;
     return 0;
   }
 
@@ -111,61 +132,76 @@ class BenchKernelsCommand : public Command {
     return layer_shapes().front();
   }
 
-  Json linears(const kernels::KernelTable& table, ThreadTeam& team, const LayerShape& shape,
-               const Bounds& bounds, const std::vector<tensor::DType>& dtypes,
-               const std::vector<int64_t>& tokens, std::ostream& out) const {
-    Json rows = Json::array();
-    TextTable text({"<type", "tokens", "column GOP/s", "of peak", "row GOP/s", "of peak",
-                    "weights GB/s", "of reads"});
+  Section linears(const Bench& bench, const std::vector<tensor::DType>& dtypes,
+                  const std::vector<int64_t>& tokens) const {
+    Section section{Json::array(), TextTable({"<type", "tokens", "column GOP/s", "of peak",
+                                              "row GOP/s", "of peak", "weights GB/s", "of reads"})};
     for (const tensor::DType dtype : dtypes) {
-      const double peak = peak_of(bounds, dtype);
+      const double peak = peak_of(bench.bounds, dtype);
       for (const int64_t count : tokens) {
-        const LinearRates r = measure_linears(table, team, shape, dtype, count);
-        rows.push_back({{"type", tensor::name(dtype)},
-                        {"tokens", count},
-                        {"column_gops", r.column_gops},
-                        {"row_gops", r.row_gops},
-                        {"peak_gops", peak},
-                        {"weights_gb_per_s", r.gb_per_s}});
-        text.add_row({std::string(tensor::name(dtype)), fmt::format("{}", count),
-                      fmt::format("{:.0f}", r.column_gops), percent(r.column_gops, peak),
-                      fmt::format("{:.0f}", r.row_gops), percent(r.row_gops, peak),
-                      fmt::format("{:.1f}", r.gb_per_s),
-                      percent(r.gb_per_s, bounds.read_gb_per_s)});
+        const LinearRates r = measure_linears(bench.table, bench.team, bench.shape, dtype, count);
+        bench.progress.add(1);
+        section.rows.push_back({{"type", tensor::name(dtype)},
+                                {"tokens", count},
+                                {"column_gops", r.column_gops},
+                                {"row_gops", r.row_gops},
+                                {"peak_gops", peak},
+                                {"weights_gb_per_s", r.gb_per_s}});
+        section.text.add_row({std::string(tensor::name(dtype)), fmt::format("{}", count),
+                              fmt::format("{:.0f}", r.column_gops), percent(r.column_gops, peak),
+                              fmt::format("{:.0f}", r.row_gops), percent(r.row_gops, peak),
+                              fmt::format("{:.1f}", r.gb_per_s),
+                              percent(r.gb_per_s, bench.bounds.read_gb_per_s)});
       }
     }
-    if (!json_) {
-      for (const std::string& line : text.lines()) out << line << "\n";
-      out.flush();
-    }
-    return rows;
+    return section;
   }
 
-  Json attention(const kernels::KernelTable& table, ThreadTeam& team, const LayerShape& shape,
-                 const Bounds& bounds, std::ostream& out) const {
-    Json rows = Json::array();
-    TextTable text(
-        {"<attention", "tokens", "depth", "GFLOP/s", "of BF16 peak", "cache GB/s", "of reads"});
-    for (const kernels::KvType type :
-         {kernels::KvType::kF32, kernels::KvType::kF16, kernels::KvType::kBF16}) {
-      for (const int64_t count : {int64_t{1}, int64_t{512}}) {
-        const AttentionRates r = measure_attention(table, team, shape, type, count, depth_);
-        rows.push_back({{"cache", kernels::name(type)},
-                        {"tokens", count},
-                        {"depth", depth_},
-                        {"gflops", r.gflops},
-                        {"cache_gb_per_s", r.gb_per_s}});
-        text.add_row({std::string(kernels::name(type)), fmt::format("{}", count),
-                      fmt::format("{}", depth_), fmt::format("{:.0f}", r.gflops),
-                      percent(r.gflops, bounds.bf16_gflops), fmt::format("{:.1f}", r.gb_per_s),
-                      percent(r.gb_per_s, bounds.read_gb_per_s)});
+  Section attention(const Bench& bench) const {
+    Section section{Json::array(), TextTable({"<attention", "tokens", "depth", "GFLOP/s",
+                                              "of BF16 peak", "cache GB/s", "of reads"})};
+    for (const kernels::KvType type : kCacheTypes) {
+      for (const int64_t count : kAttentionTokens) {
+        const AttentionRates r =
+            measure_attention(bench.table, bench.team, bench.shape, type, count, depth_);
+        bench.progress.add(1);
+        section.rows.push_back({{"cache", kernels::name(type)},
+                                {"tokens", count},
+                                {"depth", depth_},
+                                {"gflops", r.gflops},
+                                {"cache_gb_per_s", r.gb_per_s}});
+        section.text.add_row(
+            {std::string(kernels::name(type)), fmt::format("{}", count), fmt::format("{}", depth_),
+             fmt::format("{:.0f}", r.gflops), percent(r.gflops, bench.bounds.bf16_gflops),
+             fmt::format("{:.1f}", r.gb_per_s), percent(r.gb_per_s, bench.bounds.read_gb_per_s)});
       }
     }
-    if (!json_) {
-      for (const std::string& line : text.lines()) out << line << "\n";
-      out.flush();
+    return section;
+  }
+
+  static Json json_report(const Bench& bench, const Section& linear, const Section& attended) {
+    return {{"table", bench.table.name},
+            {"threads", bench.team.num_threads()},
+            {"shape", bench.shape.name},
+            {"read_gb_per_s", bench.bounds.read_gb_per_s},
+            {"int8_gops", bench.bounds.int8_gops},
+            {"bf16_gflops", bench.bounds.bf16_gflops},
+            {"f32_gflops", bench.bounds.f32_gflops},
+            {"linears", linear.rows},
+            {"attention", attended.rows}};
+  }
+
+  static void print(const Bench& bench, const std::vector<Section>& sections, std::ostream& out) {
+    const Bounds& b = bench.bounds;
+    out << fmt::format("table {}, {}, shape {}\n", bench.table.name,
+                       counted(bench.team.num_threads(), "thread"), bench.shape.name)
+        << fmt::format(
+               "bounds: int8 {:.0f} GOP/s, BF16 {:.0f}, FP32 {:.0f} GFLOP/s, reads {:.1f} GB/s\n",
+               b.int8_gops, b.bf16_gflops, b.f32_gflops, b.read_gb_per_s);
+    for (const Section& section : sections) {
+      for (const std::string& line : section.text.lines()) out << line << "\n";
     }
-    return rows;
+    out.flush();
   }
 
   OptionSet options_{"bench kernels", "time the kernels against this machine's bounds"};
