@@ -56,7 +56,8 @@ void OptionSet::store(Option& option, const std::vector<std::string>& values, Or
                         values.size() == 2 ? "twice" : fmt::format("{} times", values.size()),
                         fmt::join(values, ", "))
           : "";
-  refuse(fmt::format("{} is '{}'{}{}", option.own_name(), values.back(), again, place),
+  const std::string found = values.back().empty() ? "empty" : fmt::format("'{}'", values.back());
+  refuse(fmt::format("{} is {}{}{}", option.own_name(), found, again, place),
          fmt::format("{} is expected", *expected));
 }
 

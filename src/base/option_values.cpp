@@ -43,6 +43,13 @@ int64_t suffix_factor(char last) {
   }
 }
 
+// As it may be typed: 1024T says more than its sixteen digits.
+std::string bound_text(int64_t bound) {
+  constexpr int64_t kTera = int64_t{1} << 40;
+  return bound >= kTera && bound % kTera == 0 ? fmt::format("{}T", bound / kTera)
+                                              : fmt::format("{}", bound);
+}
+
 }  // namespace
 
 std::string option_key(std::string_view name) {
@@ -91,10 +98,16 @@ std::optional<bool> parse_truth(std::string_view text) {
 }
 
 std::string describe_range(int64_t min, int64_t max, int64_t type_min, int64_t type_max) {
-  if (min == type_min && max == type_max) return "a whole number";
-  if (max == type_max) return fmt::format("a whole number, at least {}", min);
-  if (min == type_min) return fmt::format("a whole number, at most {}", max);
-  return fmt::format("a whole number from {} to {}", min, max);
+  std::string text = "a whole number";
+  if (min != type_min && max != type_max) {
+    text += fmt::format(" from {} to {}", bound_text(min), bound_text(max));
+  } else if (min != type_min) {
+    text += fmt::format(" of at least {}", bound_text(min));
+  } else if (max != type_max) {
+    text += fmt::format(" of at most {}", bound_text(max));
+  }
+  constexpr int64_t kMany = 1'000'000;
+  return max >= kMany ? text + " (4k is 4000, 4K is 4096)" : text;
 }
 
 }  // namespace weft

@@ -22,8 +22,8 @@ std::optional<double> parse_number(std::string_view text);
 // true/false, yes/no, on/off, 1/0, in any case.
 std::optional<bool> parse_truth(std::string_view text);
 
-// "a whole number from 1 to 64", "a whole number, at least 1"; a bound at the type's own limit is
-// left out.
+// "a whole number from 1 to 64", "a whole number of at least 1"; a bound at the type's own limit is
+// left out. Where large numbers are allowed, with what their letters mean.
 std::string describe_range(int64_t min, int64_t max, int64_t type_min, int64_t type_max);
 
 }  // namespace weft

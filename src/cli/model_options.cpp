@@ -5,6 +5,11 @@
 #include "cli/catalogue.h"
 
 namespace weft::cli {
+namespace {
+
+constexpr int64_t kMaxCacheBytes = int64_t{1} << 50;  // beyond any machine, and sums stay in range
+
+}  // namespace
 
 void ModelOptions::declare(OptionSet* options) {
   declare_split(options);
@@ -72,12 +77,13 @@ void ModelOptions::declare_memory(OptionSet* options) {
   options->add("--block-size", &engine.block_size,
                {"TOKENS", "tokens of one cache block, a multiple of 16"}, 16, 256);
   options->add("--kv-cache-memory-bytes", &engine.kv_cache_bytes,
-               {"BYTES", "cache of all ranks together: 512M, 4G", "a share of the free memory"}, 1);
+               {"BYTES", "cache of all ranks together: 512M, 4G", "a share of the free memory"}, 1,
+               kMaxCacheBytes);
 }
 
 void ModelOptions::declare_context(const std::string& unset, OptionSet* options) {
   options->add("--max-model-len", &engine.max_model_len,
-               {"TOKENS", "longest prompt and answer together", unset}, 1);
+               {"TOKENS", "longest prompt and answer together", unset}, 1, engine::kMaxModelLen);
   options->add("--kv-cache-dtype", &kv_cache_dtype,
                {"TYPE", "how keys and values are kept", "", {"f32", "f16", "bf16"}});
 }

@@ -273,7 +273,8 @@ TEST(Options, AnEmptyTextIsAValueWhereTheOptionAllowsIt) {
   EXPECT_THAT(failure({"m", "--config", ""}), HasSubstr("--config is empty"));
   for (const std::vector<std::string>& words :
        {std::vector<std::string>{"m", "--tp", ""}, {"m", "--tp="}, {"m", "-tp="}}) {
-    EXPECT_THAT(failure(words), HasSubstr("--tensor-parallel-size is ''"));
+    EXPECT_THAT(failure(words),
+                AllOf(HasSubstr("--tensor-parallel-size is empty"), HasSubstr("from 1 to 64")));
   }
   const TemporaryFile file("stop = ['a', '']\n");
   EXPECT_THAT(failure({"m", "--config", file.path()}),
@@ -381,6 +382,16 @@ TEST(OptionValues, WholeNumbersKnowThousandsAndBinaryUnits) {
   for (const char* text : {"", "k", "3x", "3 ", "0x10", "9223372036854775807k", "1.5", "+"}) {
     EXPECT_FALSE(parse_whole_number(text).has_value()) << text;
   }
+}
+
+TEST(OptionValues, RangesReadAsTheyMayBeTyped) {
+  const auto text = [](int64_t min, int64_t max) {
+    return describe_range(min, max, INT64_MIN, INT64_MAX);
+  };
+  EXPECT_EQ(text(1, 64), "a whole number from 1 to 64");
+  EXPECT_EQ(text(INT64_MIN, 64), "a whole number of at most 64");
+  EXPECT_EQ(text(1, INT64_MAX), "a whole number of at least 1 (4k is 4000, 4K is 4096)");
+  EXPECT_EQ(text(1, int64_t{1} << 50), "a whole number from 1 to 1024T (4k is 4000, 4K is 4096)");
 }
 
 TEST(DidYouMean, CountsEditsAndSwaps) {
