@@ -82,7 +82,7 @@ class RunCommand : public Command {
   void declare_generation() {
     options_.group("Generation");
     options_.add("--max-tokens,-n", &max_tokens_,
-                 {"TOKENS", "longest answer; the context's end comes first"}, 1);
+                 {"TOKENS", "longest answer; the context's end comes first"}, 1, INT32_MAX);
     options_.add("--temperature", &temperature_, {"T", "0 always takes the likeliest token"}, 0.0f,
                  100.0f);
     options_.add("--seed", &seed_, {"N", "of the sampling"});
@@ -126,6 +126,15 @@ class RunCommand : public Command {
     if (json_ && no_chat_template_) {
       throw Error(ErrorKind::kUsage, "--json and --no-chat-template need a prompt",
                   "there is nothing to continue", "give one with -p or on standard input");
+    }
+    if (state == InputState::kTerminal && json_)
+      throw Error(ErrorKind::kUsage, "--json needs a prompt",
+                  "standard input is a terminal, and a chat is no JSON object",
+                  "give the prompt with -p, or type it after -p - and end it with Ctrl-D");
+    if (state == InputState::kTerminal) {
+      console.err << "standard output is no terminal to chat in: a built-in question is answered "
+                     "(-p gives your own, -p - reads what you type)"
+                  << std::endl;
     }
     if (state == InputState::kSilent && json_)
       throw Error(ErrorKind::kUsage, "standard input is a pipe in which nothing came",

@@ -174,16 +174,17 @@ struct Program {
   FakeState state;
   Environment environment = {{"XDG_CACHE_HOME", "/nowhere/cache"}};
   std::string input, out, err;
-  bool is_terminal = false;
-  bool input_is_silent = false;  // an open pipe in which nothing comes
+  bool input_is_silent = false;    // an open pipe in which nothing comes
+  bool input_is_terminal = false;  // of which nothing is read; the output is none
 
   int run(const std::vector<std::string>& arguments) {
     std::istringstream in(input);
     std::ostringstream out_stream, err_stream;
-    Console console{in, out_stream, err_stream, is_terminal, is_terminal, false, [this] {
-                      return input_is_silent ? InputState::kSilent
-                             : input.empty() ? InputState::kNothing
-                                             : InputState::kText;
+    Console console{in, out_stream, err_stream, input_is_terminal, false, false, [this] {
+                      return input_is_terminal ? InputState::kTerminal
+                             : input_is_silent ? InputState::kSilent
+                             : input.empty()   ? InputState::kNothing
+                                               : InputState::kText;
                     }};
     const EngineDoor door{
         [this](const engine::EngineOptions& options, const engine::OnLoad& on_load,

@@ -67,6 +67,21 @@ TEST(Run, BlankOrSilentInputIsNoPrompt) {
   EXPECT_THAT(program.err, HasSubstr("need a prompt"));
 }
 
+// Somebody sits there and could have typed.
+TEST(Run, ATerminalWithoutAPromptIsToldSo) {
+  Program program;
+  program.input_is_terminal = true;
+  EXPECT_EQ(program.run({"run", ".", "--json", "--quiet"}), 2);
+  EXPECT_THAT(program.err, AllOf(HasSubstr("--json needs a prompt"), HasSubstr("with -p")));
+  EXPECT_EQ(program.state.loaded_with.model_path, "");
+  EXPECT_EQ(program.run({"run", ".", "--quiet"}), 0);
+  EXPECT_THAT(program.err, HasSubstr("a built-in question is answered"));
+  EXPECT_EQ(program.state.prompt(0), "user:What is the capital of France?\n");
+  program.input = "typed";
+  EXPECT_EQ(program.run({"run", ".", "--json", "-p", "-"}), 0);
+  EXPECT_EQ(program.state.prompt(1), "user:typed\n");
+}
+
 TEST(Run, AHugeStandardInputIsRefusedBeforeLoading) {
   Program program;
   program.input.assign(static_cast<size_t>(kMaxPromptBytes) + 1, 'x');
@@ -315,6 +330,25 @@ TEST(Run, ContradictionsAreToldBeforeLoading) {
     EXPECT_THAT(program.err, HasSubstr("both given"));
     EXPECT_EQ(program.state.loaded_with.model_path, "");
   }
+}
+
+// Both bounds are named, so that a number that is too large is told what would do.
+TEST(Run, SillySizesAreToldWhatIsExpected) {
+  const auto refusal = [](const char* option, const char* value) {
+    Program program;
+    EXPECT_EQ(program.run({"run", ".", "-p", "x", option, value}), 2) << option << " " << value;
+    EXPECT_EQ(program.state.loaded_with.model_path, "");
+    return program.err;
+  };
+  const char* huge = "1000000000000000000000000000000";
+  for (const char* value : {"-1", "0", "3Q", "1.5", "nan", "", huge, "2000T"}) {
+    EXPECT_THAT(refusal("--kv-cache-memory-bytes", value),
+                HasSubstr("from 1 to 1024T (4k is 4000, 4K is 4096) is expected"));
+    EXPECT_THAT(refusal("--max-model-len", value), HasSubstr("from 1 to 16777216 (4k"));
+    EXPECT_THAT(refusal("--max-tokens", value), HasSubstr("from 1 to 2147483647 (4k"));
+    EXPECT_THAT(refusal("--max-num-batched-tokens", value), HasSubstr("from 1 to 8192 is"));
+  }
+  EXPECT_THAT(refusal("--max-model-len", ""), HasSubstr("--max-model-len is empty\n"));
 }
 
 // What a contradiction within one source is refused for, a flag decides.
