@@ -37,9 +37,9 @@ int main(int argc, char** argv) {
       }};
   const int code = cli::run_program({argv + 1, argv + argc}, {console, environment, door});
   std::cout.flush();
-  // A rank's thread may still wait for a silent one: nothing is torn down under it.
-  if (code == static_cast<int>(ErrorKind::kCommunication)) _exit(code);
-  if (!std::cout && code == 0) {
+  // A rank that stood still or loads on may have been left behind: nothing is torn down under it.
+  if (code != 0) _exit(code);
+  if (!std::cout) {
     std::cerr << "weft: standard output could not be written" << std::endl;
     return static_cast<int>(ErrorKind::kInternal);
   }

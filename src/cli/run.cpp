@@ -62,15 +62,9 @@ class RunCommand : public Command {
     };
     std::unique_ptr<engine::Engine> engine =
         load(context, engine_options, chats ? engine::OnOpen() : take_prompt);
-    try {
-      if (chats) return hold_chat(*engine, console);
-      if (prompt.is_built_in && !quiet_) console.err << "> " << prompt.text << std::endl;
-      return answer_once(*engine, std::move(prompt_ids), console);
-    } catch (const Error& error) {
-      // The engine would wait for the end of all its ranks, one of which may be silent for good.
-      if (error.kind() == ErrorKind::kCommunication) static_cast<void>(engine.release());
-      throw;
-    }
+    if (chats) return hold_chat(*engine, console);
+    if (prompt.is_built_in && !quiet_) console.err << "> " << prompt.text << std::endl;
+    return answer_once(*engine, std::move(prompt_ids), console);
   }
 
  private:

@@ -24,8 +24,8 @@ class OneRequestEngine final : public Engine {
 
   const ModelReport& model() const override { return model_report_; }
   const SplitReport& split() const override { return split_report_; }
-  const text::Tokenizer& tokenizer() const override { return *source_.tokenizer; }
-  const text::ChatTemplate* chat_template() const override { return source_.chat_template.get(); }
+  const text::Tokenizer& tokenizer() const override { return *source_->tokenizer; }
+  const text::ChatTemplate* chat_template() const override { return source_->chat_template.get(); }
   int64_t max_model_len() const override { return max_model_len_; }
   int64_t kv_cache_tokens() const override { return pool_->num_blocks() * options_.block_size; }
   int threads_per_rank() const override { return replica_->shape().placement.threads_per_rank; }
@@ -61,13 +61,12 @@ class OneRequestEngine final : public Engine {
   void report_clocks(const std::vector<RankClock>& before, GenerationResult& result) const;
 
   EngineOptions options_;
-  ModelSource source_;
+  std::shared_ptr<const ModelSource> source_;  // with the replica, whose ranks may outlive this
   ModelReport model_report_;
   SplitReport split_report_;
-  std::vector<model::RopeCache> ropes_;
   std::unique_ptr<cache::BlockPool> pool_;
   std::unique_ptr<cache::BlockTable> table_;
-  std::unique_ptr<Replica> replica_;
+  std::shared_ptr<Replica> replica_;
   int64_t max_model_len_ = 0;
   double load_seconds_ = 0;
   std::atomic<bool> cancelled_{false};
@@ -79,32 +78,33 @@ OneRequestEngine::OneRequestEngine(const EngineOptions& options, const OnLoad& o
   const int64_t begin_ns = now_ns();
   prepare_this_thread();
   check_options(options);
-  source_ = open_model(options.model_path);
-  model_report_ = report_model(source_);
+  source_ = std::make_shared<const ModelSource>(open_model(options.model_path));
+  model_report_ = report_model(*source_);
   ReplicaShape shape;
-  shape.source = &source_;
+  shape.source = source_;
   shape.table = options.isa ? kernels::table_for(*options.isa) : &kernels::choose_table();
   if (shape.table == nullptr)
     throw Error(ErrorKind::kUsage, "this processor cannot run the kernel table asked for");
-  shape.topology = resolve_topology(source_, options);
-  shape.splits = model::split_model(source_.config, shape.topology);
-  shape.kv = kv_layout(source_.config, options);
-  split_report_ = report_split(source_, shape.topology, shape.splits, shape.kv);
+  shape.topology = resolve_topology(*source_, options);
+  shape.splits = model::split_model(source_->config, shape.topology);
+  shape.kv = kv_layout(source_->config, options);
+  split_report_ = report_split(*source_, shape.topology, shape.splits, shape.kv);
   shape.placement = place_ranks(shape.topology.num_ranks(), options, usable_cpus(),
                                 parse_devices(options.devices));
   for (const std::string& warning : shape.placement.warnings)
     split_report_.warnings.push_back(warning);
-  max_model_len_ = choose_model_len(split_report_, source_.config.context_length, options);
+  max_model_len_ = choose_model_len(split_report_, source_->config.context_length, options);
   if (on_open) tell_opened(on_open);
   shape.num_blocks = options.max_num_seqs * ceil_div(max_model_len_, options.block_size);
   shape.max_batch_tokens =
       std::min(options.max_num_batched_tokens, options.max_num_seqs * max_model_len_);
   pool_ = std::make_unique<cache::BlockPool>(shape.num_blocks, options.block_size);
   table_ = std::make_unique<cache::BlockTable>(*pool_, max_model_len_);
-  for (const model::RopeConfig& rope : source_.config.ropes)
-    ropes_.emplace_back(rope, max_model_len_);
-  shape.ropes = &ropes_;
-  replica_ = std::make_unique<Replica>(std::move(shape), options.deadline_ms, on_load);
+  std::vector<model::RopeCache> ropes;
+  for (const model::RopeConfig& rope : source_->config.ropes)
+    ropes.emplace_back(rope, max_model_len_);
+  shape.ropes = std::make_shared<const std::vector<model::RopeCache>>(std::move(ropes));
+  replica_ = Replica::start(std::move(shape), options.deadline_ms, on_load);
   for (RankShare& rank : split_report_.ranks) {
     const Worker::RankBytes bytes = replica_->worker_of(rank.rank).loaded_bytes(rank.rank);
     rank.weight_bytes = bytes.weights;
@@ -114,13 +114,13 @@ OneRequestEngine::OneRequestEngine(const EngineOptions& options, const OnLoad& o
 }
 
 void OneRequestEngine::tell_opened(const OnOpen& on_open) const {
-  on_open({model_report_, *source_.tokenizer, source_.chat_template.get(), max_model_len_,
+  on_open({model_report_, *source_->tokenizer, source_->chat_template.get(), max_model_len_,
            [this](std::span<const int32_t> ids) { check_prompt(ids, limits()); }});
 }
 
 RequestLimits OneRequestEngine::limits() const {
-  const int64_t context = source_.config.context_length;
-  return {source_.config.vocab_size, max_model_len_, context,
+  const int64_t context = source_->config.context_length;
+  return {source_->config.vocab_size, max_model_len_, context,
           options_.max_model_len == 0 && max_model_len_ < context};
 }
 
@@ -130,7 +130,7 @@ GenerationResult OneRequestEngine::generate(const GenerationRequest& request,
   prepare_this_thread();  // the caller leads worker 0
   cancelled_.store(false);
   GenerationResult result;
-  Answer answer{request, result, text::TextStream(*source_.tokenizer, request.stop), on_text};
+  Answer answer{request, result, text::TextStream(*source_->tokenizer, request.stop), on_text};
   const std::vector<RankClock> before = clocks();
   try {
     run_answer(answer);
@@ -163,7 +163,7 @@ BatchTiming OneRequestEngine::run_batch(const BatchWorkload& w) {
   WEFT_CHECK(w.sequences.empty() || static_cast<int64_t>(w.sequences.size()) == w.batch_size);
   prepare_this_thread();  // the caller leads worker 0
   try {
-    return BatchRun(*replica_, *pool_, w, source_.config.vocab_size).run();
+    return BatchRun(*replica_, *pool_, w, source_->config.vocab_size).run();
   } catch (...) {
     give_up();
     throw;
@@ -305,7 +305,7 @@ void OneRequestEngine::take_token(Answer& answer, const model::RowResult& row) {
     result.finish_reason = reason;
     answer.more = false;
   };
-  const bool ends = std::binary_search(source_.end_ids.begin(), source_.end_ids.end(), row.id);
+  const bool ends = std::binary_search(source_->end_ids.begin(), source_->end_ids.end(), row.id);
   if (ends && !request.ignore_eos) return finish(FinishReason::kStop);
   const std::string piece = answer.stream.push(row.id);
   result.text += piece;

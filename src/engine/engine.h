@@ -163,13 +163,16 @@ struct OpenedModel {
 
 // Called with each piece of text as it becomes certain. Returning false cancels.
 using OnText = std::function<bool(const std::string& text)>;
-// Bytes loaded so far and in all.
+// Bytes loaded so far and in all. Called by one thread at a time, and not any more once the load
+// has returned or thrown (but for a rank that became silent inside of it).
 using OnLoad = std::function<void(int64_t done, int64_t total)>;
 // Called before any weight is read, which may take long; what it throws ends the load.
 using OnOpen = std::function<void(const OpenedModel& model)>;
 
 class Engine {
  public:
+  // Ends within a moment after a failure, and so does the engine's destruction: a lost rank is left
+  // behind with the memory that it may touch (the process should then end).
   static std::unique_ptr<Engine> load(const EngineOptions& options, const OnLoad& on_load = {},
                                       const OnOpen& on_open = {});
   virtual ~Engine() = default;

@@ -7,6 +7,10 @@
 namespace weft::engine {
 namespace {
 
+// How long the end waits after a failure for ranks that still work: a step or a tensor of most
+// models is done by then. Longer, and a person would wait for a rank that is lost.
+constexpr int64_t kPartingMs = 1000;
+
 // Changes the word so that whoever waits looks at the flags. Nothing counts on afterwards.
 void release(WaitWord& word) {
   word.add(1);
@@ -28,16 +32,17 @@ Replica::Replica(ReplicaShape shape, int64_t deadline_ms, const OnLoad& on_load)
     : shape_(std::move(shape)),
       deadline_ms_(deadline_ms),
       max_in_flight_(std::min<uint64_t>(static_cast<uint64_t>(shape_.topology.num_stages()) + 1,
-                                        kRingSlots / 2)) {
-  try {
-    start_all(on_load);
-  } catch (...) {
-    stop();
-    throw;
-  }
-}
+                                        kRingSlots / 2)),
+      on_load_(on_load) {}
 
-Replica::~Replica() { stop(); }
+std::shared_ptr<Replica> Replica::start(ReplicaShape shape, int64_t deadline_ms,
+                                        const OnLoad& on_load) {
+  // Every thread holds `self`; the owner's pointer stops them instead of destroying.
+  const std::shared_ptr<Replica> self(new Replica(std::move(shape), deadline_ms, on_load));
+  std::shared_ptr<Replica> owned(self.get(), [self](Replica* replica) { replica->stop(); });
+  owned->start_all(self);
+  return owned;
+}
 
 template <typename Body>
 void Replica::guarded(const Body& body) {
@@ -52,40 +57,49 @@ void Replica::guarded(const Body& body) {
   }
 }
 
-void Replica::start_all(const OnLoad& on_load) {
+void Replica::start_all(const std::shared_ptr<Replica>& self) {
   const int count = static_cast<int>(shape_.placement.workers.size());
   auto world = make_world(count, deadline_ms_);
-  int64_t total = 0;
   for (int w = 0; w < count; ++w) {
     workers_.push_back(
         std::make_unique<Worker>(shape_, w, std::move(world[static_cast<size_t>(w)])));
-    total += workers_.back()->file_bytes();
+    bytes_to_load_ += workers_.back()->file_bytes();
   }
-  std::atomic<int64_t> done{0};
-  std::mutex progress;
-  const std::function<void(int64_t)> on_bytes = [&](int64_t bytes) {
-    const int64_t now = done.fetch_add(bytes) + bytes;
-    if (!on_load) return;
-    const std::lock_guard lock(progress);
-    on_load(now, total);
-  };
   prepare_this_thread();
   guarded([&] {
-    for (int w = 1; w < count; ++w)
-      threads_.emplace_back([this, w, &on_bytes] { serve(w, on_bytes); });
-    workers_[0]->start(on_bytes);
+    for (int w = 1; w < count; ++w) threads_.emplace_back([self, w] { self->serve(w); });
+    start_worker(0);
   });
-  // on_bytes lives in this frame: every worker must be past its loading before it ends.
   const uint32_t others = static_cast<uint32_t>(threads_.size());
-  started_.wait_until([&](uint32_t v) { return v >= others; }, patience_);
+  started_.wait_until([&](uint32_t v) { return v >= others || failed_.load(); }, patience_);
   throw_if_failed();
+  report_loaded(0);  // the last one may have found another one reporting
+  on_load_ = nullptr;
 }
 
-void Replica::serve(int index, const std::function<void(int64_t)>& on_bytes) {
+void Replica::start_worker(int index) {
+  const std::function<void(int64_t)> on_bytes = [this](int64_t bytes) { report_loaded(bytes); };
+  workers_[static_cast<size_t>(index)]->start(on_bytes);
+}
+
+// Whoever finds another one reporting goes on loading: that one may be silent for good.
+void Replica::report_loaded(int64_t bytes) {
+  bytes_loaded_.fetch_add(bytes);
+  const std::unique_lock lock(report_mutex_, std::try_to_lock);
+  if (lock.owns_lock() && on_load_) on_load_(bytes_loaded_.load(), bytes_to_load_);
+}
+
+void Replica::serve(int index) {
   prepare_this_thread();
-  guarded([&] { workers_[static_cast<size_t>(index)]->start(on_bytes); });
+  guarded([&] { start_worker(index); });
   started_.add(1);
   started_.wake();
+  run_steps(index);
+  ended_.add(1);
+  ended_.wake();
+}
+
+void Replica::run_steps(int index) {
   Patience patience;
   for (uint32_t step = 0;; ++step) {
     submitted_.wait_until(
@@ -172,7 +186,7 @@ void Replica::fail(const Error& error) {
   }
   failed_.store(true);
   for (auto& worker : workers_) worker->abort(error.summary());
-  for (WaitWord* word : {&answered_, &done_, &submitted_}) release(*word);
+  for (WaitWord* word : {&answered_, &done_, &submitted_, &started_}) release(*word);
 }
 
 void Replica::throw_if_failed() {
@@ -184,8 +198,15 @@ void Replica::throw_if_failed() {
 void Replica::stop() {
   stopping_.store(true);
   release(submitted_);
-  for (std::thread& thread : threads_) thread.join();
+  const uint32_t count = static_cast<uint32_t>(threads_.size());
+  const int64_t deadline = failed_.load() ? deadline_from_now(kPartingMs) : WaitWord::kNoDeadline;
+  const bool all_ended =
+      ended_.wait_until([&](uint32_t v) { return v >= count; }, patience_, deadline);
+  for (std::thread& thread : threads_) all_ended ? thread.join() : thread.detach();
   threads_.clear();
+  // Late ones must not report to a caller who has gone; a silent one may be inside for good.
+  const std::unique_lock lock(report_mutex_, std::try_to_lock);
+  if (lock.owns_lock()) on_load_ = nullptr;
 }
 
 }  // namespace weft::engine

@@ -8,6 +8,8 @@
 //          planner      workers                 its first worker               planner
 //
 // A worker that fails ends the waits of all others; the failure is thrown by the next `await`.
+// One that is silent for good cannot be ended: its thread is left to itself, and holds on to this
+// replica with all that it may touch. Whoever learns of a lost rank should end the process.
 #pragma once
 
 #include <array>
@@ -26,9 +28,12 @@ namespace weft::engine {
 
 class Replica {
  public:
-  // Starts the workers and loads the weights. on_load as in Engine::load.
-  Replica(ReplicaShape shape, int64_t deadline_ms, const OnLoad& on_load);
-  ~Replica();
+  // Starts the workers and loads the weights. on_load as in Engine::load. The pointer's end ends
+  // the workers; after a failure it waits for them for a moment and not longer.
+  static std::shared_ptr<Replica> start(ReplicaShape shape, int64_t deadline_ms,
+                                        const OnLoad& on_load);
+  Replica(const Replica&) = delete;
+  Replica& operator=(const Replica&) = delete;
 
   static constexpr uint64_t kRingSlots = 64;
   // Steps that may wait for their answers at once: one more than there are stages.
@@ -55,8 +60,12 @@ class Replica {
     StepAnswer answer;
   };
 
-  void start_all(const OnLoad& on_load);
-  void serve(int index, const std::function<void(int64_t)>& on_bytes);
+  Replica(ReplicaShape shape, int64_t deadline_ms, const OnLoad& on_load);
+  void start_all(const std::shared_ptr<Replica>& self);
+  void start_worker(int index);
+  void report_loaded(int64_t bytes);
+  void serve(int index);
+  void run_steps(int index);
   void run_step(int index, uint64_t step);
   // Runs body; what it throws becomes the replica's failure.
   template <typename Body>
@@ -80,7 +89,12 @@ class Replica {
   WaitWord done_;       // steps finished, summed over the other workers, which are never further
                         // apart than max_in_flight() < kRingSlots
   WaitWord started_;
+  WaitWord ended_;  // threads that touch nothing any more
   std::atomic<bool> stopping_{false}, failed_{false};
+  OnLoad on_load_;  // none once the load has ended
+  int64_t bytes_to_load_ = 0;
+  std::atomic<int64_t> bytes_loaded_{0};
+  std::mutex report_mutex_;  // of on_load_
   std::mutex failure_mutex_;
   std::optional<Error> failure_;
   Patience patience_;

@@ -21,14 +21,14 @@
 
 namespace weft::engine {
 
-// What all workers of a replica agree on.
+// What all workers of a replica agree on, and keep alive.
 struct ReplicaShape {
-  const ModelSource* source = nullptr;
+  std::shared_ptr<const ModelSource> source;
   parallel::Topology topology;
   std::vector<model::StageSplit> splits;
   PlacementPlan placement;
   kernels::KvLayout kv;
-  const std::vector<model::RopeCache>* ropes = nullptr;
+  std::shared_ptr<const std::vector<model::RopeCache>> ropes;
   const kernels::KernelTable* table = nullptr;
   int64_t num_blocks = 0;
   int64_t max_batch_tokens = 512;

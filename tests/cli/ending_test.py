@@ -66,12 +66,8 @@ class LostRank(unittest.TestCase):
         fields = Path(f"/proc/{process.pid}/task/{thread}/stat").read_text().rpartition(")")[2]
         return sum(map(int, fields.split()[11:13]))  # user and system time
 
-    def test_a_rank_that_stands_still_ends_the_run_with_5(self):
-        running = Running("run", MODEL, "-q", "-p", "Tell me a long story.", "--ignore-eos", "-n",
-                          8000, "--tp", 2, "--threads", 1, "--placement", "dedicated",
-                          "--distributed-timeout-seconds", 10)  # a busy machine loads slowly
-        self.addCleanup(running.close)
-        running.read_until(" ")
+    def stop_rank_one(self, running):
+        """Stops the thread of rank 1 for good, and waits until the program has ended around it."""
         # Rank 0 is the main thread; the busiest of the others is rank 1.
         others = self.threads(running.process) - {running.process.pid}
         rank = max(others, key=lambda thread: self.busy_ticks(running.process, thread))
@@ -86,6 +82,24 @@ class LostRank(unittest.TestCase):
                 os.waitpid(rank, Ptrace.WALL | os.WNOHANG)  # its end waits to be taken notice of
             except ChildProcessError:
                 break
+
+    TWO_RANKS = ["--tp", 2, "--threads", 1, "--placement", "dedicated",
+                 "--distributed-timeout-seconds", 10]  # a busy machine loads slowly
+
+    def test_a_rank_that_stands_still_ends_the_run_with_5(self):
+        running = Running("run", MODEL, "-q", "-p", "Tell me a long story.", "--ignore-eos", "-n",
+                          8000, *self.TWO_RANKS)
+        self.addCleanup(running.close)
+        running.read_until(" ")
+        self.stop_rank_one(running)
+        self.assertEqual(running.wait(), 5)
+
+    def test_a_rank_that_stands_still_ends_the_bench_with_5(self):
+        running = Running("bench", "batch", MODEL, "--input-len", 8, "--output-len", 8000,
+                          *self.TWO_RANKS, terminal=True)
+        self.addCleanup(running.close)
+        running.read_until("loaded ")
+        self.stop_rank_one(running)
         self.assertEqual(running.wait(), 5)
 
 

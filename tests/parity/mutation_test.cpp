@@ -38,7 +38,8 @@ class Harness {
  public:
   using Mutate = std::function<void(std::vector<model::StageSplit>&)>;
 
-  explicit Harness(const std::string& path) : source_(engine::open_model(path)) {}
+  explicit Harness(const std::string& path)
+      : source_(std::make_shared<const engine::ModelSource>(engine::open_model(path))) {}
 
   // The hash of the logits of all positions.
   uint64_t run(const std::string& tp_weights, int64_t chunk, const KernelTable& table,
@@ -48,29 +49,29 @@ class Harness {
     options.topology.tp_weights = tp_weights;
     options.threads_per_rank = 1;
     ReplicaShape shape;
-    shape.source = &source_;
+    shape.source = source_;
     shape.table = &table;
-    shape.topology = engine::resolve_topology(source_, options);
-    shape.splits = model::split_model(source_.config, shape.topology);
+    shape.topology = engine::resolve_topology(*source_, options);
+    shape.splits = model::split_model(source_->config, shape.topology);
     if (mutate) mutate(shape.splits);
-    shape.kv = engine::kv_layout(source_.config, options);
+    shape.kv = engine::kv_layout(source_->config, options);
     shape.placement = engine::place_ranks(shape.topology.num_ranks(), options, usable_cpus(), {});
     shape.num_blocks = ceil_div(kContext, options.block_size);
     shape.max_batch_tokens = chunk;
     std::vector<model::RopeCache> ropes;
-    for (const model::RopeConfig& rope : source_.config.ropes) ropes.emplace_back(rope, kContext);
-    shape.ropes = &ropes;
-    engine::Replica replica(std::move(shape), options.deadline_ms, {});
+    for (const model::RopeConfig& rope : source_->config.ropes) ropes.emplace_back(rope, kContext);
+    shape.ropes = std::make_shared<const std::vector<model::RopeCache>>(std::move(ropes));
+    const auto replica = engine::Replica::start(std::move(shape), options.deadline_ms, {});
     uint64_t hash = 0;
     for (int64_t begin = 0; begin < kTokens; begin += chunk)
-      hash += step(replica, {begin, std::min(kTokens, begin + chunk)});
-    replica.settle();
+      hash += step(*replica, {begin, std::min(kTokens, begin + chunk)});
+    replica->settle();
     return hash;
   }
 
  private:
   uint64_t step(engine::Replica& replica, Range tokens) {
-    const std::vector<int32_t> ids = prompt_ids(kTokens, source_.config.vocab_size);
+    const std::vector<int32_t> ids = prompt_ids(kTokens, source_->config.vocab_size);
     engine::StepPlan& plan = replica.next_plan();
     std::vector<int32_t> blocks(static_cast<size_t>(replica.shape().num_blocks));
     std::iota(blocks.begin(), blocks.end(), 0);
@@ -91,7 +92,7 @@ class Harness {
     return hash;
   }
 
-  engine::ModelSource source_;
+  std::shared_ptr<const engine::ModelSource> source_;
 };
 
 class Mutation : public testing::Test {
