@@ -61,6 +61,25 @@ class ChatInATerminal(unittest.TestCase):
         running.type("\x04")
         self.assertEqual(running.wait(), 0)
 
+    def test_ctrl_d_during_an_answer_ends_after_it(self):
+        running = self.start("--ignore-eos", "-n", 60, "--stats")
+        running.type("Tell me a long story.\n")
+        running.read_until("story.")
+        running.read_until(" ")  # the answer's first
+        running.type("\x04")
+        running.read_until("59 tokens after the first")
+        self.assertEqual(running.wait(), 0)
+
+    def test_what_is_typed_during_an_answer_is_obeyed_in_its_order(self):
+        running = self.start("--ignore-eos", "-n", 60)
+        running.type("Tell me a long story.\n")
+        running.read_until("story.")
+        running.read_until(" ")  # the answer's first
+        running.type("/reset\n/stats\n\x04")
+        for part in ("forgotten", "figures are on"):
+            running.read_until(part)
+        self.assertEqual(running.wait(), 0)
+
     def test_ctrl_c_at_the_prompt(self):
         running = self.start()
         running.type("half a line\x03")
