@@ -73,7 +73,8 @@ Json ranks_json(const Answer& answer) {
                  {"ffn", share.ffn},
                  {"vocab_rows", share.vocab_rows},
                  {"weight_bytes", share.weight_bytes},
-                 {"kv_bytes", share.kv_bytes}};
+                 {"kv_bytes", share.kv_bytes},
+                 {"logits_bytes", share.logits_bytes}};
     const bool timed = i < answer.result.ranks.size();
     const engine::RankTimes times = timed ? answer.result.ranks[i] : engine::RankTimes{};
     rank["reduce_bytes"] = times.reduce_bytes;

@@ -109,6 +109,7 @@ OneRequestEngine::OneRequestEngine(const EngineOptions& options, const OnLoad& o
     const Worker::RankBytes bytes = replica_->worker_of(rank.rank).loaded_bytes(rank.rank);
     rank.weight_bytes = bytes.weights;
     rank.kv_bytes = bytes.kv;
+    rank.logits_bytes = bytes.logits;
   }
   load_seconds_ = seconds_between(begin_ns, now_ns());
 }

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cache/kv_storage.h"
 #include "engine/packing.h"
+#include "model/head.h"
 
 namespace weft::engine {
 namespace {
@@ -51,6 +52,7 @@ RankShare share_of(const model::ModelConfig& config, const model::StageSplit& sp
   const int tables = split.first && split.last && !config.tied_embeddings ? 2 : 1;
   share.vocab_rows = shard.vocab.size() * tables;
   share.weight_bytes = weights.num_bytes() + vector_bytes(config, split);
+  if (split.last) share.logits_bytes = model::Head::logits_bytes(weights);
   share.kv_bytes_per_token = cache::kv_bytes_per_token(kv_heads_per_layer(shard), layout);
   if (split.shards.size() > 1) {
     const kernels::PartialSums sums{nullptr, 1, config.hidden_size};

@@ -189,7 +189,8 @@ std::pair<const Worker::StagePart*, int64_t> Worker::find(int rank) const {
 
 Worker::RankBytes Worker::loaded_bytes(int rank) const {
   const auto [part, local] = find(rank);
-  return {part->weights->loaded_bytes(local), part->stage->cache_bytes(static_cast<int>(local))};
+  return {part->weights->loaded_bytes(local), part->stage->cache_bytes(static_cast<int>(local)),
+          part->head ? part->head->logits_bytes(local) : 0};
 }
 
 RankClock Worker::clock(int rank) const {

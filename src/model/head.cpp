@@ -36,12 +36,13 @@ Head::Head(Stage& stage)
   for (const ShardWeights& shard : stage.weights().shards()) {
     logit_offset_.push_back(floats);
     const parallel::ColumnLinear& head = *shard.head;
-    floats += kRowsAtOnce * head.weight.padded_rows();
+    floats += logits_bytes(shard) / 4;
     if (head.weight.empty()) continue;
     activation_bytes =
         std::max(activation_bytes,
                  kernels::activation_bytes(head.weight.activation_type(), kRowsAtOnce, map_));
   }
+  logit_offset_.push_back(floats);
   logits_ = tensor::Buffer(std::max<int64_t>(64, floats * 4), "logits");
   input_ = tensor::Buffer(std::max<int64_t>(64, activation_bytes), "inputs of the head");
   normed_ = tensor::Buffer(
@@ -50,6 +51,15 @@ Head::Head(Stage& stage)
   partials_.resize(shards * kRowsAtOnce);
   top_.resize(shards * kRowsAtOnce * kTopStride);
   sums_.resize(shards);
+}
+
+int64_t Head::logits_bytes(const ShardWeights& shard) {
+  return kRowsAtOnce * shard.head->weight.padded_rows() * 4;
+}
+
+int64_t Head::logits_bytes(int64_t shard_index) const {
+  const auto s = static_cast<size_t>(shard_index);
+  return (logit_offset_[s + 1] - logit_offset_[s]) * 4;
 }
 
 const float* Head::logits(size_t shard, int64_t local) const {

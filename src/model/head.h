@@ -26,6 +26,10 @@ class Head {
   static constexpr int64_t kRowsAtOnce = 64;
   static constexpr int kMaxLogprobs = 128;
 
+  // Memory of the logits that a shard's rows of the vocabulary need: planned, and held.
+  static int64_t logits_bytes(const ShardWeights& shard);
+  int64_t logits_bytes(int64_t shard_index) const;
+
  private:
   // What a shard says of one row; gathered from all members.
   struct Partial {
@@ -53,7 +57,7 @@ class Head {
   tensor::InputMap map_;
   parallel::MatmulPhase matmul_;
   tensor::Buffer logits_;              // [num_shards][kRowsAtOnce, padded rows]
-  std::vector<int64_t> logit_offset_;  // of each shard, in floats
+  std::vector<int64_t> logit_offset_;  // [num_shards + 1] of each shard, in floats
   tensor::Buffer input_;               // activations of the rows
   kernels::Activations activations_;
   tensor::Buffer normed_;                 // [num_threads, stride]

@@ -170,6 +170,7 @@ class WithTheModel(unittest.TestCase):
             for plan, rank in zip(planned, found["ranks"]):
                 self.assertAlmostEqual(plan["weight_bytes"], rank["weight_bytes"],
                                        delta=0.02 * plan["weight_bytes"])
+                self.assertEqual(plan["logits_bytes"], rank["logits_bytes"])
                 reduced = plan["reduce_bytes_per_token"] * tokens
                 self.assertAlmostEqual(reduced, rank["reduce_bytes"], delta=0.02 * reduced)
 

@@ -90,7 +90,7 @@ TEST(Inspect, AContextShowsItsCache) {
   EXPECT_EQ(program.run({"inspect", ".", "--max-model-len", "1000"}), 0);
   // 15360 bytes a token, in blocks of 16: 1008 tokens.
   EXPECT_THAT(program.out,
-              AllOf(HasSubstr("KV cache"), HasSubstr("15.5 MB"),
+              AllOf(HasSubstr("KV cache"), HasSubstr("15.5 MB"), HasSubstr("32.8 kB"),
                     HasSubstr("cache      of 1000 tokens"), Not(HasSubstr("KV/token"))));
   EXPECT_EQ(program.run({"inspect", ".", "--max-model-len", "1000", "--json"}), 0);
   EXPECT_THAT(program.out, HasSubstr("\"max_model_len\":1000"));

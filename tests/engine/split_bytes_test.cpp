@@ -34,7 +34,19 @@ void compare(const EngineOptions& options, const std::string& what) {
     // The cache holds whole blocks of the context.
     EXPECT_EQ(got.kv_bytes, got.kv_bytes_per_token * engine->kv_cache_tokens()) << rank;
     EXPECT_EQ(got.kv_bytes_per_token, want.kv_bytes_per_token) << rank;
+    EXPECT_EQ(got.logits_bytes, want.logits_bytes) << rank;
   }
+  // 64 rows of FP32 of the whole vocabulary, in whole panels, on the ranks of the last stage.
+  int64_t logits = 0;
+  for (const RankShare& rank : held.ranks) {
+    if (rank.stage != held.ranks.back().stage) {
+      EXPECT_EQ(rank.logits_bytes, 0) << what;
+    }
+    logits += rank.logits_bytes;
+  }
+  const int64_t least = 64 * 4 * said.model.vocab_size;
+  EXPECT_GE(logits, least) << what;
+  EXPECT_LE(logits, least + 64 * 4 * 64 * static_cast<int64_t>(held.ranks.size())) << what;
 }
 
 std::vector<std::pair<std::string, parallel::TopologyRequest>> topologies(int64_t num_layers) {
