@@ -7,9 +7,10 @@ Needs llama-cpp-python 0.3.36 built for this machine (about 8 minutes on 2 cores
 
     CMAKE_ARGS=-DGGML_NATIVE=ON pip install --no-binary llama-cpp-python llama-cpp-python==0.3.36
 
-A pair is one run of each; the order turns with every pair. Both keep their cache in 16 bits
-(--cache). Weft is started anew for each run and warms up by itself (weft bench batch); llama.cpp
-stays loaded. Printed: medians, the ratio of medians, and the range of the pairs' ratios.
+A pair is one run of each; the order turns with every pair. Both keep their cache in 16 bits, each
+in the type that suits it best (--cache, --weft-cache). Weft is started anew for each run and warms
+up by itself (weft bench batch); llama.cpp stays loaded. Printed: medians, the ratio of medians, and
+the range of the pairs' ratios.
 """
 
 import argparse
@@ -35,6 +36,7 @@ def main():
     parser.add_argument("--batches", default="1", help="batch sizes of generation: 1,16,64")
     parser.add_argument("--depth", type=int, default=0, help="tokens in the cache beforehand")
     parser.add_argument("--cache", default="f16", choices=list(Llama.CACHE_TYPES))
+    parser.add_argument("--weft-cache", default="bf16", choices=["f32", "f16", "bf16"])
     parser.add_argument("--json", type=Path, help="also write every run here")
     args = parser.parse_args()
     batches = [int(b) for b in args.batches.split(",")]
@@ -74,7 +76,7 @@ def compare(model, threads, batches, args):
 def weft_pair(model, threads, batches, args):
     def bench(*options):
         command = [args.weft, "bench", "batch", model, "--threads", threads, "--json",
-                   "--kv-cache-dtype", args.cache, "--depth", args.depth, *options]
+                   "--kv-cache-dtype", args.weft_cache, "--depth", args.depth, *options]
         done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(done.stderr)
