@@ -115,7 +115,8 @@ void enter_pages(std::span<const std::byte> bytes) {
   const auto begin = reinterpret_cast<uintptr_t>(bytes.data()) / page * page;
   const auto end = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size());
   if (::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_READ) == 0) return;
-  // A kernel before 5.14 does not know this advice: a byte of every page does the same.
+  // A kernel before 5.14 does not know this advice: a byte of every page does the same. (For mapped
+  // panels that alone is a quarter faster, for rows that are repacked next an eighth slower.)
   for (uintptr_t p = begin; p < end; p += page)
     static_cast<void>(*reinterpret_cast<const volatile std::byte*>(p));
 }

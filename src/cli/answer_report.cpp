@@ -121,6 +121,13 @@ void add_row(const std::string& name, const engine::RankTimes& times, int64_t re
                   bytes_text(reduce_bytes)});
 }
 
+Json load_json(const engine::WeightLoading& loading) {
+  return {{"seconds", loading.seconds},
+          {"bytes", loading.source_bytes},
+          {"weight_bytes", loading.weight_bytes},
+          {"mapped", loading.mapped}};
+}
+
 }  // namespace
 
 std::optional<double> prompt_rate(const Answer& answer) {
@@ -152,6 +159,7 @@ std::string answer_json(const Answer& answer) {
       {"generation_tokens_per_s", number(generation_rate(answer))},
       {"read_gb_per_s", number(read_rate_gb(answer))},
       {"load_s", number(engine.load_seconds())},
+      {"load", load_json(engine.weight_loading())},
       {"topology", engine.split().topology},
       {"isa", engine.isa()},
       {"prompt_token_ids", request.prompt_ids},

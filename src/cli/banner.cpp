@@ -92,6 +92,7 @@ std::vector<std::string> rank_lines(const std::vector<engine::RankShare>& ranks,
 std::vector<std::string> banner_lines(const engine::Engine& engine,
                                       const engine::EngineOptions& options) {
   const engine::ModelReport& model = engine.model();
+  const engine::WeightLoading loading = engine.weight_loading();
   const engine::SplitReport& split = engine.split();
   std::vector<std::string> lines = {fmt::format("weft {}  {}", version(), model_line(model)),
                                     "model    " + shape_line(model), split_line(engine)};
@@ -107,8 +108,9 @@ std::vector<std::string> banner_lines(const engine::Engine& engine,
                               engine.max_model_len()));
   lines.push_back(fmt::format("kernels  {}", engine.isa()));
   lines.push_back(
-      fmt::format("loaded   in {:.2f} s, {:.2f} GB/s", engine.load_seconds(),
-                  per_second(static_cast<double>(model.file_bytes), engine.load_seconds()) / 1e9));
+      fmt::format("loaded   in {:.2f} s; weights {} in {:.2f} s, {:.2f} GB/s",
+                  engine.load_seconds(), loading.mapped ? "mapped" : "repacked", loading.seconds,
+                  per_second(static_cast<double>(loading.source_bytes), loading.seconds) / 1e9));
   std::vector<std::string> warnings;
   for (const std::string& warning : split.warnings) warnings.push_back("warning: " + warning);
   append(shortened(std::move(warnings), kWarningLines, "warnings"));

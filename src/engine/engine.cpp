@@ -31,6 +31,7 @@ class OneRequestEngine final : public Engine {
   int threads_per_rank() const override { return replica_->shape().placement.threads_per_rank; }
   bool pooled() const override { return replica_->shape().placement.pooled; }
   double load_seconds() const override { return load_seconds_; }
+  WeightLoading weight_loading() const override;
   std::string_view isa() const override { return replica_->shape().table->name; }
 
   GenerationResult generate(const GenerationRequest& request, const OnText& on_text) override;
@@ -112,6 +113,18 @@ OneRequestEngine::OneRequestEngine(const EngineOptions& options, const OnLoad& o
     rank.logits_bytes = bytes.logits;
   }
   load_seconds_ = seconds_between(begin_ns, now_ns());
+}
+
+WeightLoading OneRequestEngine::weight_loading() const {
+  WeightLoading loading;
+  loading.mapped = source_->checkpoint->packed() != nullptr;
+  for (int w = 0; w < replica_->num_workers(); ++w) {
+    const Worker& worker = replica_->worker(w);
+    loading.seconds = std::max(loading.seconds, seconds_between(0, worker.load_ns()));
+    loading.source_bytes += worker.file_bytes();
+  }
+  for (const RankShare& rank : split_report_.ranks) loading.weight_bytes += rank.weight_bytes;
+  return loading;
 }
 
 void OneRequestEngine::tell_opened(const OnOpen& on_open) const {

@@ -151,6 +151,14 @@ struct BatchTiming {
   int64_t step_weight_bytes = 0;      // weights that each step reads
 };
 
+// How the weights came into memory: a part of load_seconds().
+struct WeightLoading {
+  double seconds = 0;        // of the slowest worker
+  int64_t source_bytes = 0;  // read: of the model's files, or of mapped panels
+  int64_t weight_bytes = 0;  // of all ranks, with the small vectors
+  bool mapped = false;       // the panels of a packed model, as they are
+};
+
 // A model that was opened: its metadata were read, its split and context are settled, and none of
 // its weights is in memory. Valid for the time of the call.
 struct OpenedModel {
@@ -188,6 +196,7 @@ class Engine {
   virtual int threads_per_rank() const = 0;
   virtual bool pooled() const = 0;
   virtual double load_seconds() const = 0;
+  virtual WeightLoading weight_loading() const = 0;
   virtual std::string_view isa() const = 0;
 
   // Errors: kUsage for a request that cannot be served (empty, too long: both numbers), kModel

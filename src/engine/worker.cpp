@@ -55,7 +55,9 @@ void Worker::start(const std::function<void(int64_t)>& on_bytes) {
   for (StagePart& part : parts_) {
     // A worker of several ranks holds whole stages: its stage communicators are of size one.
     part.communicator = world_->split(shape_.placement.pooled ? index_ : part.index, index_);
+    const int64_t begin_ns = now_ns();
     part.weights->load(team_, on_bytes);
+    load_ns_ += now_ns() - begin_ns;
     part.stage = std::make_unique<model::Stage>(
         shape_.source->config, *part.split, *part.weights, allocate_cache(part), table_, team_,
         *part.communicator, *shape_.ropes, model::StageLimits{shape_.max_batch_tokens});

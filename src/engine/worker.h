@@ -45,6 +45,8 @@ class Worker {
   void start(const std::function<void(int64_t)>& on_bytes);
   int64_t file_bytes() const;  // that start() reads
 
+  int64_t load_ns() const { return load_ns_; }  // that start() spent on them
+
   // Runs one step. On the workers of the last stage `answer` is filled, the same on each.
   void run(const StepPlan& plan, StepAnswer& answer);
   bool answers() const;
@@ -94,6 +96,7 @@ class Worker {
   std::vector<StagePart> parts_;
   model::Batch batch_;
   StepAnswer own_answer_;
+  int64_t load_ns_ = 0;
   RankClock clock_;  // reduce_bytes unused: see StagePart
 };
 

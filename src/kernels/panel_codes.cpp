@@ -30,25 +30,6 @@ uint8_t code_at(Codes codes, const uint8_t* group_codes, int64_t row, int64_t sl
   return static_cast<uint8_t>(code);
 }
 
-void put_codes(Codes codes, int64_t row, const uint8_t* slots, uint8_t* group_codes) {
-  uint8_t* top = group_codes + kNibbleBytes;
-  for (int64_t slot = 0; slot < kGroupInputs; ++slot) {
-    const auto [step, byte] = place_of(row, slot);
-    const unsigned code = slots[slot];
-    if (codes == Codes::kU8) {
-      group_codes[step * kVectorBytes + byte] = static_cast<uint8_t>(code);
-      continue;
-    }
-    group_codes[(step % 4) * kVectorBytes + byte] |=
-        static_cast<uint8_t>((code & 15u) << (step < 4 ? 0 : 4));
-    if (codes == Codes::kU5) top[byte] |= static_cast<uint8_t>((code >> 4) << step);
-    if (codes == Codes::kU6) {
-      top[(step / 4) * kVectorBytes + byte] |=
-          static_cast<uint8_t>((code >> 4) << (2 * (step % 4)));
-    }
-  }
-}
-
 int64_t float_offset(Codes codes, int64_t row, int64_t slot) {
   switch (codes) {
     case Codes::kF32:

@@ -19,6 +19,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "tensor/panel.h"
 
@@ -34,8 +35,34 @@ inline constexpr int64_t kVectorBytes = 64;
 
 // The unsigned code of one weight (U4 to U8).
 uint8_t code_at(Codes codes, const uint8_t* group_codes, int64_t row, int64_t slot);
-// Puts codes [32] of one row into a group whose codes are still zero.
-void put_codes(Codes codes, int64_t row, const uint8_t* slots, uint8_t* group_codes);
+// Puts codes [32] of one row into a group. Four codes, those of one step, are one word: a row is
+// moved in eight words at most, and all rows together write every byte of the group.
+template <Codes kCodes>
+inline void put_codes(int64_t row, const uint8_t* slots, std::byte* group_codes) {
+  constexpr int kSteps = 8;
+  uint32_t step[kSteps];
+  std::memcpy(step, slots, sizeof(step));
+  const auto put = [&](int64_t vector, uint32_t word) {
+    std::memcpy(group_codes + vector * kVectorBytes + row * kStepInputs, &word, sizeof(word));
+  };
+  if constexpr (kCodes == Codes::kU8) {
+    for (int s = 0; s < kSteps; ++s) put(s, step[s]);
+    return;
+  }
+  for (int v = 0; v < 4; ++v) put(v, (step[v] & 0x0f0f0f0fu) | (step[v + 4] & 0x0f0f0f0fu) << 4);
+  if constexpr (kCodes == Codes::kU5) {
+    uint32_t top = 0;
+    for (int s = 0; s < kSteps; ++s) top |= (step[s] >> 4 & 0x01010101u) << s;
+    put(4, top);
+  }
+  if constexpr (kCodes == Codes::kU6) {
+    for (int half = 0; half < 2; ++half) {
+      uint32_t top = 0;
+      for (int s = 0; s < 4; ++s) top |= (step[4 * half + s] >> 4 & 0x03030303u) << (2 * s);
+      put(4 + half, top);
+    }
+  }
+}
 // The byte at which the weight of a row and slot begins (F32, F16, BF16).
 int64_t float_offset(Codes codes, int64_t row, int64_t slot);
 

@@ -14,6 +14,20 @@ int64_t panels_per_load_tile(const tensor::PanelLayout& layout) {
   return std::max<int64_t>(1, (256 << 10) / std::max<int64_t>(1, layout.panel_bytes()));
 }
 
+// The pages of the rows that a tile repacks, all at once: a fault for every 16 of them costs more,
+// and what a processor fetches ahead is dropped where there is no page. Of rows whose other part is
+// another rank's, the pages come as they are read.
+void enter_rows(const PackedLinear& linear, Range panels) {
+  const tensor::RawTensor& source = linear.source();
+  if (linear.layout().inputs.inputs() != Range{0, source.num_cols()}) return;
+  const Range rows =
+      Range{panels.begin * tensor::kPanelRows, panels.end * tensor::kPanelRows}.intersect(
+          {0, linear.layout().num_rows});
+  const int64_t stride = source.row_stride_bytes();
+  enter_pages({source.data + (linear.rows().begin + rows.begin) * stride,
+               static_cast<size_t>(rows.size() * stride)});
+}
+
 }  // namespace
 
 PackedLinear::PackedLinear(const tensor::RawTensor& weight, Range rows, tensor::InputMap inputs)
@@ -57,7 +71,10 @@ void WeightLoader::run_tile(const Job& job, int64_t tile) {
   const Range all{0, linear.layout().num_panels()};
   const Range panels =
       all.intersect({tile * job.panels_per_tile, (tile + 1) * job.panels_per_tile});
-  if (!linear.is_mapped()) return pack(linear, panels, linear.mutable_panels());
+  if (!linear.is_mapped()) {
+    enter_rows(linear, panels);
+    return pack(linear, panels, linear.mutable_panels());
+  }
   const int64_t stride = linear.layout().panel_bytes();
   enter_pages(
       {linear.panels() + panels.begin * stride, static_cast<size_t>(panels.size() * stride)});

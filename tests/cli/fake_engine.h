@@ -122,6 +122,9 @@ class FakeEngine : public engine::Engine {
   int threads_per_rank() const override { return 1; }
   bool pooled() const override { return state_.pooled; }
   double load_seconds() const override { return 0.5; }
+  engine::WeightLoading weight_loading() const override {
+    return {0.25, 98'362'432, 100'000'000, false};
+  }
   std::string_view isa() const override { return "portable"; }
 
   engine::BatchTiming run_batch(const engine::BatchWorkload& workload) override {

@@ -230,6 +230,10 @@ TEST(Run, JsonIsOneObjectWithThePromisedKeysAndNothingElse) {
   EXPECT_DOUBLE_EQ(object["generation_tokens_per_s"], 20.0);  // 5 steps in 0.25 s
   EXPECT_DOUBLE_EQ(object["read_gb_per_s"], 2.0);
   EXPECT_DOUBLE_EQ(object["load_s"], 0.5);
+  EXPECT_DOUBLE_EQ(object["load"]["seconds"], 0.25);
+  EXPECT_EQ(object["load"]["bytes"], 98'362'432);
+  EXPECT_EQ(object["load"]["weight_bytes"], 100'000'000);
+  EXPECT_EQ(object["load"]["mapped"], false);
   EXPECT_EQ(object["topology"], "tp=2");
   EXPECT_EQ(object["isa"], "portable");
   EXPECT_EQ(object["prompt_token_ids"], (std::vector<int>{5, 6}));

@@ -1,4 +1,5 @@
 // File blocks mean what the format's own Python package says, and packing keeps every code.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -69,6 +70,42 @@ TEST(Pack, PanelsByPartsEqualPanelsAtOnce) {
     }
     EXPECT_EQ(0, std::memcmp(whole.panels.data(), parts.data(),
                              static_cast<size_t>(whole.layout.num_bytes())));
+  }
+}
+
+// Repacking moves many weights at once; the look-up reads them one by one. Memory that is not
+// zeroed beforehand, rows that end inside a group, units that begin and end inside one, and a last
+// panel that is not full.
+TEST(Pack, EveryWeightIsInItsPlace) {
+  Random random(3);
+  constexpr int64_t kRows = 43, kPaddedRows = 48;
+  for (const DType dtype : every_dtype()) {
+    const int64_t num_cols = tensor::info(dtype).block_elements == 1 ? 1000 : 1024;
+    const auto rows = random_rows(dtype, kRows, num_cols, random);
+    const int64_t stride = tensor::row_bytes(dtype, num_cols);
+    for (const InputMap& map :
+         {InputMap::whole(num_cols), InputMap::of_units({{40, 80}, {80, 400}}),
+          InputMap::of_units({{920, 960}, {960, 1000}})}) {
+      SCOPED_TRACE(fmt::format("{} from input {}", tensor::name(dtype), map.inputs().begin));
+      const PanelLayout layout(tensor::panel_format(dtype), kRows, map);
+      tensor::Buffer panels(layout.num_bytes(), "test panels");
+      std::memset(panels.data(), 0xa5, static_cast<size_t>(panels.size()));
+      pack_panels(layout, dtype, rows.data(), stride, num_cols, {0, layout.num_panels()},
+                  panels.data());
+      std::vector<float> all(static_cast<size_t>(num_cols));
+      std::vector<float> found(static_cast<size_t>(map.inputs().size()));
+      for (int64_t row = 0; row < kPaddedRows; ++row) {
+        table_for(Isa::kPortable)->dequantize_row(layout, panels.data(), row, found.data());
+        if (row >= kRows) {
+          for (const float x : found) ASSERT_EQ(x, 0.0f) << "row " << row;
+          continue;
+        }
+        decode_row(dtype, rows.data() + row * stride, num_cols, all.data());
+        const std::vector<float> want(all.begin() + map.inputs().begin,
+                                      all.begin() + map.inputs().end);
+        ASSERT_TRUE(same_bits(want, found)) << "row " << row;
+      }
+    }
   }
 }
 
