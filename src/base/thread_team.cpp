@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -39,6 +40,23 @@ int pin_this_thread(int cpu) {
 }
 
 }  // namespace
+
+// Gives a thread back the cores that it might use when this was made on it. Of a thread that has
+// ended since, nothing is asked.
+class CoresOfThread {
+ public:
+  CoresOfThread() : thread_(gettid()), known_(sched_getaffinity(0, sizeof(cores_), &cores_) == 0) {}
+  ~CoresOfThread() {
+    if (known_) sched_setaffinity(thread_, sizeof(cores_), &cores_);
+  }
+  CoresOfThread(const CoresOfThread&) = delete;
+  CoresOfThread& operator=(const CoresOfThread&) = delete;
+
+ private:
+  pid_t thread_;
+  cpu_set_t cores_;
+  bool known_;
+};
 
 // Tiles [begin, end) that are still to be taken, in one word: the owner takes the first, others the
 // last. Whoever takes one owns it, whatever it saw of the range before.
@@ -113,6 +131,7 @@ struct ThreadTeam::State {
 
   const int num_threads;
   const std::vector<int> cpus;
+  std::optional<CoresOfThread> pinned_leader;
   std::atomic<int> pin_error{0};
   std::atomic<int> pin_error_cpu{0};
   std::latch started;
@@ -145,13 +164,14 @@ void ThreadTeam::State::work(int thread) {
 
 int64_t ThreadTeam::State::take_tile(int thread) {
   // The leader looks everywhere, so that nothing waits for a thread that sleeps; of many workers
-  // each looks at some others alone, or the end of a phase would be a storm of cache lines.
+  // each looks at some others alone, or the end of a phase would be a storm of cache lines, and at
+  // the leader, which holds all tiles where they are few.
   constexpr int kVictims = 7;
   const int others = thread == 0 ? num_threads - 1 : std::min(num_threads - 1, kVictims);
   int64_t tile = ranges[static_cast<size_t>(thread)].take_first();
   for (int i = 1; tile < 0 && i <= others; ++i)
     tile = ranges[static_cast<size_t>((thread + i) % num_threads)].take_last();
-  return tile;
+  return tile < 0 && thread != 0 ? ranges[0].take_last() : tile;
 }
 
 void ThreadTeam::State::run_tiles(int thread) noexcept {
@@ -176,8 +196,9 @@ void ThreadTeam::State::run_phase(int64_t num_tiles, Body phase_body) {
   body = phase_body;
   done_target += static_cast<uint32_t>(num_tiles);
   const uint32_t target = done_target;
-  for (int thread = 0; thread < num_threads; ++thread)
-    ranges[static_cast<size_t>(thread)].set(equal_part({0, num_tiles}, thread, num_threads));
+  const int owners = num_tiles < num_threads ? 1 : num_threads;
+  for (int thread = 0; thread < owners; ++thread)
+    ranges[static_cast<size_t>(thread)].set(equal_part({0, num_tiles}, thread, owners));
   epoch.add(1);
   // The leader takes a tile itself, so more workers than tiles - 1 would find nothing.
   epoch.wake(static_cast<int>(std::min<int64_t>(num_tiles - 1, num_threads)));
@@ -216,6 +237,7 @@ void ThreadTeam::pin_leader() {
   prepare_this_thread();
   if (state_->cpus.empty()) return;
   const int cpu = state_->cpus[0];
+  state_->pinned_leader.emplace();
   if (const int error = pin_this_thread(cpu); error != 0) throw_cannot_pin(cpu, error);
 }
 

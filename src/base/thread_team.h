@@ -4,13 +4,14 @@
 //
 //   team.parallel_for(num_tiles, [&](int64_t tile, int thread) { ... });   // returns when all done
 //
-// Every thread begins with an equal run of neighbouring tiles, which it takes in order, so that what
-// it reads is one stream; once done it takes the last tiles of others, so an unequal tile or a busy
-// core never holds the others up. A phase costs one release by the leader and one arrival by each worker that took a tile; a
-// worker that is still asleep is not waited for. Workers that have nothing to do spin for
-// `kSpinMicroseconds` and then sleep on a futex (base/wait_word.h): waking costs 25 us here
-// against 40 ns for a spin, but a spin without bound starves ranks that outnumber the cores.
-// A team of one runs the tiles inline and owns no thread.
+// Every thread begins with an equal run of neighbouring tiles, which it takes in order, so that
+// what it reads is one stream; once done it takes the last tiles of others, so that an unequal tile
+// or a busy core does not hold the phase up (of a team larger than eight, workers look at seven
+// others and the leader; the leader looks at all). A phase costs one release by the leader and one
+// arrival by each worker that took a tile; a worker that is still asleep is not waited for. Workers
+// that have nothing to do spin for `kSpinMicroseconds` and then sleep on a futex
+// (base/wait_word.h): waking costs 25 us here against 40 ns for a spin, but a spin without bound
+// starves ranks that outnumber the cores. A team of one runs the tiles inline and owns no thread.
 //
 // Thread rule: one leader at a time; bodies must not call back into the team and must not throw
 // (a body that throws ends the program as a bug). The results of a phase are visible to the
@@ -18,8 +19,9 @@
 // `prepare_this_thread`, rounds to nearest, flushes denormals and treats them as zero
 // (base/float_state.h).
 //
-// Rejected: one counter for all (each thread then jumps from stream to stream); a task graph (a layer
-// is a chain of eight phases, there is nothing to steal across them); OpenMP (its waits cannot be bounded and named).
+// Rejected: one counter for all (each thread then jumps from stream to stream); a task graph (a
+// layer is a chain of eight phases, there is nothing to steal across them); OpenMP (its waits
+// cannot be bounded and named).
 #pragma once
 
 #include <cstdint>
@@ -44,7 +46,7 @@ class ThreadTeam {
   ThreadTeam& operator=(const ThreadTeam&) = delete;
 
   int num_threads() const;
-  // Pins the calling thread to cpus[0] and prepares its floating-point state.
+  // Pins the calling thread to cpus[0], until the team ends, and prepares its floating-point state.
   void pin_leader();
   // Runs body(tile, thread) for tile in [0, num_tiles); thread in [0, num_threads).
   void parallel_for(int64_t num_tiles, Body body);

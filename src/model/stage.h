@@ -6,9 +6,9 @@
 // the stage and runs their tiles side by side in each phase. Both are the same code: a list of
 // shards, a team, a communicator (perhaps of size one).
 //
-// A layer is eight phases (parallel_for, one barrier each), of which two end in an exact
-// reduction:  QKV | rotate, store | attend | lay out | output + reduce, norm | gate, up | activate
-// | down + reduce, norm.
+// A layer is eight phases (parallel_for, one barrier each): QKV | rotate, store | attend, lay out |
+// output | reduce, norm | gate, up, activate, lay out | down | reduce, norm. A ninth merges
+// contexts that threads shared out.
 //
 // Thread rule: the team's leader calls; nothing is allocated after the first step of a size.
 #pragma once

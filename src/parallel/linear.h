@@ -121,7 +121,7 @@ class MatmulPhase {
   explicit MatmulPhase(const kernels::KernelTable& table) : table_(table) { jobs_.reserve(64); }
   // out: [num_tokens, weight.padded_rows()] FP32.
   void add(const ColumnLinear& linear, const kernels::Activations& input, float* out);
-  // Several in a row with the same `out` are added up there, tile by tile.
+  // Overwrites `out`; several in a row with the same one are added up there, tile by tile.
   void add(const RowLinear& linear, const kernels::Activations& input,
            const kernels::PartialSums& out);
   // The down projection's units must be whole groups, as ffn_units makes them.

@@ -87,8 +87,8 @@ TEST(ThreadTeam, ManyPhasesFinishQuicklyWhereThreadsOutnumberCores) {
   EXPECT_LT(seconds, 30.0);
 }
 
-TEST(ThreadTeam, SleepingWorkersWakeForTheNextPhase) {
-  ThreadTeam team(3);
+void expect_three_sleepers_to_come(int num_threads) {
+  ThreadTeam team(num_threads);
   for (int round = 0; round < 5; ++round) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));  // long past the spin
     std::atomic<int> arrived = 0;
@@ -99,6 +99,26 @@ TEST(ThreadTeam, SleepingWorkersWakeForTheNextPhase) {
     });
     EXPECT_EQ(arrived, 3);
   }
+}
+
+TEST(ThreadTeam, SleepingWorkersWakeForTheNextPhase) { expect_three_sleepers_to_come(3); }
+
+// Whichever two of them wake find the tiles.
+TEST(ThreadTeam, AnySleepersOfALargeTeamWakeForAFewTiles) { expect_three_sleepers_to_come(16); }
+
+TEST(ThreadTeam, GivesItsLeaderTheCoresBack) {
+  cpu_set_t before, during, after;
+  ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
+  int first = 0;
+  while (!CPU_ISSET(first, &before)) ++first;
+  {
+    ThreadTeam team(1, {first});
+    team.pin_leader();
+    ASSERT_EQ(sched_getaffinity(0, sizeof(during), &during), 0);
+    EXPECT_EQ(CPU_COUNT(&during), 1);
+  }
+  ASSERT_EQ(sched_getaffinity(0, sizeof(after), &after), 0);
+  EXPECT_TRUE(CPU_EQUAL(&before, &after));
 }
 
 TEST(ThreadTeam, AnUnequalTileDoesNotHoldTheOthersUp) {

@@ -56,6 +56,39 @@ TEST_P(LinearExact, EqualsTheReferenceInAnyTiles) {
   }
 }
 
+// Longer inputs than the kernels consume at a time, for as many tokens as make them do so.
+TEST(LinearExactBlocks, EqualTheReference) {
+  constexpr int64_t kLongCols = 4608, kTokens = 40;
+  static_assert(kLongCols > 2 * kInputBlock && kTokens >= kFewestBlockedTokens);
+  Random random(6);
+  for (const DType dtype : {DType::kQ4_0, DType::kQ4_K, DType::kQ6_K, DType::kQ8_0, DType::kBF16}) {
+    const auto rows = random_rows(dtype, kRows, kLongCols, random);
+    for (const int64_t unit : {64, 256, 40}) {
+      SCOPED_TRACE(testing::Message() << tensor::name(dtype) << ", units of " << unit);
+      std::vector<Range> units;
+      for (int64_t i = 1; (i + 1) * unit <= kLongCols; ++i)
+        units.push_back({i * unit, (i + 1) * unit});
+      const PackedMatrix matrix(dtype, rows, kRows, kLongCols, InputMap::of_units(units));
+      const int64_t size = matrix.layout.inputs.inputs().size();
+      std::vector<float> inputs = random.numbers(kTokens * size);
+      inputs[static_cast<size_t>(3 * size + 4000)] = std::numeric_limits<float>::quiet_NaN();
+      const LaidOut x(matrix.layout, inputs, kTokens, reference::prepare);
+      const Sums expected = reference_sums(matrix, x.input);
+      EXPECT_NE(
+          expected
+              .data[static_cast<size_t>(3 * expected.view.stride() + expected.view.bad_index())],
+          0);
+      for (const KernelTable* table : every_table()) {
+        SCOPED_TRACE(table->name);
+        Sums found(kTokens);
+        table->matmul_exact({&matrix.layout, matrix.panels.data(), x.input}, {0, 3}, {0, kTokens},
+                            found.view);
+        EXPECT_EQ(expected.data, found.data);
+      }
+    }
+  }
+}
+
 // What memory held before shows only where it is asked for.
 TEST_P(LinearExact, OverwritesUnlessItAccumulates) {
   Random random(5);
