@@ -25,6 +25,10 @@ constexpr double kPromptSeconds = 30;
 
 std::atomic<bool> g_stands_still{false};  // of the signal handler
 
+// The rank's thread, which outlives the test that finds it: so none of this is the test's own.
+std::atomic<pthread_t> g_rank{};
+std::atomic<pid_t> g_rank_id{0};
+
 void stand_still(int) {
   while (g_stands_still.load()) poll(nullptr, 0, 5);
 }
@@ -40,37 +44,37 @@ class LostRank : public testing::Test {
     options_.placement = Placement::kDedicated;
     options_.deadline_ms = kDeadlineMs;
     g_stands_still = true;
+    g_rank_id = 0;
   }
 
   // Lets the silent rank go on, and waits for the end of its thread: nothing of the test's own may
   // be used by it afterwards, and its memory is freed.
   void TearDown() override {
     g_stands_still = false;
-    if (rank_id_ == 0) return;
-    const auto task = std::filesystem::path("/proc/self/task") / std::to_string(rank_id_);
+    if (g_rank_id == 0) return;
+    const auto task = std::filesystem::path("/proc/self/task") / std::to_string(g_rank_id);
     const int64_t begin = now_ns();
     while (std::filesystem::exists(task) && seconds_between(begin, now_ns()) < kPromptSeconds)
       poll(nullptr, 0, 5);
     EXPECT_FALSE(std::filesystem::exists(task)) << "the rank's thread did not end";
   }
 
-  bool is_rank_one() {
-    if (pthread_equal(pthread_self(), main_) != 0) return false;
-    rank_ = pthread_self();
-    rank_id_ = gettid();
+  // Whether the caller is; then it is known to the others.
+  static bool is_rank_one() {
+    static const pid_t main_thread = getpid();
+    if (gettid() == main_thread) return false;
+    g_rank = pthread_self();
+    g_rank_id = gettid();
     return true;
   }
 
   EngineOptions options_;
-  const pthread_t main_ = pthread_self();
-  pthread_t rank_{};
-  std::atomic<pid_t> rank_id_{0};
 };
 
 TEST_F(LostRank, EndsTheLoad) {
   const int64_t begin = now_ns();
   try {
-    Engine::load(options_, [&](int64_t, int64_t) {
+    Engine::load(options_, [](int64_t, int64_t) {
       if (is_rank_one()) stand_still(0);
     });
     FAIL() << "loaded without rank 1";
@@ -89,11 +93,11 @@ TEST_F(LostRank, EndsTheAnswerAndTheEngine) {
   sigaction(SIGUSR1, &handler, &before);
   int64_t begin = 0;
   {
-    const auto engine = Engine::load(options_, [&](int64_t, int64_t) { is_rank_one(); });
-    ASSERT_NE(rank_id_.load(), 0);
+    const auto engine = Engine::load(options_, [](int64_t, int64_t) { is_rank_one(); });
+    ASSERT_NE(g_rank_id.load(), 0);
     begin = now_ns();
-    const OnText stop_rank = [&](const std::string&) {
-      pthread_kill(rank_, SIGUSR1);
+    const OnText stop_rank = [](const std::string&) {
+      pthread_kill(g_rank, SIGUSR1);
       return true;
     };
     try {
