@@ -90,12 +90,8 @@ class ChatInATerminal(unittest.TestCase):
 
     def test_ctrl_c_stops_an_answer_and_the_chat_goes_on(self):
         running = self.start("--ignore-eos", "-n", 8000)
-        running.type("Tell me a long story.\n")
-        running.read_until("story.")
-        running.read_until(" the ")
-        running.type("\x03")
-        running.read_until("> ")
-        running.type("/quit\n")
+        self.ask_for_a_long_answer(running)
+        self.stop_the_answer_and_quit(running)
         self.assertEqual(running.wait(), 0)
 
     def makefile(self):
@@ -105,6 +101,11 @@ class ChatInATerminal(unittest.TestCase):
         (Path(folder.name) / "Makefile").write_text(
             f"run:\n\t@{PROGRAM} run {MODEL} --ignore-eos -n 8000\n")
         return folder.name
+
+    def stop_the_answer_and_quit(self, running):
+        running.type("\x03")
+        running.read_until("> ")
+        running.type("/quit\n")
 
     def ask_for_a_long_answer(self, running):
         running.type("Tell me a long story.\n")
@@ -141,9 +142,7 @@ class ChatInATerminal(unittest.TestCase):
         running.type("\x1a")
         running.read_until("STATE 148")
         running.read_until(" the ")
-        running.type("\x03")
-        running.read_until("> ")
-        running.type("/quit\n")
+        self.stop_the_answer_and_quit(running)
         running.read_until("STATE 0")
         self.assertEqual(running.wait(), 0)
 
@@ -171,9 +170,7 @@ class ChatInATerminal(unittest.TestCase):
         running.type("\x1a")
         running.read_until("STATE 148")
         running.read_until(" the ")
-        running.type("\x03")
-        running.read_until("> ")
-        running.type("/quit\n")
+        self.stop_the_answer_and_quit(running)
         running.read_until("STATE 0")
         self.assertEqual(running.wait(), 0)
 
