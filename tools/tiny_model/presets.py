@@ -119,6 +119,8 @@ def _shapes_that_hurt() -> list[Preset]:
               attention_bias=True, rope_base=1e6, norm_eps=1e-6),
         shape("heads25kv5", "25 heads over 5", "llama", 2, 25, 5, 32, 864),
         shape("ffn1000", "an FFN of 1000: rows that no block divides", "llama", 3, 8, 4, 32, 1000),
+        shape("ffn4608", "an FFN of 4608: more inputs than a kernel takes at a time", "llama", 2, 8,
+              4, 32, 4608),
         shape("layers29", "29 narrow layers", "llama", 29, 2, 1, 32, 128),
         shape("vocab1003", "an odd vocabulary, tied, rows of 96", "llama", 2, 3, 1, 32, 224,
               vocab_size=1003, tied=True),
