@@ -7,6 +7,7 @@
 #include <ostream>
 
 #include "base/error.h"
+#include "base/progress.h"
 #include "cli/banner.h"
 #include "cli/commands.h"
 #include "cli/list_values.h"
@@ -118,24 +119,31 @@ class BenchBatchCommand : public Command {
     Console& console = context.console;
     for (const std::string& line : banner_lines(*engine, options)) console.err << line << "\n";
     console.err.flush();
-    const std::vector<Figures> figures = measure(*engine, sizes);
+    const std::vector<Figures> figures = measure(*engine, sizes, console);
     print(*engine, figures, console);
     return 0;
   }
 
  private:
-  std::vector<Figures> measure(engine::Engine& engine, const std::vector<int64_t>& sizes) const {
+  std::vector<Figures> measure(engine::Engine& engine, const std::vector<int64_t>& sizes,
+                               Console& console) const {
+    const auto num_runs = static_cast<int64_t>(sizes.size()) * (1 + repeats_);
+    Progress progress(console.err,
+                      {"measuring", num_runs, Progress::Unit::kItems, console.err_is_terminal});
     std::vector<Figures> figures;
     for (const int64_t size : sizes) {
       figures.push_back({.batch_size = size});
       engine.run_batch({size, 0, input_len_, std::min<int64_t>(2, output_len_)});  // warms memory
+      progress.add(1);
     }
     for (int run = 0; run < repeats_; ++run) {
       for (Figures& f : figures) {
         const engine::BatchWorkload workload{f.batch_size, depth_, input_len_, output_len_};
         f.add(workload, engine.run_batch(workload));
+        progress.add(1);
       }
     }
+    progress.finish();
     return figures;
   }
 

@@ -127,7 +127,9 @@ struct Tiling {
   }
 };
 Tiling choose_tiling(const PanelLayout& layout, int64_t num_tokens, int num_threads);
-// A row-parallel linear's kernel consumes so many inputs at a time where tokens are many.
+// A row-parallel linear's kernel consumes so many inputs at a time where tokens are many: measured
+// for 8,192 inputs, 512 tokens gain (BF16 70 to 83 % of the peak; blocks of 4,096: 78) and 16 lose
+// (BF16 72 to 68), since all of these fit beside whole panels.
 inline constexpr int64_t kInputBlock = 2048;
 inline constexpr int64_t kFewestBlockedTokens = 32;
 

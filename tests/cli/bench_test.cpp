@@ -35,6 +35,7 @@ TEST(BenchBatch, TimesEverySizeInTurn) {
   EXPECT_EQ(runs[5].depth, 7);
   EXPECT_EQ(program.state.loaded_with.max_num_seqs, 4);
   EXPECT_EQ(program.state.loaded_with.max_model_len, 7 + 100 + 11);
+  EXPECT_THAT(program.err, HasSubstr("measuring: 6 in "));
 }
 
 TEST(BenchBatch, RefusesSizesThatAreNone) {
