@@ -33,11 +33,58 @@ bool BlockTable::grow(int64_t num_tokens) {
 
 void BlockTable::truncate(int64_t num_tokens) {
   const int64_t kept = pool_->blocks_for(num_tokens);
-  // From the end, so that the blocks of the beginning are reused in their order.
+  // From the end, so that the blocks of the beginning are reused in their order, and a prefix
+  // cache sees the end of a sequence become idle before its beginning.
   while (num_blocks() > kept) {
     pool_->release(ids_.back());
     ids_.pop_back();
   }
+}
+
+bool BlockTable::begin(PrefixMatch& match, std::vector<BlockCopy>& copies) {
+  WEFT_CHECK_EQ(num_blocks(), 0);
+  if (match.copy_from) {
+    const std::optional<int32_t> own = pool_->allocate();
+    if (!own) return false;
+    copies.push_back({*match.copy_from, *own, match.copied_tokens});
+    ids_.assign(match.blocks.begin(), match.blocks.end());
+    ids_.push_back(*own);
+    // Plans run in order and copies before anything else of theirs, so whoever gets the source's
+    // bytes next writes to them after the copy.
+    pool_->release(*match.copy_from);
+  } else {
+    ids_.assign(match.blocks.begin(), match.blocks.end());
+  }
+  match.blocks.clear();
+  match.copy_from.reset();
+  match.copied_tokens = match.num_tokens = match.asked_tokens = 0;
+  return true;
+}
+
+bool BlockTable::fork(const BlockTable& parent, int64_t num_tokens,
+                      std::vector<BlockCopy>& copies) {
+  WEFT_CHECK_EQ(num_blocks(), 0);
+  WEFT_CHECK(pool_ == parent.pool_, "two pools");
+  WEFT_CHECK(num_tokens >= 0 && num_tokens <= parent.capacity(), "{} tokens of {}", num_tokens,
+             parent.capacity());
+  const int64_t num_shared = num_tokens / pool_->block_size();
+  const int64_t num_copied = num_tokens % pool_->block_size();
+  if (num_copied > 0 && pool_->num_free() == 0) return false;
+  for (const int32_t block : parent.ids().first(static_cast<size_t>(num_shared))) {
+    pool_->retain(block);
+    ids_.push_back(block);
+  }
+  if (num_copied > 0) {
+    ids_.push_back(pool_->allocate().value());
+    copies.push_back({parent.ids_[static_cast<size_t>(num_shared)], ids_.back(), num_copied});
+  }
+  return true;
+}
+
+int32_t BlockTable::exchange(int64_t index, int32_t block) {
+  WEFT_CHECK(index >= 0 && index < num_blocks(), "block {} of {}", index, num_blocks());
+  pool_->retain(block);
+  return std::exchange(ids_[static_cast<size_t>(index)], block);
 }
 
 }  // namespace weft::cache

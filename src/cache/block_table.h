@@ -1,16 +1,22 @@
 // The blocks of one sequence, in the order of its tokens: token t lies in block ids()[t / B], slot
 // t % B, where B is the pool's block size. Attention kernels read `ids` as their block table.
 //
-// Who owns which stretch, for B = 16 and a sequence of 37 tokens that was grown to 60:
+// Who owns which stretch, for B = 16 and a sequence of 53 tokens that was grown to 60, whose first
+// 22 tokens were known when it began:
 //
-//   tokens   0              16              32    37         48          60   64
+//   tokens   0              16    22        32              48   53    60   64
 //            |--- block 7 ---|--- block 2 ---|--- block 9 ---|--- block 4 ---|
-//            [0, 37) written by the model    [37, 60) grown, not yet written
-//                                                             [60, 64) slack
+//            [0, 16) shared: read by this sequence and others, written by none of them
+//                            [16, 22) copied from another's block before the first step
+//                                  [22, 53) own: written by the model
+//                                                                 [53, 60) grown, unwritten
+//                                                                       [60, 64) slack
 //
 // The table holds each block once and gives it back: `truncate` from the end, `release` and the
-// destructor all of them. A block that another holder shares (a retained prefix) stays with that
-// holder. What is written and what is not is the scheduler's business; the table counts room.
+// destructor all of them. A block that another holder shares (the prefix cache, a sequence with
+// the same beginning) stays with that holder. A block may become shared when it is full: nobody
+// writes to it again, so whoever reads it may. What is written and what is not is the scheduler's
+// business; the table counts room.
 //
 // Thread rule: as the pool's. The pool outlives its tables.
 #pragma once
@@ -20,12 +26,13 @@
 #include <vector>
 
 #include "cache/block_pool.h"
+#include "cache/prefix_match.h"
 
 namespace weft::cache {
 
 class BlockTable {
  public:
-  // Empty. max_tokens: the length up to which `grow` allocates no memory (0: it may).
+  // Empty. max_tokens: the length up to which no verb allocates memory (0: it may).
   explicit BlockTable(BlockPool& pool, int64_t max_tokens = 0);
   ~BlockTable();
   BlockTable(BlockTable&& other) noexcept;
@@ -39,10 +46,25 @@ class BlockTable {
   // Gives back everything.
   void release() { truncate(0); }
 
+  // An empty table takes over what a match holds: its blocks, and, where it has tokens to copy, a
+  // block of its own for them, whose copy is appended to `copies`; they are those of the plan that
+  // the sequence's first tokens run in. All or nothing: false, and nothing changed, where that
+  // takes a free block and the pool has none. Empties the match.
+  [[nodiscard]] bool begin(PrefixMatch& match, std::vector<BlockCopy>& copies);
+  // An empty table begins with tokens [0, num_tokens) of another, all written by earlier plans:
+  // full blocks are shared, the last partial one is copied, since both go on writing there. As
+  // `begin` otherwise.
+  [[nodiscard]] bool fork(const BlockTable& parent, int64_t num_tokens,
+                          std::vector<BlockCopy>& copies);
+  // Puts `block`, which holds the same tokens, in the place of the table's own block, and holds it
+  // in its stead; returns the block that was there, which the caller now holds.
+  [[nodiscard]] int32_t exchange(int64_t index, int32_t block);
+
   std::span<const int32_t> ids() const { return ids_; }
   int64_t num_blocks() const { return static_cast<int64_t>(ids_.size()); }
   // Tokens that fit into the blocks held.
   int64_t capacity() const { return num_blocks() * pool_->block_size(); }
+  const BlockPool& pool() const { return *pool_; }
 
  private:
   BlockPool* pool_;

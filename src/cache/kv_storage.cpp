@@ -1,5 +1,6 @@
 #include "cache/kv_storage.h"
 
+#include <cstring>
 #include <limits>
 #include <numeric>
 
@@ -77,6 +78,17 @@ std::byte* KvStorage::head(int64_t layer, int64_t block, int64_t kv_head) {
   WEFT_CHECK(kv_head >= 0 && kv_head < place.num_kv_heads, "KV head {} of {} in layer {}", kv_head,
              place.num_kv_heads, layer);
   return buffer_.data() + place.offset + block * block_stride(layer) + kv_head * head_bytes_;
+}
+
+void KvStorage::copy_block(int64_t from, int64_t to) {
+  WEFT_CHECK(from >= 0 && from < num_blocks_ && to >= 0 && to < num_blocks_ && from != to,
+             "block {} to {} of {}", from, to, num_blocks_);
+  for (const Layer& place : layers_) {
+    const int64_t stride = place.num_kv_heads * head_bytes_;
+    std::byte* first = buffer_.data() + place.offset;
+    if (stride > 0)
+      std::memcpy(first + to * stride, first + from * stride, static_cast<size_t>(stride));
+  }
 }
 
 }  // namespace weft::cache

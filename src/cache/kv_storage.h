@@ -53,6 +53,11 @@ class KvStorage {
   // One block's part of one KV head.
   std::byte* head(int64_t layer, int64_t block, int64_t kv_head);
 
+  // Copies all that this shard holds of block `from`, every layer and head, into block `to`: a
+  // BlockCopy of a plan. Always the whole block: slots past the wanted ones are masked until they
+  // are overwritten, and keys lie with tokens innermost.
+  void copy_block(int64_t from, int64_t to);
+
  private:
   struct Layer {
     int64_t num_kv_heads = 0;

@@ -92,6 +92,79 @@ TEST(BlockTable, MovesItsBlocks) {
   EXPECT_EQ(pool.num_free(), 4);
 }
 
+TEST(BlockTable, BeginsWithAMatchAndABlockOfItsOwnForTheCopy) {
+  BlockPool pool(4, 16);
+  BlockTable other(pool);
+  ASSERT_TRUE(other.grow(32));
+  pool.retain(0);
+  pool.retain(1);
+  PrefixMatch match{.blocks = {0}, .copy_from = 1, .copied_tokens = 5, .num_tokens = 21};
+  std::vector<BlockCopy> copies;
+  BlockTable table(pool);
+  ASSERT_TRUE(table.begin(match, copies));
+  EXPECT_THAT(table.ids(), ElementsAre(0, 2));
+  ASSERT_EQ(copies.size(), 1u);
+  EXPECT_EQ(copies[0].from, 1);
+  EXPECT_EQ(copies[0].to, 2);
+  EXPECT_EQ(copies[0].num_tokens, 5);
+  EXPECT_EQ(pool.num_holders(0), 2);
+  EXPECT_EQ(pool.num_holders(1), 1);
+  EXPECT_TRUE(match.blocks.empty() && !match.copy_from && match.num_tokens == 0);
+}
+
+TEST(BlockTable, AMatchWithoutRoomForItsCopyStaysAMatch) {
+  BlockPool pool(2, 16);
+  BlockTable other(pool);
+  ASSERT_TRUE(other.grow(32));
+  pool.retain(0);
+  pool.retain(1);
+  PrefixMatch match{.blocks = {0}, .copy_from = 1, .copied_tokens = 5, .num_tokens = 21};
+  std::vector<BlockCopy> copies;
+  BlockTable table(pool);
+  EXPECT_FALSE(table.begin(match, copies));
+  EXPECT_THAT(table.ids(), IsEmpty());
+  EXPECT_THAT(copies, IsEmpty());
+  EXPECT_THAT(match.blocks, ElementsAre(0));
+  EXPECT_EQ(match.copy_from, 1);
+  EXPECT_EQ(pool.num_holders(1), 2);
+}
+
+TEST(BlockTable, AForkSharesFullBlocksAndCopiesTheLast) {
+  BlockPool pool(6, 16);
+  BlockTable parent(pool), first(pool), second(pool), third(pool);
+  ASSERT_TRUE(parent.grow(60));
+  std::vector<BlockCopy> copies;
+  ASSERT_TRUE(first.fork(parent, 37, copies));
+  EXPECT_THAT(first.ids(), ElementsAre(0, 1, 4));
+  ASSERT_EQ(copies.size(), 1u);
+  EXPECT_EQ(copies[0].from, 2);
+  EXPECT_EQ(copies[0].to, 4);
+  EXPECT_EQ(copies[0].num_tokens, 5);
+  ASSERT_TRUE(second.fork(parent, 32, copies));  // nothing partial, nothing copied
+  EXPECT_THAT(second.ids(), ElementsAre(0, 1));
+  EXPECT_EQ(copies.size(), 1u);
+  EXPECT_EQ(pool.num_holders(0), 3);
+  ASSERT_TRUE(second.grow(48));
+  EXPECT_FALSE(third.fork(parent, 1, copies));
+  EXPECT_THAT(third.ids(), IsEmpty());
+  EXPECT_EQ(pool.num_holders(0), 3);
+  parent.release();
+  EXPECT_THAT(first.ids(), ElementsAre(0, 1, 4));
+  EXPECT_EQ(pool.num_holders(0), 2);
+}
+
+TEST(BlockTable, ExchangesABlockForItsEqual) {
+  BlockPool pool(4, 16);
+  BlockTable first(pool), second(pool);
+  ASSERT_TRUE(first.grow(16));
+  ASSERT_TRUE(second.grow(32));
+  EXPECT_EQ(second.exchange(0, 0), 1);
+  EXPECT_THAT(second.ids(), ElementsAre(0, 2));
+  EXPECT_EQ(pool.num_holders(0), 2);
+  EXPECT_EQ(pool.num_holders(1), 1);  // the caller's now
+  pool.release(1);
+}
+
 // Several sequences on one pool, against plain arithmetic.
 TEST(BlockTable, AgreesWithAPlainModel) {
   std::mt19937_64 random(12);

@@ -79,6 +79,33 @@ TEST(KvStorage, HeadsNeverOverlap) {
   }
 }
 
+// Every byte of every block is its own; a copy changes those of one block to those of another.
+TEST(KvStorage, CopiesABlockOfEveryLayerAndHead) {
+  for (const KvType type : {KvType::kF32, KvType::kBF16}) {
+    const KvLayout layout{.type = type, .head_dim = 40, .block_tokens = 16};
+    KvStorage storage(std::vector<int64_t>{2, 0, 1, 3}, layout, 4);
+    std::mt19937_64 random(14);
+    const auto size = static_cast<size_t>(layout.head_bytes());
+    std::vector<std::vector<std::byte>> expected;  // of layer, block, head
+    std::vector<std::byte*> places;
+    for (int64_t layer = 0; layer < storage.num_layers(); ++layer)
+      for (int64_t block = 0; block < 4; ++block)
+        for (int64_t head = 0; head < storage.num_kv_heads(layer); ++head) {
+          std::vector<std::byte> bytes(size);
+          for (std::byte& b : bytes) b = static_cast<std::byte>(random());
+          places.push_back(storage.head(layer, block, head));
+          std::memcpy(places.back(), bytes.data(), size);
+          // Block 3 gets what block 1 of the same layer and head holds.
+          const size_t back = static_cast<size_t>(2 * storage.num_kv_heads(layer));
+          if (block == 3) bytes = expected[expected.size() - back];
+          expected.push_back(std::move(bytes));
+        }
+    storage.copy_block(1, 3);
+    for (size_t i = 0; i < places.size(); ++i)
+      ASSERT_EQ(std::memcmp(places[i], expected[i].data(), size), 0) << i;
+  }
+}
+
 TEST(KvStorage, MoreThanAnyMemoryIsAnError) {
   const std::vector<int64_t> heads(8, 4);
   for (const int64_t num_blocks : {INT64_MAX, INT64_MAX / (16 * 1024), int64_t{1} << 46}) {
@@ -96,6 +123,8 @@ TEST(KvStorageDeathTest, PlacesOutsideAreABug) {
   EXPECT_DEATH(storage.layer(2), "layer 2 of 2");
   EXPECT_DEATH(storage.head(0, 3, 0), "block 3 of 3");
   EXPECT_DEATH(storage.head(1, 0, 1), "KV head 1 of 1");
+  EXPECT_DEATH(storage.copy_block(0, 3), "block 0 to 3 of 3");
+  EXPECT_DEATH(storage.copy_block(1, 1), "block 1 to 1 of 3");
 }
 
 }  // namespace

@@ -1,0 +1,271 @@
+#include "cache/prefix_cache.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace weft::cache {
+namespace {
+
+size_t index(int32_t block) { return static_cast<size_t>(block); }
+
+// Tokens of block `i` of a sequence, cut where `tokens` end.
+std::span<const int32_t> block_tokens(std::span<const int32_t> tokens, int64_t i,
+                                      int64_t block_size) {
+  const int64_t begin = i * block_size;
+  const int64_t end = std::min<int64_t>(begin + block_size, static_cast<int64_t>(tokens.size()));
+  return tokens.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+}
+
+}  // namespace
+
+PrefixCache::PrefixCache(BlockPool& pool, const PrefixCacheOptions& options)
+    : pool_(pool),
+      options_(options),
+      block_size_(pool.block_size()),
+      tree_(options.enabled ? pool.num_blocks() : 0, pool.block_size()),
+      idle_(options.enabled ? pool.num_blocks() : 0) {
+  if (!options_.enabled) return;
+  num_pins_.assign(static_cast<size_t>(pool.num_blocks()), 0);
+  written_by_.assign(static_cast<size_t>(pool.num_blocks()), 0);
+  exchanged_.reserve(static_cast<size_t>(pool.num_blocks()));
+  pool_.set_keeper(this);
+}
+
+PrefixCache::~PrefixCache() {
+  if (!options_.enabled) return;
+  next_plan();
+  clear();
+  pool_.set_keeper(nullptr);
+}
+
+void PrefixCache::next_plan() {
+  ++plan_;
+  for (const int32_t block : exchanged_) pool_.release(block);
+  exchanged_.clear();
+}
+
+// ---------------------------------------------------------------- matching
+
+void PrefixCache::match(uint64_t salt, std::span<const int32_t> tokens, int64_t limit,
+                        PrefixMatch& out) {
+  WEFT_CHECK(out.blocks.empty() && !out.copy_from, "the match holds blocks");
+  out.asked_tokens = static_cast<int64_t>(tokens.size());
+  out.num_tokens = out.copied_tokens = 0;
+  stats_.asked_tokens += out.asked_tokens;
+  if (!options_.enabled) return;
+  tokens = tokens.first(static_cast<size_t>(std::clamp<int64_t>(limit, 0, out.asked_tokens)));
+  int32_t parent = kNoBlock;
+  for (int64_t i = 0; i * block_size_ < static_cast<int64_t>(tokens.size()); ++i) {
+    const auto [block, num_common] =
+        tree_.longest_common(salt, parent, block_tokens(tokens, i, block_size_));
+    if (num_common == block_size_) {
+      pool_.retain(block);
+      out.blocks.push_back(block);
+      out.num_tokens += block_size_;
+      parent = block;
+      continue;
+    }
+    if (block != kNoBlock && num_common >= options_.fewest_copied_tokens &&
+        written_by_[index(block)] < plan_) {
+      pool_.retain(block);
+      out.copy_from = block;
+      out.copied_tokens = num_common;
+      out.num_tokens += num_common;
+    }
+    break;
+  }
+  stats_.hit_tokens += out.num_tokens;
+  stats_.copied_tokens += out.copied_tokens;
+}
+
+int64_t PrefixCache::peek(uint64_t salt, std::span<const int32_t> tokens, int64_t limit) const {
+  if (!options_.enabled) return 0;
+  limit = std::min<int64_t>(limit, static_cast<int64_t>(tokens.size()));
+  int32_t parent = kNoBlock;
+  int64_t known = 0;
+  for (; known + block_size_ <= limit; known += block_size_) {
+    const auto [block, num_common] =
+        tree_.longest_common(salt, parent, block_tokens(tokens, known / block_size_, block_size_));
+    if (num_common < block_size_) break;
+    parent = block;
+  }
+  return known;
+}
+
+void PrefixCache::give_back(PrefixMatch& match) {
+  stats_.asked_tokens -= match.asked_tokens;
+  stats_.hit_tokens -= match.num_tokens;
+  stats_.copied_tokens -= match.copied_tokens;
+  if (match.copy_from) pool_.release(*match.copy_from);
+  // From the end, as tables do: the end becomes idle before the beginning.
+  for (; !match.blocks.empty(); match.blocks.pop_back()) pool_.release(match.blocks.back());
+  match.copy_from.reset();
+  match.num_tokens = match.copied_tokens = match.asked_tokens = 0;
+}
+
+// ---------------------------------------------------------------- publishing
+
+// Whether the first num_blocks of the table are published as the beginning of `tokens`, told by
+// the last of them: whoever holds it published or matched all before it.
+bool PrefixCache::is_path(uint64_t salt, std::span<const int32_t> tokens, const BlockTable& table,
+                          int64_t num_blocks) const {
+  const int32_t last = table.ids()[static_cast<size_t>(num_blocks - 1)];
+  return tree_.contains(last) && tree_.salt(last) == salt &&
+         std::ranges::equal(tree_.tokens(last), block_tokens(tokens, num_blocks - 1, block_size_));
+}
+
+int64_t PrefixCache::publish(uint64_t salt, std::span<const int32_t> tokens, BlockTable& table,
+                             int64_t num_published) {
+  if (!options_.enabled) return 0;
+  const int64_t num_full = static_cast<int64_t>(tokens.size()) / block_size_;
+  WEFT_CHECK(num_published >= 0 && num_published <= num_full && num_full <= table.num_blocks(),
+             "{} of {} full blocks, {} held", num_published, num_full, table.num_blocks());
+  // After `clear`, what was published no longer is; from the beginning, then.
+  if (num_published > 0 && !is_path(salt, tokens, table, num_published)) num_published = 0;
+  for (int64_t i = num_published; i < num_full; ++i) {
+    const int32_t parent = i == 0 ? kNoBlock : table.ids()[static_cast<size_t>(i - 1)];
+    const std::span<const int32_t> part = block_tokens(tokens, i, block_size_);
+    const int32_t own = table.ids()[static_cast<size_t>(i)];
+    const auto [block, num_common] = tree_.longest_common(salt, parent, part);
+    if (num_common < block_size_) {
+      make_room_among_siblings(salt, parent, part);
+      insert(salt, parent, part, own);
+    } else if (block != own) {
+      exchanged_.push_back(table.exchange(i, block));
+    }
+  }
+  return num_full;
+}
+
+void PrefixCache::publish_end(uint64_t salt, std::span<const int32_t> tokens, BlockTable& table,
+                              int64_t num_published) {
+  if (!options_.enabled) return;
+  const int64_t num_full = publish(salt, tokens, table, num_published);
+  const std::span<const int32_t> tail = block_tokens(tokens, num_full, block_size_);
+  if (static_cast<int64_t>(tail.size()) < options_.fewest_copied_tokens) return;
+  WEFT_CHECK_LT(num_full, table.num_blocks());
+  const int32_t parent = num_full == 0 ? kNoBlock : table.ids()[static_cast<size_t>(num_full - 1)];
+  // A sibling that goes on from these tokens serves whoever would copy them.
+  if (tree_.longest_common(salt, parent, tail).num_tokens == static_cast<int64_t>(tail.size()))
+    return;
+  make_room_among_siblings(salt, parent, tail);
+  insert(salt, parent, tail, table.ids()[static_cast<size_t>(num_full)]);
+}
+
+// A tail that `tokens` go on from is of no more use than they will be: it leaves.
+void PrefixCache::make_room_among_siblings(uint64_t salt, int32_t parent,
+                                           std::span<const int32_t> tokens) {
+  const auto [block, num_common] = tree_.longest_common(salt, parent, tokens);
+  if (block != kNoBlock && num_common == static_cast<int64_t>(tree_.tokens(block).size()))
+    remove(block);
+}
+
+void PrefixCache::insert(uint64_t salt, int32_t parent, std::span<const int32_t> tokens,
+                         int32_t block) {
+  tree_.insert(salt, parent, tokens, block);
+  written_by_[index(block)] = plan_;
+  idle_.push(block);
+  pool_.keep(block);  // which says that the block is used
+}
+
+// A block without children leaves the tree; it is freed where no sequence holds it.
+void PrefixCache::remove(int32_t block) {
+  if (num_pins_[index(block)] > 0) unpin(block);
+  idle_.erase(block);
+  tree_.erase(block);
+  pool_.drop(block);
+}
+
+// ---------------------------------------------------------------- idle blocks
+
+// A block that gains its first pin is idle no longer, and pins its parent in turn.
+void PrefixCache::pin(int32_t block) {
+  for (; block != kNoBlock && ++num_pins_[index(block)] == 1; block = tree_.parent(block))
+    idle_.erase(block);
+}
+
+// A block that loses its last pin is idle from now on, and no longer pins its parent.
+void PrefixCache::unpin(int32_t block) {
+  for (; block != kNoBlock && --num_pins_[index(block)] == 0; block = tree_.parent(block))
+    idle_.push(block);
+}
+
+int64_t PrefixCache::evict(int64_t num_blocks) {
+  int64_t num_freed = 0;
+  for (; pool_.num_free() < num_blocks && idle_.size() > 0; ++num_freed) remove(idle_.oldest());
+  stats_.num_evicted += num_freed;
+  return num_freed;
+}
+
+// From the leaves up, without recursion: a path may be as long as the context.
+void PrefixCache::withdraw_subtree(int32_t block, std::vector<int32_t>* withdrawn) {
+  for (int32_t here = block;;) {
+    const int32_t child = tree_.any_child(here);
+    if (child != kNoBlock) {
+      here = child;
+      continue;
+    }
+    const int32_t parent = tree_.parent(here);
+    remove(here);
+    if (withdrawn != nullptr) withdrawn->push_back(here);
+    if (here == block) return;
+    here = parent;
+  }
+}
+
+void PrefixCache::withdraw(std::span<const int32_t> blocks, std::vector<int32_t>& withdrawn) {
+  if (!options_.enabled) return;
+  const size_t before = withdrawn.size();
+  for (const int32_t block : blocks)
+    if (tree_.contains(block)) withdraw_subtree(block, &withdrawn);
+  stats_.num_withdrawn += static_cast<int64_t>(withdrawn.size() - before);
+}
+
+void PrefixCache::clear() {
+  for (int64_t block = 0; options_.enabled && block < pool_.num_blocks(); ++block)
+    if (tree_.contains(static_cast<int32_t>(block)))
+      withdraw_subtree(static_cast<int32_t>(block), nullptr);
+}
+
+// ---------------------------------------------------------------- what is so
+
+PrefixCacheStats PrefixCache::stats() const {
+  PrefixCacheStats stats = stats_;
+  stats.num_published = tree_.size();
+  return stats;
+}
+
+bool PrefixCache::pins_are_right() const {
+  std::vector<int32_t> pins(num_pins_.size(), 0);
+  for (int32_t block = 0; block < static_cast<int32_t>(pins.size()); ++block) {
+    if (tree_.contains(block) != pool_.is_kept(block)) return false;
+    if (!tree_.contains(block)) continue;
+    if (pool_.num_holders(block) > 1) ++pins[index(block)];
+    const int32_t parent = tree_.parent(block);
+    if (num_pins_[index(block)] > 0 && parent != kNoBlock) ++pins[index(parent)];
+  }
+  return pins == num_pins_;
+}
+
+bool PrefixCache::is_consistent() const {
+  if (!pool_.is_consistent()) return false;
+  if (!options_.enabled) return true;
+  if (!tree_.is_consistent() || pool_.num_kept() != tree_.size() || !pins_are_right()) return false;
+  // Idle: all that are published and not pinned, children before their parents.
+  std::vector<bool> seen(num_pins_.size(), false);
+  int64_t num_idle = 0;
+  for (int32_t block = idle_.oldest(); block != idle_.end(); block = idle_.newer(block)) {
+    if (!tree_.contains(block) || num_pins_[index(block)] > 0 || seen[index(block)]) return false;
+    const int32_t parent = tree_.parent(block);
+    if (parent != kNoBlock && seen[index(parent)]) return false;
+    seen[index(block)] = true;
+    ++num_idle;
+  }
+  int64_t num_unpinned = 0;
+  for (int32_t block = 0; block < static_cast<int32_t>(seen.size()); ++block)
+    if (tree_.contains(block) && num_pins_[index(block)] == 0) ++num_unpinned;
+  return num_idle == idle_.size() && num_idle == num_unpinned;
+}
+
+}  // namespace weft::cache
