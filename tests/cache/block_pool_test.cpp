@@ -28,6 +28,59 @@ TEST(BlockPool, TheBlockFreedLastIsHandedOutFirst) {
   EXPECT_EQ(pool.allocate(), 1);
 }
 
+class Keeper final : public BlockKeeper {
+ public:
+  void on_used(int32_t block) override { log.push_back(block); }
+  void on_left_alone(int32_t block) override { log.push_back(-block); }
+  std::vector<int32_t> log;  // the block; negative: left alone
+};
+
+TEST(BlockPool, TellsItsKeeperWhoComesFirstAndLeavesLast) {
+  BlockPool pool(4, 16);
+  Keeper keeper;
+  pool.set_keeper(&keeper);
+  pool.allocate();
+  const int32_t block = pool.allocate().value();  // 1
+  pool.keep(block);
+  EXPECT_TRUE(pool.is_kept(block));
+  pool.retain(block);  // a third holder is no news
+  pool.release(block);
+  EXPECT_EQ(keeper.log, (std::vector<int32_t>{1}));
+  pool.release(block);
+  EXPECT_EQ(keeper.log, (std::vector<int32_t>{1, -1}));
+  EXPECT_EQ(pool.num_holders(block), 1);
+  EXPECT_EQ(pool.num_kept(), 1);
+  pool.retain(block);
+  pool.drop(block);  // somebody else holds it
+  EXPECT_EQ(pool.num_holders(block), 1);
+  EXPECT_EQ(pool.num_kept(), 0);
+  pool.keep(block);
+  pool.release(block);
+  pool.drop(block);  // nobody does
+  EXPECT_EQ(pool.num_free(), 3);
+  EXPECT_EQ(keeper.log, (std::vector<int32_t>{1, -1, 1, 1, -1}));
+  pool.release(0);  // not kept: no news
+  EXPECT_EQ(keeper.log.size(), 5u);
+  EXPECT_TRUE(pool.is_consistent());
+  pool.set_keeper(nullptr);
+}
+
+TEST(BlockPoolDeathTest, AKeepersHoldIsItsOwn) {
+  BlockPool pool(2, 16);
+  Keeper keeper;
+  EXPECT_DEATH(pool.keep(0), "block 0");  // nobody keeps
+  pool.set_keeper(&keeper);
+  EXPECT_DEATH(pool.keep(0), "block 0 is free");
+  pool.allocate();
+  EXPECT_DEATH(pool.drop(0), "block 0 is not kept");
+  pool.keep(0);
+  EXPECT_DEATH(pool.keep(0), "block 0");
+  pool.release(0);
+  EXPECT_DEATH(pool.release(0), "block 0 is its keeper's alone");
+  EXPECT_DEATH(pool.set_keeper(&keeper), "the pool has a keeper");
+  EXPECT_DEATH(pool.set_keeper(nullptr), "1 against 0");
+}
+
 TEST(BlockPool, ABlockIsFreeWhenItsLastHolderLeaves) {
   BlockPool pool(1, 16);
   const int32_t block = pool.allocate().value();
