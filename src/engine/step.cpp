@@ -7,6 +7,8 @@ void StepPlan::clear() {
   chunks.clear();
   block_ids.clear();
   rows.clear();
+  adjustments.clear();
+  masks.clear();
 }
 
 int64_t StepPlan::add(std::span<const int32_t> ids, int64_t first_position,

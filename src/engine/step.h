@@ -25,6 +25,8 @@ struct StepPlan {
   std::vector<Chunk> chunks;  // tile token_ids
   std::vector<int32_t> block_ids;
   std::vector<model::LogitRow> rows;
+  std::vector<model::TokenAdjustment> adjustments;  // of the rows
+  std::vector<uint32_t> masks;                      // of the rows
 
   // Empty, with the memory of the step before.
   void clear();

@@ -126,6 +126,8 @@ void Worker::find_bad_layers(const model::HiddenState& hidden, StepAnswer& answe
 void Worker::fill_batch(const StepPlan& plan) {
   batch_.token_ids = plan.token_ids;
   batch_.rows = plan.rows;
+  batch_.adjustments = plan.adjustments;
+  batch_.masks = plan.masks;
   batch_.chunks.clear();
   const std::span<const int32_t> block_ids = plan.block_ids;
   for (const StepPlan::Chunk& chunk : plan.chunks) {

@@ -239,6 +239,48 @@ inline bool better(const Candidate& a, const Candidate& b) {
   return a.logit > b.logit || (a.logit == b.logit && a.id >= 0 && (b.id < 0 || a.id < b.id));
 }
 
+// What is done to one logit before the choice: l + bias; where repeated != 0, that divided by the
+// row's repetition penalty (multiplied, where it is not positive); less the penalty; at most the
+// largest finite number. A bias of -inf forbids the id. Several of one id are applied one after
+// another.
+struct TokenAdjustment {
+  int32_t id = 0;
+  float bias = 0.0f;
+  float penalty = 0.0f;
+  uint32_t repeated = 0;
+};
+
+// The ids that a sample is drawn from, and how they weigh. As floats, scaled(l) = (l - max) *
+// inv_temperature, not above 0, and e = exp(scaled); the weight is rint(2^40 e), exactly scaled.
+// Kept are ids with scaled >= lowest that are not worse than `last` in the order of `better`, and
+// whose deviation |scaled - centre| is less than `farthest`, or equal with an id up to farthest_id.
+// As it stands, all are.
+struct KeptIds {
+  float max = 0.0f;
+  float inv_temperature = 1.0f;
+  float lowest = -std::numeric_limits<float>::infinity();
+  Candidate last{-std::numeric_limits<float>::infinity(), std::numeric_limits<int32_t>::max()};
+  float centre = 0.0f;
+  float farthest = std::numeric_limits<float>::infinity();
+  int32_t farthest_id = std::numeric_limits<int32_t>::max();
+};
+
+// The two orders in which kept ids are counted off: the larger logit, or the smaller deviation
+// first; ties go to the smaller id. A place in such an order is a key of 54 bits, the larger the
+// earlier: 32 that are ordered as the numbers are (a logit's bits, all of them turned where it is
+// negative and the sign alone where it is not; a deviation's bits, turned but for the sign), then
+// kMostIds - 1 - id. Keys are searched level by level, from the highest bits down.
+enum class KeptOrder : uint8_t { kLogit, kDeviation };
+inline constexpr int64_t kMostIds = int64_t{1} << 22;
+struct KeyLevel {
+  int shift, bits;
+};
+inline constexpr KeyLevel kKeyLevels[] = {{43, 11}, {32, 11}, {22, 10}, {11, 11}, {0, 11}};
+inline constexpr int kNumKeyLevels = 5, kMostKeyBins = 2048;
+struct KeyBin {
+  int64_t count = 0, mass = 0;
+};
+
 // ---------------------------------------------------------------- the table
 
 enum class Isa : uint8_t { kPortable, kAvx2, kAvx512, kNeon };
@@ -302,6 +344,25 @@ struct KernelTable {
   // The first index where the running exp_sum exceeds target; n where none does.
   int64_t (*locate)(const float* logits, int64_t n, float max, float inv_temperature,
                     int64_t target);
+  // The choice among logits [n] of ids first_id + index (TokenAdjustment, KeptIds above).
+  // Applies those of adjustments [count] whose id is in `ids`, the range of the logits; before[i]
+  // is the logit that adjustment i found.
+  void (*adjust)(float* logits, Range ids, const TokenAdjustment* adjustments, int64_t count,
+                 float repetition_penalty, float* before);
+  // -inf where bit i % 32 of mask[i / 32] is 0.
+  void (*forbid)(float* logits, int64_t n, const uint32_t* mask);
+  // out[i] = the weight of logits[i], kept or not.
+  void (*weigh)(const float* logits, int64_t n, float max, float inv_temperature, int64_t* out);
+  // Sum of the weights of kept ids; the same of rint(2^40 (e * scaled)), where e > 0.
+  int64_t (*kept_sum)(const float* logits, int64_t n, int32_t first_id, const KeptIds& kept);
+  int64_t (*kept_moment)(const float* logits, int64_t n, int32_t first_id, const KeptIds& kept);
+  // The first index where the running kept_sum exceeds target; n where none does.
+  int64_t (*kept_locate)(const float* logits, int64_t n, int32_t first_id, const KeptIds& kept,
+                         int64_t target);
+  // Adds every kept id whose key agrees with `key` above the level's bits to the bin that these
+  // name: one to the count, its weight to the mass.
+  void (*count_keys)(const float* logits, int64_t n, int32_t first_id, const KeptIds& kept,
+                     KeptOrder order, uint64_t key, int level, KeyBin* bins);
   // Order-free hash: sum over i of mix(position, first_id + i, bits of logits[i]), mod 2^64, where
   // mix = f(f(position + 0x9e3779b97f4a7c15) ^ (id << 32 | bits)), f the finaliser of splitmix64;
   // every NaN counts as 0x7fc00000.

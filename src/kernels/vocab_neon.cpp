@@ -1,10 +1,14 @@
 #include "kernels/vec_neon.h"
 // The text below needs its instruction set first.
+#include "kernels/choice.inl.h"
 #include "kernels/table_parts.h"
 #include "kernels/vocab.inl.h"
 
 namespace weft::kernels::neon {
 
-void fill_vocab(KernelTable& table) { fill_vocab_kernels(table); }
+void fill_vocab(KernelTable& table) {
+  fill_vocab_kernels(table);
+  fill_choice_kernels(table);
+}
 
 }  // namespace weft::kernels::neon
