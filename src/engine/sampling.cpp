@@ -24,8 +24,9 @@ void check_closed(std::string_view field, float value, float low, float high) {
     refuse(field, fmt::format("{}", value), fmt::format("{} to {}", low, high));
 }
 
+// Numbers that the engine's floating-point state flushes to zero are zero.
 void check_positive(std::string_view field, float value, float high) {
-  if (!(value > 0.0f && value <= high))
+  if (!(value >= std::numeric_limits<float>::min() && value <= high))
     refuse(field, fmt::format("{}", value), fmt::format("more than 0, at most {}", high));
 }
 

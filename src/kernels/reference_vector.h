@@ -31,4 +31,15 @@ int64_t exp_sum(const float* logits, int64_t n, float max, float inv_temperature
 int64_t locate(const float* logits, int64_t n, float max, float inv_temperature, int64_t target);
 uint64_t hash_logits(const float* logits, int64_t n, int64_t position, int32_t first_id);
 
+void adjust(float* logits, Range ids, const TokenAdjustment* adjustments, int64_t count,
+            float repetition_penalty, float* before);
+void forbid(float* logits, int64_t n, const uint32_t* mask);
+void weigh(const float* logits, int64_t n, float max, float inv_temperature, int64_t* out);
+int64_t kept_sum(const float* logits, int64_t n, int32_t first_id, const KeptIds& kept);
+int64_t kept_moment(const float* logits, int64_t n, int32_t first_id, const KeptIds& kept);
+int64_t kept_locate(const float* logits, int64_t n, int32_t first_id, const KeptIds& kept,
+                    int64_t target);
+void count_keys(const float* logits, int64_t n, int32_t first_id, const KeptIds& kept,
+                KeptOrder order, uint64_t key, int level, KeyBin* bins);
+
 }  // namespace weft::kernels::reference

@@ -5,25 +5,42 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "base/random.h"
 
 namespace weft::model {
 namespace {
 
 using kernels::Candidate;
 
-constexpr int64_t kTopStride = Head::kMaxLogprobs + 1;
 constexpr double kInverseFixedPoint = 0x1p-40;  // exp_sum's unit
-
-// floor(uniform * total / 2^64): a point of [0, total), the same for any cut of the vocabulary.
-int64_t locate_point(uint64_t uniform, int64_t total) {
-  __extension__ using Wide = unsigned __int128;
-  return static_cast<int64_t>(static_cast<Wide>(uniform) * static_cast<uint64_t>(total) >> 64);
-}
 
 float logprob_of(float logit, float max, int64_t sum) {
   const double log_sum = kernels::log_double(static_cast<double>(sum) * kInverseFixedPoint);
   return static_cast<float>(static_cast<double>(logit) - static_cast<double>(max) - log_sum);
+}
+
+bool wants_logprobs(const LogitRow& row, const RowResult& result) {
+  return row.num_logprobs >= 0 && !result.bad_logits;
+}
+
+// How many of a shard's best the row's summary takes: the very best always; none more where the
+// whole row will be gathered.
+int top_count(const LogitRow& row) {
+  return row.num_logprobs == kAllLogprobs ? 1 : std::max(1, row.num_logprobs);
+}
+
+int64_t logit_bytes(const Stage& stage) {
+  int64_t bytes = 0;
+  for (const ShardWeights& shard : stage.weights().shards()) bytes += Head::logits_bytes(shard);
+  return std::max<int64_t>(64, bytes);
+}
+
+std::vector<LogitShards::Shard> place_logits(const Stage& stage, float* memory) {
+  std::vector<LogitShards::Shard> shards;
+  for (const ShardWeights& shard : stage.weights().shards()) {
+    shards.push_back({shard.vocab, memory, shard.head->weight.padded_rows()});
+    memory += Head::logits_bytes(shard) / 4;
+  }
+  return shards;
 }
 
 }  // namespace
@@ -31,26 +48,23 @@ float logprob_of(float logit, float max, int64_t sum) {
 Head::Head(Stage& stage)
     : stage_(stage),
       map_(tensor::InputMap::whole(stage.config().hidden_size)),
-      matmul_(stage.table()) {
-  int64_t floats = 0, activation_bytes = 0;
+      matmul_(stage.table()),
+      logits_memory_(logit_bytes(stage), "logits"),
+      logits_(stage.table(), stage.team(), stage.communicator(),
+              place_logits(stage, logits_memory_.as<float>())),
+      chooser_(logits_) {
+  int64_t activation_bytes = 0;
   for (const ShardWeights& shard : stage.weights().shards()) {
-    logit_offset_.push_back(floats);
     const parallel::ColumnLinear& head = *shard.head;
-    floats += logits_bytes(shard) / 4;
     if (head.weight.empty()) continue;
     activation_bytes =
         std::max(activation_bytes,
                  kernels::activation_bytes(head.weight.activation_type(), kRowsAtOnce, map_));
   }
-  logit_offset_.push_back(floats);
-  logits_ = tensor::Buffer(std::max<int64_t>(64, floats * 4), "logits");
   input_ = tensor::Buffer(std::max<int64_t>(64, activation_bytes), "inputs of the head");
   normed_ = tensor::Buffer(
       stage.team().num_threads() * round_up(stage.config().hidden_size, 16) * 4, "final norm");
-  const size_t shards = stage.weights().shards().size();
-  partials_.resize(shards * kRowsAtOnce);
-  top_.resize(shards * kRowsAtOnce * kTopStride);
-  sums_.resize(shards);
+  top_.resize(logits_.size() * kRowsAtOnce * kMaxLogprobs);
 }
 
 int64_t Head::logits_bytes(const ShardWeights& shard) {
@@ -58,24 +72,11 @@ int64_t Head::logits_bytes(const ShardWeights& shard) {
 }
 
 int64_t Head::logits_bytes(int64_t shard_index) const {
-  const auto s = static_cast<size_t>(shard_index);
-  return (logit_offset_[s + 1] - logit_offset_[s]) * 4;
+  return kRowsAtOnce * logits_[static_cast<size_t>(shard_index)].stride * 4;
 }
 
-const float* Head::logits(size_t shard, int64_t local) const {
-  const int64_t stride = stage_.weights().shards()[shard].head->weight.padded_rows();
-  return logits_.as<float>() + logit_offset_[shard] + local * stride;
-}
-
-int Head::top_count(const LogitRow& row) const { return std::max(1, row.num_logprobs); }
-
-template <typename T>
-std::span<const T> Head::gather(std::span<const T> mine) {
-  comm::Communicator& communicator = stage_.communicator();
-  if (communicator.size() == 1) return mine;
-  gathered_.resize(mine.size_bytes() * static_cast<size_t>(communicator.size()));
-  communicator.all_gather(std::as_bytes(mine), gathered_, "vocabulary");
-  return {reinterpret_cast<const T*>(gathered_.data()), gathered_.size() / sizeof(T)};
+Candidate* Head::top(size_t shard, int64_t local) {
+  return top_.data() + (shard * kRowsAtOnce + static_cast<size_t>(local)) * kMaxLogprobs;
 }
 
 void Head::run(const Batch& batch, std::vector<RowResult>& results) {
@@ -92,38 +93,17 @@ void Head::run(const Batch& batch, std::vector<RowResult>& results) {
 void Head::run_rows(const Batch& batch, Range rows, std::span<RowResult> results) {
   compute_logits(batch, rows);
   summarise(batch, rows);
-  const size_t num_mine = static_cast<size_t>(num_shards()) * results.size();
-  const auto all = gather(std::span<const Partial>(partials_.data(), num_mine));
-  const size_t num_parts = all.size() / results.size();
-  std::vector<float>& max = row_max_;
-  max.assign(kRowsAtOnce, 0.0f);
+  merge_summaries(batch, rows, results);
+  sum_logprobs(batch, rows, results);
   for (size_t i = 0; i < results.size(); ++i) {
-    RowResult& result = results[i];
-    Candidate best;
-    int64_t num_nan = 0;
-    result.hash = 0;
-    result.top.clear();
-    result.logits.clear();
-    for (size_t p = 0; p < num_parts; ++p) {
-      const Partial& part = all[p * results.size() + i];
-      if (part.best.id >= 0 && (best.id < 0 || better(part.best, best))) best = part.best;
-      num_nan += part.num_nan;
-      result.hash += part.hash;
-      if (part.has_target != 0) target_logit_[i] = part.target_logit;
-    }
     const LogitRow& row = batch.rows[static_cast<size_t>(rows.begin) + i];
-    result.bad_logits = num_nan != 0 || best.id < 0 || !std::isfinite(best.logit);
-    result.id = row.target >= 0 ? row.target : best.id;
-    max[i] = best.logit;
-    if (row.target < 0) target_logit_[i] = best.logit;
+    if (row.full_logits && !results[i].bad_logits)
+      gather_logits(static_cast<int64_t>(i), results[i].logits);
   }
-  for (size_t i = 0; i < results.size(); ++i) {
-    if (results[i].bad_logits) continue;
-    const LogitRow& row = batch.rows[static_cast<size_t>(rows.begin) + i];
-    const int64_t local = static_cast<int64_t>(i);
-    if (row.target < 0 && row.temperature > 0.0f) sample(row, local, results[i]);
-    if (row.num_logprobs >= 0) add_logprobs(row, local, results[i]);
-    if (row.full_logits) gather_logits(local, results[i]);
+  choose(batch, rows, results);
+  for (const size_t i : with_logprobs_) {
+    if (!results[i].no_choice)
+      results[i].logprob = logprob_of(target_logit_[i], row_max_[i], exp_sum_[i]);
   }
 }
 
@@ -147,118 +127,143 @@ void Head::compute_logits(const Batch& batch, Range rows) {
       table.prepare(map_, normed, activations_, i, {0, activations_.num_groups});
   });
   for (size_t s = 0; s < shards.size(); ++s)
-    matmul_.add(*shards[s].head, activations_, logits_.as<float>() + logit_offset_[s]);
+    matmul_.add(*shards[s].head, activations_, logits_[s].logits);
   matmul_.run(stage_.team());
 }
 
 void Head::summarise(const Batch& batch, Range rows) {
   const kernels::KernelTable& table = stage_.table();
   const float softcap = stage_.config().logit_softcap;
-  stage_.team().parallel_for(num_shards() * rows.size(), [&](int64_t tile, int) {
-    const size_t s = static_cast<size_t>(tile % num_shards());
-    const int64_t local = tile / num_shards();
-    const LogitRow& row = batch.rows[static_cast<size_t>(rows.begin + local)];
-    const Range vocab = stage_.weights().shards()[s].vocab;
-    const int32_t first = static_cast<int32_t>(vocab.begin);
-    const int64_t stride = stage_.weights().shards()[s].head->weight.padded_rows();
-    float* values = logits_.as<float>() + logit_offset_[s] + local * stride;
-    if (softcap > 0.0f) table.softcap(values, softcap, vocab.size());
-    Partial& part = partials_[s * static_cast<size_t>(rows.size()) + static_cast<size_t>(local)];
+  const auto num_rows = static_cast<size_t>(rows.size());
+  partials_.resize(logits_.size() * num_rows);
+  logits_.for_each(num_rows, [&](size_t s, size_t i) {
+    const LogitRow& row = batch.rows[static_cast<size_t>(rows.begin) + i];
+    const LogitShards::Shard& shard = logits_[s];
+    const int64_t local = static_cast<int64_t>(i);
+    float* values = shard.row(local);
+    if (softcap > 0.0f) table.softcap(values, softcap, shard.size());
+    Partial& part = partials_[s * num_rows + i];
     part = Partial{};
-    Candidate* top = top_.data() + (s * kRowsAtOnce + static_cast<size_t>(local)) * kTopStride;
-    table.top_k(values, vocab.size(), first, top_count(row), top, &part.num_nan);
-    part.best = top[0];
-    if (vocab.contains(row.target)) {
+    Candidate* best = top(s, local);
+    table.top_k(values, shard.size(), shard.first_id(), top_count(row), best, &part.num_nan);
+    part.best = best[0];
+    if (shard.vocab.contains(row.target)) {
       part.has_target = 1;
-      part.target_logit = values[row.target - vocab.begin];
+      part.target_logit = values[row.target - shard.vocab.begin];
     }
-    if (row.hash) part.hash = table.hash_logits(values, vocab.size(), row.position, first);
+    if (row.hash)
+      part.hash = table.hash_logits(values, shard.size(), row.position, shard.first_id());
   });
 }
 
-void Head::sample(const LogitRow& row, int64_t local, RowResult& result) {
-  const kernels::KernelTable& table = stage_.table();
-  const float max = row_max_[static_cast<size_t>(local)];
-  const float inverse = 1.0f / row.temperature;
-  const std::vector<ShardWeights>& shards = stage_.weights().shards();
-  stage_.team().parallel_for(num_shards(), [&](int64_t s, int) {
-    const size_t i = static_cast<size_t>(s);
-    sums_[i] = table.exp_sum(logits(i, local), shards[i].vocab.size(), max, inverse);
-  });
-  const auto all = gather(std::span<const int64_t>(sums_));
-  int64_t total = 0, before = 0;
-  const size_t first_mine = static_cast<size_t>(stage_.communicator().rank()) * shards.size();
-  for (size_t p = 0; p < all.size(); ++p) {
-    if (p < first_mine) before += all[p];
-    total += all[p];
-  }
-  // The choice that this position takes: stream 0 is the first of a request's choices.
-  const int64_t point =
-      locate_point(uniform_bits(row.seed, 0, static_cast<uint64_t>(row.position)), total);
-  Partial found;
-  for (size_t s = 0; s < shards.size(); ++s) {
-    const int64_t mass = all[first_mine + s];
-    if (point >= before && point - before < mass) {
-      const int64_t index =
-          table.locate(logits(s, local), shards[s].vocab.size(), max, inverse, point - before);
-      found.best = {logits(s, local)[index], static_cast<int32_t>(shards[s].vocab.begin + index)};
+void Head::merge_summaries(const Batch& batch, Range rows, std::span<RowResult> results) {
+  const auto all = logits_.gather(std::span<const Partial>(partials_));
+  for (size_t i = 0; i < results.size(); ++i) {
+    const LogitRow& row = batch.rows[static_cast<size_t>(rows.begin) + i];
+    RowResult& result = results[i];
+    Candidate best;
+    int64_t num_nan = 0;
+    result.hash = 0;
+    result.top.clear();
+    result.logits.clear();
+    for (size_t p = i; p < all.size(); p += results.size()) {
+      const Partial& part = all[p];
+      if (part.best.id >= 0 && (best.id < 0 || better(part.best, best))) best = part.best;
+      num_nan += part.num_nan;
+      result.hash += part.hash;
+      if (part.has_target != 0) target_logit_[i] = part.target_logit;
     }
-    before += mass;
-  }
-  for (const Partial& part : gather(std::span<const Partial>(&found, 1))) {
-    if (part.best.id < 0) continue;
-    result.id = part.best.id;
-    target_logit_[static_cast<size_t>(local)] = part.best.logit;
+    result.bad_logits = num_nan != 0 || best.id < 0 || !std::isfinite(best.logit);
+    result.no_choice = false;
+    result.id = row.target >= 0 ? row.target : best.id;
+    row_max_[i] = best.logit;
+    if (row.target < 0) target_logit_[i] = best.logit;
   }
 }
 
-void Head::add_logprobs(const LogitRow& row, int64_t local, RowResult& result) {
-  const kernels::KernelTable& table = stage_.table();
-  const float max = row_max_[static_cast<size_t>(local)];
-  const std::vector<ShardWeights>& shards = stage_.weights().shards();
-  stage_.team().parallel_for(num_shards(), [&](int64_t s, int) {
-    const size_t i = static_cast<size_t>(s);
-    sums_[i] = table.exp_sum(logits(i, local), shards[i].vocab.size(), max, 1.0f);
-  });
-  int64_t total = 0;
-  for (const int64_t sum : gather(std::span<const int64_t>(sums_))) total += sum;
-  result.logprob = logprob_of(target_logit_[static_cast<size_t>(local)], max, total);
-
-  const size_t count = static_cast<size_t>(top_count(row));
-  std::vector<Candidate>& mine = merged_;
-  mine.clear();
-  for (size_t s = 0; s < shards.size(); ++s) {
-    const Candidate* top =
-        top_.data() + (s * kRowsAtOnce + static_cast<size_t>(local)) * kTopStride;
-    mine.insert(mine.end(), top, top + count);
+// Of the raw distribution, before the choice adjusts it.
+void Head::sum_logprobs(const Batch& batch, Range rows, std::span<RowResult> results) {
+  with_logprobs_.clear();
+  for (size_t i = 0; i < results.size(); ++i) {
+    const LogitRow& row = batch.rows[static_cast<size_t>(rows.begin) + i];
+    if (wants_logprobs(row, results[i])) with_logprobs_.push_back(i);
   }
-  const auto all = gather(std::span<const Candidate>(mine));
-  for (const Candidate& candidate : all) {
-    if (candidate.id >= 0) result.top.push_back(candidate);
+  if (with_logprobs_.empty()) return;
+  const size_t count = with_logprobs_.size();
+  sums_.assign(logits_.size() * count, 0);
+  logits_.for_each(count, [&](size_t s, size_t k) {
+    const size_t i = with_logprobs_[k];
+    sums_[s * count + k] = stage_.table().exp_sum(logits_[s].row(static_cast<int64_t>(i)),
+                                                  logits_[s].size(), row_max_[i], 1.0f);
+  });
+  for (size_t k = count; k < sums_.size(); ++k) sums_[k % count] += sums_[k];
+  logits_.add_up(std::span(sums_).first(count));
+  for (size_t k = 0; k < count; ++k) exp_sum_[with_logprobs_[k]] = sums_[k];
+  for (const size_t i : with_logprobs_)
+    list_logprobs(batch.rows[static_cast<size_t>(rows.begin) + i], static_cast<int64_t>(i),
+                  results[i]);
+}
+
+void Head::list_logprobs(const LogitRow& row, int64_t local, RowResult& result) {
+  if (row.num_logprobs == 0) return;
+  if (row.num_logprobs == kAllLogprobs) {
+    gather_logits(local, whole_row_);
+    for (size_t id = 0; id < whole_row_.size(); ++id)
+      result.top.push_back({whole_row_[id], static_cast<int32_t>(id)});
+  } else {
+    const auto count = static_cast<size_t>(row.num_logprobs);
+    merged_.clear();
+    for (size_t s = 0; s < logits_.size(); ++s)
+      merged_.insert(merged_.end(), top(s, local), top(s, local) + count);
+    for (const Candidate& candidate : logits_.gather(std::span<const Candidate>(merged_)))
+      if (candidate.id >= 0) result.top.push_back(candidate);
   }
   std::sort(result.top.begin(), result.top.end(), kernels::better);
-  result.top.resize(std::min(result.top.size(), static_cast<size_t>(row.num_logprobs)));
-  for (Candidate& candidate : result.top) candidate.logit = logprob_of(candidate.logit, max, total);
+  if (result.top.size() > static_cast<size_t>(row.num_logprobs))
+    result.top.resize(static_cast<size_t>(row.num_logprobs));
+  const auto i = static_cast<size_t>(local);
+  for (Candidate& candidate : result.top)
+    candidate.logit = logprob_of(candidate.logit, row_max_[i], exp_sum_[i]);
 }
 
-// For tests and `return_logits`: a whole row, in slots of equal size since shards are not.
-void Head::gather_logits(int64_t local, RowResult& result) {
+void Head::choose(const Batch& batch, Range rows, std::span<RowResult> results) {
+  chooser_.run(batch, rows, std::span(row_max_).first(results.size()), results);
+  for (const size_t i : with_logprobs_) {
+    if (!Chooser::has_work(batch.rows[static_cast<size_t>(rows.begin) + i])) continue;
+    return find_chosen_logits(batch, rows, results);
+  }
+}
+
+void Head::find_chosen_logits(const Batch& batch, Range rows, std::span<RowResult> results) {
+  chosen_.assign(logits_.size() * results.size(), {});
+  for (size_t k = 0; k < chosen_.size(); ++k) {
+    const size_t s = k / results.size(), i = k % results.size();
+    const LogitRow& row = batch.rows[static_cast<size_t>(rows.begin) + i];
+    if (!Chooser::has_work(row) || !logits_[s].vocab.contains(results[i].id)) continue;
+    chosen_[k] = {chooser_.raw_logit(batch, row, static_cast<int64_t>(i), s, results[i].id), 1};
+  }
+  const auto all = logits_.gather(std::span<const ChosenLogit>(chosen_));
+  for (size_t k = 0; k < all.size(); ++k)
+    if (all[k].held != 0) target_logit_[k % results.size()] = all[k].logit;
+}
+
+// A whole row, only where it was asked for; in slots of equal size, since shards are not.
+void Head::gather_logits(int64_t local, std::vector<float>& out) {
   const size_t vocab_size = static_cast<size_t>(stage_.config().vocab_size);
-  const std::vector<ShardWeights>& shards = stage_.weights().shards();
   const size_t slot = vocab_size + 2;  // first and end of the shard's rows, as bits, then the row
-  row_copies_.assign(slot * shards.size(), 0.0f);
-  for (size_t s = 0; s < shards.size(); ++s) {
-    const Range vocab = shards[s].vocab;
+  row_copies_.assign(slot * logits_.size(), 0.0f);
+  for (size_t s = 0; s < logits_.size(); ++s) {
+    const Range vocab = logits_[s].vocab;
     float* copy = row_copies_.data() + s * slot;
     copy[0] = std::bit_cast<float>(static_cast<int32_t>(vocab.begin));
     copy[1] = std::bit_cast<float>(static_cast<int32_t>(vocab.end));
-    std::copy_n(logits(s, local), vocab.size(), copy + 2);
+    std::copy_n(logits_[s].row(local), vocab.size(), copy + 2);
   }
-  result.logits.resize(vocab_size);
-  const auto all = gather(std::span<const float>(row_copies_));
+  out.resize(vocab_size);
+  const auto all = logits_.gather(std::span<const float>(row_copies_));
   for (size_t p = 0; p < all.size(); p += slot) {
     const int32_t begin = std::bit_cast<int32_t>(all[p]), end = std::bit_cast<int32_t>(all[p + 1]);
-    std::copy_n(&all[p + 2], end - begin, result.logits.begin() + begin);
+    std::copy_n(&all[p + 2], end - begin, out.begin() + begin);
   }
 }
 

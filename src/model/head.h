@@ -1,8 +1,8 @@
 // The end of the last stage: final norm, logits of the rows that are wanted, and what is made of
-// them: the choice, logprobs, the hash. Exact for any cut of the vocabulary (DESIGN.md 1.6): the
-// maximum first, then integer sums of round(2^40 exp((logit - max) / T)); a sample is one
-// counter-based uniform number located in the integer cumulative sum in order of ids; every tie
-// goes to the smaller id.
+// them: the choice (model/choice.h), logprobs, the hash. Exact for any cut of the vocabulary
+// (DESIGN.md 1.6): the maximum first, then integer sums of round(2^40 exp((logit - max) / T)); a
+// sample is one counter-based uniform number located in the integer cumulative sum in order of ids;
+// every tie goes to the smaller id.
 //
 // Every member of the stage calls `run` with the same batch and gets the same results.
 #pragma once
@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "model/batch.h"
+#include "model/choice.h"
+#include "model/logit_shards.h"
 #include "model/stage.h"
 
 namespace weft::model {
@@ -39,36 +41,42 @@ class Head {
     int64_t num_nan = 0;
     uint64_t hash = 0;
   };
+  // The raw logit of a row's choice, from the shard that holds it.
+  struct ChosenLogit {
+    float logit = 0.0f;
+    int32_t held = 0;
+  };
 
   void run_rows(const Batch& batch, Range rows, std::span<RowResult> results);
   void compute_logits(const Batch& batch, Range rows);
   void summarise(const Batch& batch, Range rows);
-  void sample(const LogitRow& row, int64_t local, RowResult& result);
-  void add_logprobs(const LogitRow& row, int64_t local, RowResult& result);
-  const float* logits(size_t shard, int64_t local) const;
-  int num_shards() const { return static_cast<int>(stage_.weights().shards().size()); }
-  void gather_logits(int64_t local, RowResult& result);
-  int top_count(const LogitRow& row) const;
-  // Gathers one trivially copyable record a shard from all members, in vocabulary order.
-  template <typename T>
-  std::span<const T> gather(std::span<const T> mine);
+  void merge_summaries(const Batch& batch, Range rows, std::span<RowResult> results);
+  void sum_logprobs(const Batch& batch, Range rows, std::span<RowResult> results);
+  void list_logprobs(const LogitRow& row, int64_t local, RowResult& result);
+  void gather_logits(int64_t local, std::vector<float>& out);
+  void choose(const Batch& batch, Range rows, std::span<RowResult> results);
+  void find_chosen_logits(const Batch& batch, Range rows, std::span<RowResult> results);
+  kernels::Candidate* top(size_t shard, int64_t local);
 
   Stage& stage_;
   tensor::InputMap map_;
   parallel::MatmulPhase matmul_;
-  tensor::Buffer logits_;              // [num_shards][kRowsAtOnce, padded rows]
-  std::vector<int64_t> logit_offset_;  // [num_shards + 1] of each shard, in floats
-  tensor::Buffer input_;               // activations of the rows
+  tensor::Buffer logits_memory_;  // [num_shards][kRowsAtOnce, padded rows]
+  LogitShards logits_;
+  Chooser chooser_;
+  tensor::Buffer input_;  // activations of the rows
   kernels::Activations activations_;
-  tensor::Buffer normed_;                 // [num_threads, stride]
-  std::vector<kernels::Candidate> top_;   // [num_shards, kRowsAtOnce, kMaxLogprobs + 1]
-  std::vector<Partial> partials_;         // [num_shards, kRowsAtOnce]
-  std::vector<int64_t> sums_;             // [num_shards] of exp_sum
-  std::vector<float> row_max_;            // [kRowsAtOnce]
-  float target_logit_[kRowsAtOnce] = {};  // of the choice or target
+  tensor::Buffer normed_;                // [num_threads, stride]
+  std::vector<kernels::Candidate> top_;  // [num_shards, kRowsAtOnce, kMaxLogprobs]
+  std::vector<Partial> partials_;        // [num_shards, rows]
+  std::vector<int64_t> sums_;            // [num_shards, rows with logprobs] of exp_sum
+  std::vector<size_t> with_logprobs_;    // those rows
+  std::vector<ChosenLogit> chosen_;      // [num_shards, rows]
+  float row_max_[kRowsAtOnce] = {};
+  float target_logit_[kRowsAtOnce] = {};  // of the choice or target, raw
+  int64_t exp_sum_[kRowsAtOnce] = {};     // of rows with logprobs
   std::vector<kernels::Candidate> merged_;
-  std::vector<float> row_copies_;  // of gather_logits
-  std::vector<std::byte> gathered_;
+  std::vector<float> row_copies_, whole_row_;  // of gather_logits
 };
 
 }  // namespace weft::model

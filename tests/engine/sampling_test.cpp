@@ -81,6 +81,7 @@ TEST(CheckSampling, RefusesWhatIsOutsideAndNamesTheField) {
       {"min_p ", [](SamplingParams& p) { p.min_p = 1.1f; }},
       {"typical_p ", [](SamplingParams& p) { p.typical_p = 0; }},
       {"repetition_penalty ", [](SamplingParams& p) { p.repetition_penalty = 0; }},
+      {"repetition_penalty ", [](SamplingParams& p) { p.repetition_penalty = 1e-38f; }},
       {"repetition_penalty ",
        [](SamplingParams& p) { p.repetition_penalty = std::numeric_limits<float>::infinity(); }},
       {"presence_penalty ", [](SamplingParams& p) { p.presence_penalty = 2.1f; }},
