@@ -79,6 +79,10 @@ void ModelOptions::declare_memory(OptionSet* options) {
   options->add("--kv-cache-memory-bytes", &engine.kv_cache_bytes,
                {"BYTES", "cache of all ranks together: 512M, 4G", "a share of the free memory"}, 1,
                kMaxCacheBytes);
+  options->add("--num-kv-blocks", &engine.num_blocks,
+               {"N", "blocks of the cache, in place of its bytes", "by memory"}, 1,
+               int64_t{1} << 30);
+  options->exclude("--num-kv-blocks", "--kv-cache-memory-bytes");
 }
 
 void ModelOptions::declare_context(const std::string& unset, OptionSet* options) {
@@ -88,15 +92,37 @@ void ModelOptions::declare_context(const std::string& unset, OptionSet* options)
                {"TYPE", "how keys and values are kept", "", {"f32", "f16", "bf16"}});
 }
 
+void ModelOptions::declare_scheduling(OptionSet* options) {
+  options->group("Scheduling");
+  options->add("--max-num-seqs", &engine.max_num_seqs,
+               {"N", "answers that are generated at a time"}, 1, 4096);
+  options->add("--schedule-policy", &schedule_policy,
+               {"HOW",
+                "who is let in first: by arrival, by cached prefix, or the shortest prompt",
+                "",
+                {"fcfs", "prefix", "shortest"}});
+  options->add("--micro-batch-size", &engine.micro_batch_size,
+               {"N", "answers of one step of a pipeline", "by measured step times"}, 1, 4096);
+  options->add("--no-prefix-caching", &no_prefix_caching,
+               {"", "compute every prompt anew, even where the cache knows its beginning"});
+  options->add("--no-chunked-prefill", &no_chunked_prefill,
+               {"", "compute a prompt whole before any running answer goes on"});
+}
+
 engine::EngineOptions ModelOptions::resolve(const Environment& environment) const {
   engine::EngineOptions resolved = engine;
   resolved.model_path = resolve_model(model, environment);
   resolved.placement = placement == "dedicated" ? engine::Placement::kDedicated
                        : placement == "pooled"  ? engine::Placement::kPooled
                                                 : engine::Placement::kAuto;
-  resolved.kv_type = kv_cache_dtype == "f16"    ? kernels::KvType::kF16
-                     : kv_cache_dtype == "bf16" ? kernels::KvType::kBF16
-                                                : kernels::KvType::kF32;
+  resolved.kv_type = kv_cache_dtype == "f16"   ? kernels::KvType::kF16
+                     : kv_cache_dtype == "f32" ? kernels::KvType::kF32
+                                               : kernels::KvType::kBF16;
+  resolved.schedule_policy = schedule_policy == "prefix"     ? engine::SchedulePolicy::kPrefix
+                             : schedule_policy == "shortest" ? engine::SchedulePolicy::kShortest
+                                                             : engine::SchedulePolicy::kFcfs;
+  resolved.prefix_caching = !no_prefix_caching;
+  resolved.chunked_prefill = !no_chunked_prefill;
   resolved.deadline_ms = timeout_s * 1000;
   return resolved;
 }

@@ -12,7 +12,8 @@ namespace weft::cli {
 struct ModelOptions {
   std::string model;  // as typed: a path, or a name of the catalogue
   engine::EngineOptions engine;
-  std::string placement = "auto", kv_cache_dtype = "f32";
+  std::string placement = "auto", kv_cache_dtype = "bf16", schedule_policy = "fcfs";
+  bool no_prefix_caching = false, no_chunked_prefill = false;
   int64_t timeout_s = 60;
 
   // Adds MODEL and the groups "Splitting" and "Memory" to `options`.
@@ -21,6 +22,8 @@ struct ModelOptions {
   // unset: what a context that is not given stands for.
   void declare_split(OptionSet* options);
   void declare_context(const std::string& unset, OptionSet* options);
+  // The group "Scheduling", for commands that answer many requests.
+  void declare_scheduling(OptionSet* options);
   // What the engine is asked for: the model's name resolved, words turned into values.
   engine::EngineOptions resolve(const Environment& environment) const;
 

@@ -11,7 +11,7 @@
 namespace weft::cli {
 
 // What is asked where nobody can type and no prompt was given.
-inline constexpr std::string_view kBuiltInPrompt = "What is the capital of France?";
+inline constexpr std::string_view kBuiltInPrompt = "What is the capital of Japan?";
 
 // What of a model turns text into ids; borrowed from it.
 struct PromptWriter {

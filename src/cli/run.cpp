@@ -50,7 +50,8 @@ class RunCommand : public Command {
   int execute(const Context& context) override {
     check_together();
     Console& console = context.console;
-    const engine::EngineOptions engine_options = model_.resolve(context.environment);
+    engine::EngineOptions engine_options = model_.resolve(context.environment);
+    engine_options.max_num_seqs = 1;
     const bool one_answer = prompt_ || prompt_ids_ || json_;
     const bool chats = !one_answer && console.in_is_terminal && console.out_is_terminal;
     // Before the model is loaded, which may take long.

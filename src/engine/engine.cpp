@@ -1,26 +1,27 @@
-// The one-request engine: prompt chunks through the pipeline, then one token a step.
+// The engine of one process: opens and loads the model; a loop moves its requests.
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <random>
 
 #include "base/clock.h"
 #include "base/counted.h"
 #include "base/cpu.h"
 #include "base/error.h"
 #include "cache/block_pool.h"
-#include "cache/block_table.h"
 #include "engine/batch_run.h"
 #include "engine/limits.h"
 #include "engine/model_source.h"
 #include "engine/replica.h"
+#include "engine/request_loop.h"
 #include "engine/split_report.h"
 
 namespace weft::engine {
 namespace {
 
-class OneRequestEngine final : public Engine {
+class LocalEngine final : public Engine {
  public:
-  OneRequestEngine(const EngineOptions& options, const OnLoad& on_load, const OnOpen& on_open);
+  LocalEngine(const EngineOptions& options, const OnLoad& on_load, const OnOpen& on_open);
 
   const ModelReport& model() const override { return model_report_; }
   const SplitReport& split() const override { return split_report_; }
@@ -28,36 +29,25 @@ class OneRequestEngine final : public Engine {
   const text::ChatTemplate* chat_template() const override { return source_->chat_template.get(); }
   int64_t max_model_len() const override { return max_model_len_; }
   int64_t kv_cache_tokens() const override { return pool_->num_blocks() * options_.block_size; }
+  int64_t kv_cache_blocks() const override { return pool_->num_blocks(); }
   int threads_per_rank() const override { return replica_->shape().placement.threads_per_rank; }
   bool pooled() const override { return replica_->shape().placement.pooled; }
   double load_seconds() const override { return load_seconds_; }
   WeightLoading weight_loading() const override;
   std::string_view isa() const override { return replica_->shape().table->name; }
 
+  uint64_t submit(Request request) override;
+  void cancel(uint64_t request) override { loop_->cancel(request); }
+  bool step(const OnEvent& on_event) override;
+  EngineStats stats() const override { return loop_->stats(); }
   GenerationResult generate(const GenerationRequest& request, const OnText& on_text) override;
   BatchTiming run_batch(const BatchWorkload& workload) override;
   void cancel() override { cancelled_.store(true); }
 
  private:
-  struct Answer {
-    const GenerationRequest& request;
-    GenerationResult& result;
-    text::TextStream stream;
-    const OnText& on_text;
-    size_t prompt_rows_left = 0;  // answers of prompt positions before the first token's
-    bool more = true;
-  };
-
   void tell_opened(const OnOpen& on_open) const;
   RequestLimits limits() const;
-  void run_prompt(Answer& answer);
-  void submit_chunk(const GenerationRequest& request, Range tokens);
-  void submit_token(Answer& answer);
-  // Reads one step's rows; the last of them may be the next token.
-  void take_rows(Answer& answer, const StepAnswer& step);
-  void take_token(Answer& answer, const model::RowResult& row);
-  void run_answer(Answer& answer);
-  void give_up();
+  void check_workload(const BatchWorkload& workload) const;
   std::vector<RankClock> clocks() const;
   void report_clocks(const std::vector<RankClock>& before, GenerationResult& result) const;
 
@@ -66,15 +56,46 @@ class OneRequestEngine final : public Engine {
   ModelReport model_report_;
   SplitReport split_report_;
   std::unique_ptr<cache::BlockPool> pool_;
-  std::unique_ptr<cache::BlockTable> table_;
   std::shared_ptr<Replica> replica_;
+  std::unique_ptr<RequestLoop> loop_;
   int64_t max_model_len_ = 0;
   double load_seconds_ = 0;
   std::atomic<bool> cancelled_{false};
 };
 
-OneRequestEngine::OneRequestEngine(const EngineOptions& options, const OnLoad& on_load,
-                                   const OnOpen& on_open)
+Request request_of(const GenerationRequest& g) {
+  Request request;
+  request.prompt_ids = g.prompt_ids;
+  request.hash_logits = g.hash_logits;
+  request.full_prompt_logits = g.full_prompt_logits;
+  SamplingParams& p = request.sampling;
+  p.max_tokens = g.max_tokens;
+  p.temperature = g.temperature;
+  p.seed = g.seed;
+  p.ignore_eos = g.ignore_eos;
+  p.stop = g.stop;
+  if (g.num_logprobs >= 0) p.logprobs = g.num_logprobs;
+  if (g.num_prompt_logprobs >= 0) p.prompt_logprobs = g.num_prompt_logprobs;
+  return request;
+}
+
+GenerationResult result_of(const RequestState& state) {
+  const Choice& choice = state.choices.front();
+  GenerationResult result;
+  result.token_ids = choice.token_ids;
+  result.text = choice.text;
+  result.finish_reason = choice.finish.value();
+  result.logprobs = choice.logprobs;
+  result.prompt_logprobs = state.prompt_logprobs;
+  result.prompt_logits = state.prompt_logits;
+  result.logits_hash = state.prompt_hash + choice.logits_hash;
+  const int64_t first_ns = state.first_token_ns != 0 ? state.first_token_ns : state.ended_ns;
+  result.prompt_s = seconds_between(state.arrived_ns, first_ns);
+  result.generation_s = seconds_between(first_ns, state.ended_ns);
+  return result;
+}
+
+LocalEngine::LocalEngine(const EngineOptions& options, const OnLoad& on_load, const OnOpen& on_open)
     : options_(options) {
   const int64_t begin_ns = now_ns();
   prepare_this_thread();
@@ -96,11 +117,10 @@ OneRequestEngine::OneRequestEngine(const EngineOptions& options, const OnLoad& o
     split_report_.warnings.push_back(warning);
   max_model_len_ = choose_model_len(split_report_, source_->config.context_length, options);
   if (on_open) tell_opened(on_open);
-  shape.num_blocks = options.max_num_seqs * ceil_div(max_model_len_, options.block_size);
+  shape.num_blocks = choose_num_blocks(split_report_, max_model_len_, options);
   shape.max_batch_tokens =
       std::min(options.max_num_batched_tokens, options.max_num_seqs * max_model_len_);
   pool_ = std::make_unique<cache::BlockPool>(shape.num_blocks, options.block_size);
-  table_ = std::make_unique<cache::BlockTable>(*pool_, max_model_len_);
   std::vector<model::RopeCache> ropes;
   for (const model::RopeConfig& rope : source_->config.ropes)
     ropes.emplace_back(rope, max_model_len_);
@@ -112,10 +132,11 @@ OneRequestEngine::OneRequestEngine(const EngineOptions& options, const OnLoad& o
     rank.kv_bytes = bytes.kv;
     rank.logits_bytes = bytes.logits;
   }
+  loop_ = std::make_unique<RequestLoop>(*replica_, *source_, *pool_, options_, max_model_len_);
   load_seconds_ = seconds_between(begin_ns, now_ns());
 }
 
-WeightLoading OneRequestEngine::weight_loading() const {
+WeightLoading LocalEngine::weight_loading() const {
   WeightLoading loading;
   loading.mapped = source_->checkpoint->packed() != nullptr;
   for (int w = 0; w < replica_->num_workers(); ++w) {
@@ -127,38 +148,59 @@ WeightLoading OneRequestEngine::weight_loading() const {
   return loading;
 }
 
-void OneRequestEngine::tell_opened(const OnOpen& on_open) const {
+void LocalEngine::tell_opened(const OnOpen& on_open) const {
   on_open({model_report_, *source_->tokenizer, source_->chat_template.get(), max_model_len_,
            [this](std::span<const int32_t> ids) { check_prompt(ids, limits()); }});
 }
 
-RequestLimits OneRequestEngine::limits() const {
+RequestLimits LocalEngine::limits() const {
   const int64_t context = source_->config.context_length;
   return {source_->config.vocab_size, max_model_len_, context,
           options_.max_model_len == 0 && max_model_len_ < context};
 }
 
-GenerationResult OneRequestEngine::generate(const GenerationRequest& request,
-                                            const OnText& on_text) {
+uint64_t LocalEngine::submit(Request request) {
   check_request(request, limits());
-  prepare_this_thread();  // the caller leads worker 0
-  cancelled_.store(false);
-  GenerationResult result;
-  Answer answer{request, result, text::TextStream(*source_->tokenizer, request.stop), on_text};
-  const std::vector<RankClock> before = clocks();
-  try {
-    run_answer(answer);
-  } catch (...) {
-    give_up();
-    throw;
-  }
-  replica_->settle();
-  table_->release();
-  report_clocks(before, result);
-  return result;
+  if (!request.sampling.seed) request.sampling.seed = std::random_device{}();
+  return loop_->submit(std::move(request));
 }
 
-BatchTiming OneRequestEngine::run_batch(const BatchWorkload& w) {
+bool LocalEngine::step(const OnEvent& on_event) {
+  prepare_this_thread();  // the caller leads worker 0
+  return loop_->step(on_event);
+}
+
+GenerationResult LocalEngine::generate(const GenerationRequest& request, const OnText& on_text) {
+  cancelled_.store(false);
+  const std::vector<RankClock> before = clocks();
+  const uint64_t id = submit(request_of(request));
+  std::optional<GenerationResult> result;
+  std::optional<Error> error;
+  const OnEvent on_event = [&](const RequestEvent& event) {
+    const RequestState& state = event.request;
+    if (state.id != id) return;
+    const std::string& text = state.choices.front().text;
+    const bool has_text = event.first_new_text < text.size();
+    if (has_text && on_text && !on_text(text.substr(event.first_new_text))) cancelled_.store(true);
+    if (!state.ended) return;
+    error = state.error;
+    result = result_of(state);
+  };
+  while (!result) {
+    if (cancelled_.load()) loop_->cancel(id);
+    step(on_event);
+  }
+  if (loop_->is_idle()) replica_->settle();
+  if (error) throw *error;
+  const auto num_steps = static_cast<int64_t>(result->token_ids.size()) - 1;
+  for (int w = 0; w < replica_->num_workers(); ++w)
+    result->weight_bytes_read +=
+        std::max<int64_t>(0, num_steps) * replica_->worker(w).step_weight_bytes();
+  report_clocks(before, *result);
+  return std::move(*result);
+}
+
+void LocalEngine::check_workload(const BatchWorkload& w) const {
   const auto at_least = [](const char* what, int64_t value, int64_t low) {
     if (value < low)
       throw Error(ErrorKind::kUsage, fmt::format("{} is {}, below {}", what, value, low));
@@ -169,178 +211,41 @@ BatchTiming OneRequestEngine::run_batch(const BatchWorkload& w) {
   at_least("the output length", w.output_len, 1);
   const int64_t most = max_model_len_;  // each is compared by itself first: sums may not wrap
   if (w.depth > most || w.input_len > most || w.output_len > most ||
-      w.depth + w.input_len + w.output_len > most || w.batch_size > options_.max_num_seqs)
-    throw Error(ErrorKind::kUsage,
-                fmt::format("{} of {} + {} + {} tokens do not fit: the cache holds {} of {} tokens",
-                            counted(w.batch_size, "sequence"), w.depth, w.input_len, w.output_len,
-                            options_.max_num_seqs, most));
+      w.depth + w.input_len + w.output_len > most || w.batch_size > options_.max_num_seqs ||
+      w.batch_size * pool_->blocks_for(w.depth + w.input_len + w.output_len) > pool_->num_blocks())
+    throw Error(
+        ErrorKind::kUsage,
+        fmt::format("{} of {} + {} + {} tokens do not fit: the cache holds {} tokens, {} in "
+                    "each of {}",
+                    counted(w.batch_size, "sequence"), w.depth, w.input_len, w.output_len,
+                    kv_cache_tokens(), most, options_.max_num_seqs));
   WEFT_CHECK(w.sequences.empty() || static_cast<int64_t>(w.sequences.size()) == w.batch_size);
+}
+
+BatchTiming LocalEngine::run_batch(const BatchWorkload& workload) {
+  check_workload(workload);
   prepare_this_thread();  // the caller leads worker 0
+  loop_->clear_cache();
   try {
-    return BatchRun(*replica_, *pool_, w, source_->config.vocab_size).run();
+    return BatchRun(*replica_, *pool_, workload, source_->config.vocab_size).run();
   } catch (...) {
-    give_up();
+    try {
+      replica_->settle();  // ready for what comes next; a replica that failed says so then
+    } catch (const Error&) {
+    }
     throw;
   }
 }
 
-void OneRequestEngine::run_answer(Answer& answer) {
-  GenerationResult& result = answer.result;
-  const int64_t prompt_begin = now_ns();
-  run_prompt(answer);
-  const int64_t generation_begin = now_ns();
-  int64_t num_steps = 0;
-  for (; answer.more; ++num_steps) {
-    submit_token(answer);
-    take_rows(answer, replica_->await());
-  }
-  result.prompt_s = seconds_between(prompt_begin, generation_begin);
-  result.generation_s = seconds_between(generation_begin, now_ns());
-  const std::string rest = answer.stream.finish();
-  result.text += rest;
-  if (!rest.empty() && answer.on_text) answer.on_text(rest);
-  for (int w = 0; w < replica_->num_workers(); ++w)
-    result.weight_bytes_read += num_steps * replica_->worker(w).step_weight_bytes();
-}
-
-// Leaves the engine ready for the next request; where the replica itself has failed, every further
-// request says so.
-void OneRequestEngine::give_up() {
-  try {
-    replica_->settle();
-  } catch (const Error&) {
-  }
-  table_->release();
-}
-
-// Chunks follow each other through the stages; their answers are read in order.
-void OneRequestEngine::run_prompt(Answer& answer) {
-  const int64_t length = static_cast<int64_t>(answer.request.prompt_ids.size());
-  const int64_t step = replica_->shape().max_batch_tokens;
-  if (answer.request.num_prompt_logprobs >= 0) answer.result.prompt_logprobs.emplace_back();
-  if (answer.request.num_prompt_logprobs >= 0 || answer.request.full_prompt_logits)
-    answer.prompt_rows_left = answer.request.prompt_ids.size() - 1;
-  for (int64_t begin = 0; begin < length && !cancelled_.load(); begin += step) {
-    if (replica_->in_flight() == replica_->max_in_flight()) take_rows(answer, replica_->await());
-    submit_chunk(answer.request, {begin, std::min(length, begin + step)});
-  }
-  while (replica_->in_flight() > 0) take_rows(answer, replica_->await());
-  if (answer.result.token_ids.empty()) {  // cancelled before the first token
-    answer.result.finish_reason = FinishReason::kCancelled;
-    answer.more = false;
-  }
-}
-
-void OneRequestEngine::submit_chunk(const GenerationRequest& request, Range tokens) {
-  const int64_t length = static_cast<int64_t>(request.prompt_ids.size());
-  WEFT_CHECK(table_->grow(tokens.end), "the pool holds a whole context");
-  StepPlan& plan = replica_->next_plan();
-  plan.clear();
-  plan.add(std::span(request.prompt_ids)
-               .subspan(static_cast<size_t>(tokens.begin), static_cast<size_t>(tokens.size())),
-           tokens.begin, table_->ids());
-  const bool all_rows = request.num_prompt_logprobs >= 0 || request.full_prompt_logits;
-  if (all_rows) {
-    for (int64_t t = tokens.begin; t < std::min(tokens.end, length - 1); ++t)
-      plan.rows.push_back({.token = t - tokens.begin,
-                           .position = t,
-                           .num_logprobs = request.num_prompt_logprobs,
-                           .target = request.prompt_ids[static_cast<size_t>(t + 1)],
-                           .hash = request.hash_logits && request.num_prompt_logprobs >= 0,
-                           .full_logits = request.full_prompt_logits});
-  }
-  if (tokens.end == length)
-    plan.rows.push_back({.token = tokens.size() - 1,
-                         .position = length - 1,
-                         .num_logprobs = request.num_logprobs,
-                         .temperature = request.temperature,
-                         .seed = request.seed,
-                         .hash = request.hash_logits,
-                         .full_logits = request.full_prompt_logits});
-  replica_->submit();
-}
-
-void OneRequestEngine::submit_token(Answer& answer) {
-  const GenerationRequest& request = answer.request;
-  const int64_t position =
-      static_cast<int64_t>(request.prompt_ids.size() + answer.result.token_ids.size()) - 1;
-  WEFT_CHECK(table_->grow(position + 1), "the pool holds a whole context");
-  StepPlan& plan = replica_->next_plan();
-  plan.clear();
-  plan.rows.push_back(
-      {.token = plan.add(std::span(&answer.result.token_ids.back(), 1), position, table_->ids()),
-       .position = position,
-       .num_logprobs = request.num_logprobs,
-       .temperature = request.temperature,
-       .seed = request.seed,
-       .hash = request.hash_logits});
-  replica_->submit();
-}
-
-std::vector<TokenLogprob> logprob_list(const model::RowResult& row) {
-  std::vector<TokenLogprob> list;
-  bool chosen = false;
-  for (const kernels::Candidate& c : row.top) {
-    list.push_back({c.id, c.logit});
-    chosen = chosen || c.id == row.id;
-  }
-  if (!chosen) list.push_back({row.id, row.logprob});
-  return list;
-}
-
-void OneRequestEngine::take_rows(Answer& answer, const StepAnswer& step) {
-  GenerationResult& result = answer.result;
-  for (const int32_t layer : step.bad_layer) {
-    if (layer >= 0)
-      throw Error(ErrorKind::kModel,
-                  fmt::format("a sum in layer {} left the range of exact reduction", layer),
-                  "weights or activations of this prompt are not finite, or extreme");
-  }
-  for (const model::RowResult& row : step.rows) {
-    if (row.bad_logits)
-      throw Error(ErrorKind::kModel, "the logits are not finite",
-                  "weights or activations of this prompt are not finite, or extreme");
-    result.logits_hash += row.hash;
-    if (!row.logits.empty()) result.prompt_logits.push_back(row.logits);
-    if (!answer.prompt_rows_left) {
-      take_token(answer, row);
-    } else if (--answer.prompt_rows_left; answer.request.num_prompt_logprobs >= 0) {
-      result.prompt_logprobs.push_back(logprob_list(row));
-    }
-  }
-}
-
-void OneRequestEngine::take_token(Answer& answer, const model::RowResult& row) {
-  GenerationResult& result = answer.result;
-  const GenerationRequest& request = answer.request;
-  result.token_ids.push_back(row.id);
-  if (request.num_logprobs >= 0) result.logprobs.push_back(logprob_list(row));
-  const auto finish = [&](FinishReason reason) {
-    result.finish_reason = reason;
-    answer.more = false;
-  };
-  const bool ends = std::binary_search(source_->end_ids.begin(), source_->end_ids.end(), row.id);
-  if (ends && !request.ignore_eos) return finish(FinishReason::kStop);
-  const std::string piece = answer.stream.push(row.id);
-  result.text += piece;
-  if (!piece.empty() && answer.on_text && !answer.on_text(piece)) cancelled_.store(true);
-  const int64_t length = static_cast<int64_t>(request.prompt_ids.size() + result.token_ids.size());
-  if (answer.stream.stopped()) return finish(FinishReason::kStop);
-  if (static_cast<int64_t>(result.token_ids.size()) >= request.max_tokens ||
-      length > max_model_len_)
-    return finish(FinishReason::kLength);
-  if (cancelled_.load()) finish(FinishReason::kCancelled);
-}
-
-std::vector<RankClock> OneRequestEngine::clocks() const {
+std::vector<RankClock> LocalEngine::clocks() const {
   std::vector<RankClock> clocks;
   for (int r = 0; r < replica_->shape().topology.num_ranks(); ++r)
     clocks.push_back(replica_->worker_of(r).clock(r));
   return clocks;
 }
 
-void OneRequestEngine::report_clocks(const std::vector<RankClock>& before,
-                                     GenerationResult& result) const {
+void LocalEngine::report_clocks(const std::vector<RankClock>& before,
+                                GenerationResult& result) const {
   const std::vector<RankClock> after = clocks();
   for (size_t r = 0; r < after.size(); ++r) {
     const RankClock &a = before[r], &b = after[r];
@@ -355,21 +260,9 @@ void OneRequestEngine::report_clocks(const std::vector<RankClock>& before,
 
 }  // namespace
 
-const char* name(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kCancelled:
-      return "cancelled";
-  }
-  return "";
-}
-
 std::unique_ptr<Engine> Engine::load(const EngineOptions& options, const OnLoad& on_load,
                                      const OnOpen& on_open) {
-  return std::make_unique<OneRequestEngine>(options, on_load, on_open);
+  return std::make_unique<LocalEngine>(options, on_load, on_open);
 }
 
 }  // namespace weft::engine

@@ -1,8 +1,7 @@
-// One replica: a model split over the ranks of a topology, answering one request at a time (the
-// scheduler of many comes with the next issue; the messages below are already plain and
-// serialisable). Everything else under engine/ is behind this door.
+// One replica: a model split over the ranks of a topology, answering any number of requests at a
+// time (request.h). Everything else under engine/ is behind this door.
 //
-// Thread rule: one caller at a time; `cancel` may be called from any thread or signal handler.
+// Thread rule: one caller at a time; `cancel()` may be called from any thread or signal handler.
 #pragma once
 
 #include <atomic>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "base/range.h"
+#include "engine/request.h"
 #include "kernels/kernels.h"
 #include "parallel/topology.h"
 #include "text/text.h"
@@ -26,6 +26,12 @@ inline constexpr int64_t kMaxModelLen = int64_t{1} << 24;
 
 enum class Placement { kAuto, kDedicated, kPooled };
 
+enum class SchedulePolicy {
+  kFcfs,     // in the order of arrival
+  kPrefix,   // the longest cached prefix first
+  kShortest  // the fewest tokens to compute first
+};
+
 struct EngineOptions {
   std::string model_path;  // a file or a folder
   parallel::TopologyRequest topology;
@@ -33,11 +39,18 @@ struct EngineOptions {
   std::string devices;                     // "0-3", "numa:0"; empty: ranks may share cores
   Placement placement = Placement::kAuto;  // kPooled where ranks x threads exceed the cores
   int64_t max_model_len = 0;               // 0: the model's, as far as the cache memory allows
-  int64_t max_num_batched_tokens = 512;    // tokens of one prompt chunk
-  int64_t max_num_seqs = 1;                // sequences of max_model_len that the cache holds
-  kernels::KvType kv_type = kernels::KvType::kF32;
+  int64_t max_num_batched_tokens = 512;    // tokens of one step
+  int64_t max_num_seqs = 64;               // answers that run at a time
+  int64_t micro_batch_size = 0;            // answers of one step; 0: by the measured step times
+  SchedulePolicy schedule_policy = SchedulePolicy::kFcfs;
+  bool chunked_prefill = true;  // false: prompts are computed whole, and answers wait for them
+  bool prefix_caching = true;
+  kernels::KvType kv_type = kernels::KvType::kBF16;
   int64_t block_size = 16;
-  int64_t kv_cache_bytes = 0;       // over all ranks; 0: a share of the free memory
+  int64_t num_blocks = 0;  // of the cache; 0: by memory
+  // Over all ranks; 0: what max_num_seqs of max_model_len need, but a share of the free memory at
+  // most.
+  int64_t kv_cache_bytes = 0;
   int64_t deadline_ms = 60'000;     // of every wait between ranks
   std::optional<kernels::Isa> isa;  // none: kernels::choose_table()
 };
@@ -91,6 +104,7 @@ struct Inspection {
 };
 Inspection inspect(const EngineOptions& options);
 
+// One prompt and one answer: a Request for callers that have nothing else to do meanwhile.
 struct GenerationRequest {
   std::vector<int32_t> prompt_ids;
   int64_t max_tokens = 256;
@@ -103,14 +117,6 @@ struct GenerationRequest {
   bool full_prompt_logits = false;  // raw logits of every prompt position (tests, research)
   std::vector<std::string> stop;    // stop strings
 };
-
-struct TokenLogprob {
-  int32_t id = 0;
-  float logprob = 0;
-};
-
-enum class FinishReason { kStop, kLength, kCancelled };
-const char* name(FinishReason reason);
 
 // Of the request's time; ranks of one pool share the pool's.
 struct RankTimes {
@@ -193,19 +199,32 @@ class Engine {
   virtual const text::ChatTemplate* chat_template() const = 0;
   virtual int64_t max_model_len() const = 0;
   virtual int64_t kv_cache_tokens() const = 0;
+  virtual int64_t kv_cache_blocks() const = 0;
   virtual int threads_per_rank() const = 0;
   virtual bool pooled() const = 0;
   virtual double load_seconds() const = 0;
   virtual WeightLoading weight_loading() const = 0;
   virtual std::string_view isa() const = 0;
 
-  // Errors: kUsage for a request that cannot be served (empty, too long: both numbers), kModel
-  // naming the layer where a row-parallel sum left its range, kCommunication for a lost rank.
+  // Queues a request and returns its number. Error(kUsage) for one that can never be served (empty,
+  // too long, a parameter out of its range: with the numbers).
+  virtual uint64_t submit(Request request) = 0;
+  // Ends a request; its last event says kCancelled. Unknown numbers: nothing happens.
+  virtual void cancel(uint64_t request) = 0;
+  // Fills the ring of steps and takes the oldest step's answers. False where nothing is left to do.
+  // on_event may submit and cancel. What ends one request is in its state (kModel naming the layer
+  // where a row-parallel sum left its range); Error(kCommunication) for a lost rank.
+  virtual bool step(const OnEvent& on_event) = 0;
+  virtual EngineStats stats() const = 0;
+
+  // Answers one request, beside those that are queued (whose events nobody sees). Errors as of
+  // `submit` and `step`, and the request's own.
   virtual GenerationResult generate(const GenerationRequest& request,
                                     const OnText& on_text = {}) = 0;
-  // Errors as of `generate`; kUsage where the batch does not fit max_num_seqs and max_model_len.
+  // With nothing queued. Errors as of `generate`; kUsage where the batch does not fit max_num_seqs,
+  // max_model_len or the cache.
   virtual BatchTiming run_batch(const BatchWorkload& workload) = 0;
-  // Ends the running answer after the current token. Async-signal-safe.
+  // Ends what `generate` answers after the current token. Async-signal-safe.
   virtual void cancel() = 0;
 };
 

@@ -13,8 +13,9 @@ namespace {
 // activations, the page cache of the model file and other programs want the rest.
 constexpr double kCacheMemoryShare = 0.5;
 constexpr int64_t kCoarseTokens = 16384;
+constexpr int64_t kMostBlocks = int64_t{1} << 30;
 
-// Tokens of context that the cache memory holds, over all ranks and sequences.
+// Tokens that the cache memory holds, over all ranks.
 struct CacheSize {
   int64_t tokens = 0;
   int64_t bytes_per_token = 0;
@@ -24,7 +25,6 @@ struct CacheSize {
 CacheSize cache_size(const SplitReport& split, const EngineOptions& options) {
   CacheSize size;
   for (const RankShare& rank : split.ranks) size.bytes_per_token += rank.kv_bytes_per_token;
-  size.bytes_per_token *= options.max_num_seqs;
   size.budget =
       options.kv_cache_bytes > 0
           ? options.kv_cache_bytes
@@ -102,6 +102,26 @@ int64_t choose_model_len(const SplitReport& split, int64_t context_length,
   return asked > 0 ? asked : std::min(context_length, size.tokens);
 }
 
+int64_t choose_num_blocks(const SplitReport& split, int64_t max_model_len,
+                          const EngineOptions& options) {
+  const CacheSize size = cache_size(split, options);
+  const int64_t for_one = ceil_div(max_model_len, options.block_size);
+  const int64_t paid =
+      size.budget / std::max<int64_t>(1, size.bytes_per_token * options.block_size);
+  const int64_t wanted = options.kv_cache_bytes > 0 ? kMostBlocks : options.max_num_seqs * for_one;
+  if (options.num_blocks > 0) {
+    if (options.num_blocks < for_one || options.num_blocks > paid)
+      throw Error(
+          ErrorKind::kUsage,
+          fmt::format("--num-kv-blocks is {}, outside {} to {}", options.num_blocks, for_one, paid),
+          "one context takes the fewer, the cache memory holds the more",
+          "lower --max-model-len, or raise --kv-cache-memory-bytes");
+    return options.num_blocks;
+  }
+  // Block ids are 32-bit; a context that was let in fits whatever the rounding.
+  return std::max(for_one, std::min({paid, wanted, kMostBlocks}));
+}
+
 void check_prompt(std::span<const int32_t> prompt_ids, const RequestLimits& limits) {
   const auto length = static_cast<int64_t>(prompt_ids.size());
   if (length == 0) throw Error(ErrorKind::kUsage, "the prompt is empty");
@@ -113,17 +133,9 @@ void check_prompt(std::span<const int32_t> prompt_ids, const RequestLimits& limi
   }
 }
 
-void check_request(const GenerationRequest& request, const RequestLimits& limits) {
+void check_request(const Request& request, const RequestLimits& limits) {
   check_prompt(request.prompt_ids, limits);
-  if (request.max_tokens < 1)
-    throw Error(ErrorKind::kUsage,
-                fmt::format("--max-tokens is {}, it must be at least 1", request.max_tokens));
-  if (!(request.temperature >= 0.0f) || request.temperature > 100.0f)
-    throw Error(ErrorKind::kUsage,
-                fmt::format("--temperature is {}, outside 0 to 100", request.temperature));
-  if (std::max(request.num_logprobs, request.num_prompt_logprobs) > model::Head::kMaxLogprobs)
-    throw Error(ErrorKind::kUsage, fmt::format("at most {} logprobs a position can be asked for",
-                                               model::Head::kMaxLogprobs));
+  check_sampling(request.sampling, limits.vocab_size);
 }
 
 }  // namespace weft::engine

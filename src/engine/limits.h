@@ -20,6 +20,11 @@ void check_model_len(int64_t asked, int64_t context_length);
 int64_t choose_model_len(const SplitReport& split, int64_t context_length,
                          const EngineOptions& options);
 
+// Blocks of the cache: those of max_num_seqs sequences of max_model_len, as far as the cache memory
+// allows them; all that an explicit kv_cache_bytes pays for.
+int64_t choose_num_blocks(const SplitReport& split, int64_t max_model_len,
+                          const EngineOptions& options);
+
 // What a request is held to.
 struct RequestLimits {
   int64_t vocab_size = 0;
@@ -28,6 +33,6 @@ struct RequestLimits {
   bool cut_by_memory = false;  // max_model_len is what the cache memory left of the context
 };
 void check_prompt(std::span<const int32_t> prompt_ids, const RequestLimits& limits);
-void check_request(const GenerationRequest& request, const RequestLimits& limits);
+void check_request(const Request& request, const RequestLimits& limits);
 
 }  // namespace weft::engine

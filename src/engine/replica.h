@@ -43,6 +43,11 @@ class Replica {
   // The plan to fill for the next submit(); its vectors keep their memory.
   StepPlan& next_plan();
   void submit();
+  // Whether `await` would return at once.
+  bool has_answer() const {
+    return in_flight() > 0 &&
+           WaitWord::reached(answered_.load(), static_cast<uint32_t>(num_awaited_ + 1));
+  }
   // The answers of the oldest step in flight, valid until kRingSlots more steps were submitted.
   const StepAnswer& await();
   // Awaits what is in flight and waits until every worker has left its last step, so that their

@@ -18,7 +18,7 @@
 
 namespace weft::engine {
 
-inline constexpr int32_t kMostLogprobs = 20;
+inline constexpr int32_t kMostLogprobs = 128;  // servers allow fewer
 // logprobs and prompt_logprobs for the whole vocabulary.
 inline constexpr int32_t kWholeVocabulary = -1;
 // Below this a temperature is greedy; below the next it is raised to it (vLLM's limits).

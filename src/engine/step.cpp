@@ -3,6 +3,7 @@
 namespace weft::engine {
 
 void StepPlan::clear() {
+  copies.clear();
   token_ids.clear();
   chunks.clear();
   block_ids.clear();

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/range.h"
-
+#include "cache/prefix_match.h"
 #include "model/batch.h"
 
 namespace weft::engine {
@@ -21,6 +21,7 @@ struct StepPlan {
   };
 
   uint64_t id = 0;
+  std::vector<cache::BlockCopy> copies;  // made in this order before anything is computed
   std::vector<int32_t> token_ids;
   std::vector<Chunk> chunks;  // tile token_ids
   std::vector<int32_t> block_ids;

@@ -87,6 +87,7 @@ void Worker::run(const StepPlan& plan, StepAnswer& answer) {
   fill_batch(plan);
   for (size_t p = 0; p < parts_.size(); ++p) {
     StagePart& part = parts_[p];
+    part.stage->copy_blocks(plan.copies);
     part.stage->begin(batch_);
     if (part.split->first) {
       part.stage->embed(batch_);

@@ -95,6 +95,12 @@ int64_t Stage::arena_bytes() const {
   return floats * 4 + bytes + takes * 64;
 }
 
+void Stage::copy_blocks(std::span<const cache::BlockCopy> copies) {
+  for (cache::KvStorage& storage : storage_) {
+    for (const cache::BlockCopy& copy : copies) storage.copy_block(copy.from, copy.to);
+  }
+}
+
 void Stage::begin(const Batch& batch) {
   num_tokens_ = batch.num_tokens();
   WEFT_CHECK_LE(num_tokens_, limits_.max_tokens);

@@ -14,10 +14,12 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/thread_team.h"
 #include "cache/kv_storage.h"
+#include "cache/prefix_match.h"
 #include "comm/comm.h"
 #include "kernels/kernels.h"
 #include "model/batch.h"
@@ -47,6 +49,8 @@ class Stage {
         std::vector<cache::KvStorage> storage, const kernels::KernelTable& table, ThreadTeam& team,
         comm::Communicator& communicator, const std::vector<RopeCache>& ropes, StageLimits limits);
 
+  // Copies cache blocks, in order.
+  void copy_blocks(std::span<const cache::BlockCopy> copies);
   // Begins a step: places its hidden state and scratch in the arena.
   void begin(const Batch& batch);
   // First stage: looks the tokens up.

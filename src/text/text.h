@@ -74,16 +74,24 @@ class ChatTemplate {
 };
 
 // Tokens in, complete characters out. Never emits half a character, and holds back what could
-// become one of the stop strings; the stop string itself is not emitted. One a sequence; not
-// thread-safe.
+// become one of the stop strings; the stop string itself is emitted only where it is asked for. One
+// a sequence; not thread-safe.
+struct TextStreamOptions {
+  std::vector<std::string> stop_strings;
+  bool emit_stop_string = false;
+  bool skip_special_tokens = true;  // otherwise they are emitted as they are written
+};
 class TextStream {
  public:
-  TextStream(const Tokenizer& tokenizer, std::vector<std::string> stop_strings);
-  // Text that became certain. After `stopped()` it is always empty.
-  std::string push(int32_t id);
+  TextStream(const Tokenizer& tokenizer, TextStreamOptions options);
+  // Text that became certain. After `stopped()` it is always empty. may_stop: whether a stop string
+  // may end with this token (false: an answer that has to be longer).
+  std::string push(int32_t id, bool may_stop = true);
   // What is left at the end of the answer (half characters become U+FFFD).
   std::string finish();
   bool stopped() const { return stopped_; }
+  // The stop string that ended it; empty where none did.
+  const std::string& stopped_by() const { return stopped_by_; }
 
  private:
   struct StopString {
@@ -93,12 +101,14 @@ class TextStream {
     std::vector<size_t> fallback;
     size_t matched = 0;  // this many bytes of `text` are the end of what was seen
   };
-  std::string release(std::string_view text);
+  std::string release(std::string_view text, bool may_stop);
 
   const Tokenizer& tokenizer_;
+  TextStreamOptions options_;  // its stop strings are moved out
   std::vector<StopString> stop_strings_;
   std::string incomplete_;  // the beginning of a character
   std::string held_;        // complete characters that may begin a stop string
+  std::string stopped_by_;
   bool stopped_ = false;
   bool at_start_ = true;
 };

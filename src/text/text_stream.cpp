@@ -23,16 +23,17 @@ bool TextStream::StopString::advance(char byte) {
   return matched == text.size();
 }
 
-TextStream::TextStream(const Tokenizer& tokenizer, std::vector<std::string> stop_strings)
-    : tokenizer_(tokenizer) {
-  for (std::string& stop : stop_strings) {
+TextStream::TextStream(const Tokenizer& tokenizer, TextStreamOptions options)
+    : tokenizer_(tokenizer), options_(std::move(options)) {
+  for (std::string& stop : options_.stop_strings) {
     if (!stop.empty()) stop_strings_.emplace_back(to_valid_utf8(stop));
   }
+  options_.stop_strings.clear();
 }
 
-std::string TextStream::push(int32_t id) {
+std::string TextStream::push(int32_t id, bool may_stop) {
   if (stopped_) return {};
-  std::string piece = tokenizer_.piece(id, /*special=*/false);
+  std::string piece = tokenizer_.piece(id, /*special=*/!options_.skip_special_tokens);
   if (at_start_ && !piece.empty()) {
     at_start_ = false;
     if (tokenizer_.strips_leading_space() && piece.front() == ' ') piece.erase(0, 1);
@@ -41,27 +42,34 @@ std::string TextStream::push(int32_t id) {
   const size_t complete = incomplete_.size() - incomplete_tail_bytes(incomplete_);
   std::string text = to_valid_utf8(std::string_view(incomplete_).substr(0, complete));
   incomplete_.erase(0, complete);
-  return release(text);
+  return release(text, may_stop);
 }
 
 std::string TextStream::finish() {
   if (stopped_) return {};
-  std::string text = release(to_valid_utf8(std::exchange(incomplete_, {})));
+  std::string text = release(to_valid_utf8(std::exchange(incomplete_, {})), true);
   if (!stopped_) text += std::exchange(held_, {});
   return text;
 }
 
 // Adds complete characters and returns what no stop string can claim any more.
-std::string TextStream::release(std::string_view text) {
+std::string TextStream::release(std::string_view text, bool may_stop) {
+  if (!may_stop) {
+    for (StopString& stop : stop_strings_) stop.matched = 0;
+    held_ += text;
+    return std::exchange(held_, {});
+  }
   for (const char byte : text) {
     held_ += byte;
-    size_t longest = 0;  // of the stop strings that end here
+    const StopString* longest = nullptr;  // of the stop strings that end here
     for (StopString& stop : stop_strings_) {
-      if (stop.advance(byte)) longest = std::max(longest, stop.text.size());
+      if (stop.advance(byte) && (longest == nullptr || stop.text.size() > longest->text.size()))
+        longest = &stop;
     }
-    if (longest > 0) {
+    if (longest != nullptr) {
       stopped_ = true;
-      held_.resize(held_.size() - longest);
+      stopped_by_ = longest->text;
+      if (!options_.emit_stop_string) held_.resize(held_.size() - longest->text.size());
       return std::exchange(held_, {});
     }
   }

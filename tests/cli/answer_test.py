@@ -17,14 +17,14 @@ class WithTheModel(unittest.TestCase):
     def test_answers_without_a_terminal(self):
         run = weft("run", MODEL, "--tp", 2)
         self.assertEqual(run.returncode, 0, run.stderr)
-        self.assertEqual(run.stdout, "The capital of France is Paris.\n")
+        self.assertEqual(run.stdout, "The capital of Japan is Tokyo.\n")
         banner = run.stderr.splitlines()
         self.assertIn("tp=2", run.stderr)
         self.assertLessEqual(len(banner), 27)  # 25, the progress line and the prompt
 
     def test_reads_the_prompt_from_standard_input(self):
         run = weft("run", MODEL, "-q", "-p", "-", stdin=QUESTION)
-        self.assertEqual(run.stdout, "The capital of France is Paris.\n")
+        self.assertEqual(run.stdout, "The capital of Japan is Tokyo.\n")
 
     def test_text_on_standard_input_is_the_prompt(self):
         wanted = answer("-p", QUESTION, "-n", 1)["prompt_token_ids"]
@@ -48,7 +48,7 @@ class WithTheModel(unittest.TestCase):
             with self.subTest(name):
                 run = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S,
                                      env=environment(), **options)
-                self.assertEqual(run.stdout, "The capital of France is Paris.\n", run.stderr)
+                self.assertEqual(run.stdout, "The capital of Japan is Tokyo.\n", run.stderr)
                 self.assertEqual("in which nothing came" in run.stderr, name == "idle pipe")
 
     def test_every_split_gives_the_same_bits(self):
@@ -95,8 +95,8 @@ class WithTheModel(unittest.TestCase):
         self.assertEqual(answer("-p", QUESTION, "-n", 3)["finish_reason"], "length")
         long = answer("-p", QUESTION, "-n", 20, "--ignore-eos")
         self.assertEqual((long["generated_tokens"], long["finish_reason"]), (20, "length"))
-        stopped = answer("-p", QUESTION, "--stop", " Paris")
-        self.assertEqual(stopped["text"], "The capital of France is")
+        stopped = answer("-p", QUESTION, "--stop", " Tokyo")
+        self.assertEqual(stopped["text"], "The capital of Japan is")
         self.assertEqual(stopped["finish_reason"], "stop")
 
     def test_the_same_seed_gives_the_same_answer(self):

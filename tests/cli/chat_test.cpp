@@ -44,8 +44,8 @@ TEST(Chat, KeepsTheConversation) {
   EXPECT_EQ(run.code, 0);
   ASSERT_EQ(run.state.requests.size(), 2u);
   EXPECT_EQ(run.state.prompt(0), "system:Be brief.\nuser:One?\n");
-  EXPECT_EQ(run.state.prompt(1), "system:Be brief.\nuser:One?\nassistant:Paris.\nuser:Two?\n");
-  EXPECT_EQ(run.out.str(), "Paris.\nParis.\n\n");
+  EXPECT_EQ(run.state.prompt(1), "system:Be brief.\nuser:One?\nassistant:Tokyo.\nuser:Two?\n");
+  EXPECT_EQ(run.out.str(), "Tokyo.\nTokyo.\n\n");
 }
 
 TEST(Chat, ResetAndSystemForget) {
@@ -97,7 +97,7 @@ TEST(Chat, ARefusedQuestionForgetsNothing) {
   run.type({"One?", std::string(100, 'x'), "Two?"}, "s");
   ASSERT_EQ(run.state.requests.size(), 3u);
   EXPECT_EQ(run.state.prompt(1), "system:s\nuser:" + std::string(100, 'x') + "\n");
-  EXPECT_EQ(run.state.prompt(2), "system:s\nuser:One?\nassistant:Paris.\nuser:Two?\n");
+  EXPECT_EQ(run.state.prompt(2), "system:s\nuser:One?\nassistant:Tokyo.\nuser:Two?\n");
   EXPECT_THAT(run.err.str(), HasSubstr("the prompt is too long"));
   EXPECT_THAT(run.err.str(), Not(HasSubstr("forgotten")));
 }

@@ -47,7 +47,7 @@ class FakeTemplate : public text::ChatTemplate {
 
 // What a test sets before, and reads after.
 struct FakeState {
-  std::string answer = "Paris.";
+  std::string answer = "Tokyo.";
   bool has_template = true;
   bool throw_usage_on_generate = false;
   bool pooled = false;
@@ -119,6 +119,7 @@ class FakeEngine : public engine::Engine {
   }
   int64_t max_model_len() const override { return state_.max_model_len; }
   int64_t kv_cache_tokens() const override { return 9876; }
+  int64_t kv_cache_blocks() const override { return 617; }
   int threads_per_rank() const override { return 1; }
   bool pooled() const override { return state_.pooled; }
   double load_seconds() const override { return 0.5; }
@@ -166,6 +167,10 @@ class FakeEngine : public engine::Engine {
     return result;
   }
   void cancel() override { ++state_.num_cancels; }
+  uint64_t submit(engine::Request) override { return 0; }
+  void cancel(uint64_t) override {}
+  bool step(const engine::OnEvent&) override { return false; }
+  engine::EngineStats stats() const override { return {}; }
 
  private:
   FakeState& state_;

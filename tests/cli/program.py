@@ -16,7 +16,7 @@ from pathlib import Path
 
 PROGRAM = os.path.abspath(os.environ.get("WEFT_PROGRAM", "build/weft"))
 MODEL = Path(os.environ.get("WEFT_TEST_MODELS", "/nonexistent")) / "SmolLM2-135M-Instruct.Q4_1.gguf"
-QUESTION = "What is the capital of France?"
+QUESTION = "What is the capital of Japan?"
 TIMEOUT_S = 120  # sanitizer builds are slow
 
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-PROMPT = "What is the capital of France?"
+PROMPT = "What is the capital of Japan?"
 ROW = re.compile(r"^\| `(?P<split>--[^`]+)` \| (?P<ranks>\d+) \| (?P<rest>.*)\|$")
 
 

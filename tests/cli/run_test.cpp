@@ -21,7 +21,7 @@ using ::testing::Not;
 TEST(Run, AnswersThePromptOnStandardOutput) {
   Program program;
   EXPECT_EQ(program.run({"run", ".", "-p", "Where?"}), 0);
-  EXPECT_EQ(program.out, "Paris.\n");
+  EXPECT_EQ(program.out, "Tokyo.\n");
   EXPECT_EQ(program.state.prompt(0), "user:Where?\n");
   EXPECT_EQ(program.state.requests[0].temperature, 0.0f);
 }
@@ -29,9 +29,9 @@ TEST(Run, AnswersThePromptOnStandardOutput) {
 TEST(Run, WithoutATerminalAndInputItAnswersTheBuiltInPrompt) {
   Program program;
   EXPECT_EQ(program.run({"run", "."}), 0);
-  EXPECT_EQ(program.state.prompt(0), "user:What is the capital of France?\n");
-  EXPECT_THAT(program.err, HasSubstr("What is the capital of France?"));
-  EXPECT_EQ(program.out, "Paris.\n");
+  EXPECT_EQ(program.state.prompt(0), "user:What is the capital of Japan?\n");
+  EXPECT_THAT(program.err, HasSubstr("What is the capital of Japan?"));
+  EXPECT_EQ(program.out, "Tokyo.\n");
 }
 
 TEST(Run, TextOnStandardInputIsThePrompt) {
@@ -58,10 +58,10 @@ TEST(Run, BlankOrSilentInputIsNoPrompt) {
   Program program;
   program.input = " \n\n";
   EXPECT_EQ(program.run({"run", "."}), 0);
-  EXPECT_EQ(program.state.prompt(0), "user:What is the capital of France?\n");
+  EXPECT_EQ(program.state.prompt(0), "user:What is the capital of Japan?\n");
   program.input_is_silent = true;
   EXPECT_EQ(program.run({"run", "."}), 0);
-  EXPECT_EQ(program.state.prompt(1), "user:What is the capital of France?\n");
+  EXPECT_EQ(program.state.prompt(1), "user:What is the capital of Japan?\n");
   EXPECT_THAT(program.err, HasSubstr("standard input is a pipe in which nothing came"));
   EXPECT_EQ(program.run({"run", ".", "--json", "--no-chat-template"}), 2);
   EXPECT_THAT(program.err, HasSubstr("need a prompt"));
@@ -76,7 +76,7 @@ TEST(Run, ATerminalWithoutAPromptIsToldSo) {
   EXPECT_EQ(program.state.loaded_with.model_path, "");
   EXPECT_EQ(program.run({"run", ".", "--quiet"}), 0);
   EXPECT_THAT(program.err, HasSubstr("a built-in question is answered"));
-  EXPECT_EQ(program.state.prompt(0), "user:What is the capital of France?\n");
+  EXPECT_EQ(program.state.prompt(0), "user:What is the capital of Japan?\n");
   program.input = "typed";
   EXPECT_EQ(program.run({"run", ".", "--json", "-p", "-"}), 0);
   EXPECT_EQ(program.state.prompt(1), "user:typed\n");
@@ -220,8 +220,8 @@ TEST(Run, JsonIsOneObjectWithThePromisedKeysAndNothingElse) {
   EXPECT_EQ(program.run({"run", ".", "--prompt-ids", "5,6", "--json", "--stats"}), 0);
   EXPECT_EQ(std::count(program.out.begin(), program.out.end(), '\n'), 1);
   const json object = json::parse(program.out);
-  EXPECT_EQ(object["text"], "Paris.");
-  EXPECT_EQ(object["token_ids"], (std::vector<int>{'P', 'a', 'r', 'i', 's', '.'}));
+  EXPECT_EQ(object["text"], "Tokyo.");
+  EXPECT_EQ(object["token_ids"], (std::vector<int>{'T', 'o', 'k', 'y', 'o', '.'}));
   EXPECT_EQ(object["prompt_tokens"], 2);
   EXPECT_EQ(object["generated_tokens"], 6);
   EXPECT_TRUE(object["logits_hash"].is_null());
@@ -299,7 +299,7 @@ TEST(Run, JsonLogprobsAndHash) {
   const json object = json::parse(program.out);
   EXPECT_EQ(object["logits_hash"], "0123456789abcdef");
   ASSERT_EQ(object["logprobs"].size(), 6u);
-  EXPECT_EQ(object["logprobs"][0][0]["id"], 'P');
+  EXPECT_EQ(object["logprobs"][0][0]["id"], 'T');
   EXPECT_FLOAT_EQ(object["logprobs"][0][0]["logprob"], -0.25f);
   EXPECT_EQ(object["logprobs"][0][1]["id"], 'z');
   ASSERT_EQ(object["prompt_logprobs"].size(), 2u);
@@ -320,7 +320,7 @@ TEST(Run, QuietSaysNothingBesideTheAnswer) {
   Program program;
   EXPECT_EQ(program.run({"run", ".", "--quiet"}), 0);
   EXPECT_THAT(program.err, IsEmpty());
-  EXPECT_EQ(program.out, "Paris.\n");
+  EXPECT_EQ(program.out, "Tokyo.\n");
 }
 
 TEST(Run, ContradictionsAreToldBeforeLoading) {

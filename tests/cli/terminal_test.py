@@ -48,7 +48,7 @@ class ChatInATerminal(unittest.TestCase):
     def test_a_conversation(self):
         running = self.start("--tp", 2)
         running.type(QUESTION + "\n")
-        running.read_until("Paris.")
+        running.read_until("Tokyo.")
         running.read_until("> ")
         running.type("/reset\n")
         running.read_until("forgotten")

@@ -48,10 +48,10 @@ TEST(RequestErrors, NameBothNumbers) {
   EXPECT_THAT(usage_error(*engine, request), HasSubstr("temperature"));
   request = greedy({3}, 4);
   request.num_logprobs = 129;
-  EXPECT_THAT(usage_error(*engine, request), HasSubstr("128"));
+  EXPECT_THAT(usage_error(*engine, request), AllOf(HasSubstr("129"), HasSubstr("logprobs")));
   request.num_logprobs = -1;
   request.num_prompt_logprobs = 129;
-  EXPECT_THAT(usage_error(*engine, request), HasSubstr("128"));
+  EXPECT_THAT(usage_error(*engine, request), AllOf(HasSubstr("129"), HasSubstr("prompt_logprobs")));
   // and the engine still answers
   EXPECT_EQ(engine->generate(greedy({3}, 4)).token_ids.size(), 4u);
 }

@@ -110,7 +110,7 @@ TEST(CheckSampling, RefusesWhatIsOutsideAndNamesTheField) {
        [](SamplingParams& p) {
          p.stop = {"a", ""};
        }},
-      {"logprobs ", [](SamplingParams& p) { p.logprobs = 21; }},
+      {"logprobs ", [](SamplingParams& p) { p.logprobs = 129; }},
       {"prompt_logprobs ", [](SamplingParams& p) { p.prompt_logprobs = -2; }},
   };
   for (const auto& [field, change] : refused)

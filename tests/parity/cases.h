@@ -36,6 +36,14 @@ inline Case parse_case(const std::string& words, const std::string& model_path) 
       c.work.prompt_tokens = 1100, o.max_model_len = 1200;
     else if (word == "norows")
       c.work.prompt_logprobs = false;
+    else if (word == "noprefix")
+      o.prefix_caching = false;
+    else if (word == "unchunked")
+      o.chunked_prefill = false;
+    else if (word == "shortest")
+      o.schedule_policy = engine::SchedulePolicy::kShortest;
+    else if (word == "prefix")
+      o.schedule_policy = engine::SchedulePolicy::kPrefix;
     else if (word == "pooled")
       o.placement = engine::Placement::kPooled;
     else if (word == "dedicated")
@@ -68,6 +76,12 @@ inline Case parse_case(const std::string& words, const std::string& model_path) 
       o.max_num_batched_tokens = std::stoi(v);
     else if (v = after("block"); !v.empty())
       o.block_size = std::stoi(v);
+    else if (v = after("seqs"); !v.empty())
+      o.max_num_seqs = std::stoi(v);
+    else if (v = after("micro"); !v.empty())
+      o.micro_batch_size = std::stoi(v);
+    else if (v = after("cache"); !v.empty())
+      o.num_blocks = std::stoi(v) / 16, o.max_model_len = 300;
     else if (v = after("t"); !v.empty())
       c.work.temperature = std::stof(v);
     else

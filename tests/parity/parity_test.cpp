@@ -115,8 +115,8 @@ std::vector<std::string> real_cases(int64_t num_layers) {
                                    std::string("tp2 block64 chunk7"),
                                    std::string("tp3 isa=avx2"),
                                    std::string("tp2 pp2 isa=avx2 chunk16"),
-                                   std::string("tp1 kvbf16 chunk16"),
-                                   std::string("tp5 kvbf16"),
+                                   std::string("tp1 kvf32 chunk16"),
+                                   std::string("tp5 kvf32"),
                                    std::string("tp4 kvf16 chunk7"),
                                    std::string("pp2 kvf16"),
                                    std::string("tp1 t0.8 chunk7"),
@@ -142,7 +142,7 @@ const std::vector<std::string>& full_cases() {
                 "tp4 dedicated chunk64 kvf16", "tp5 pp2 dedicated",
                 "tp6 pooled norows chunk7",    "tp7 dedicated threads2 norows",
                 "tp8 pooled isa=avx2",         "weights=5,3,2 dedicated chunk16",
-                "tp9 pp2 pooled t0.8",         "tp16 pooled kvbf16 chunk64"};
+                "tp9 pp2 pooled t0.8",         "tp16 pooled kvf32 chunk64"};
   return cases;
 }
 

@@ -34,7 +34,7 @@ class FakeTokenizer final : public Tokenizer {
 std::vector<std::string> run(const std::vector<std::string>& pieces, std::vector<std::string> stops,
                              bool strips = false) {
   const FakeTokenizer tokenizer(pieces, strips);
-  TextStream stream(tokenizer, std::move(stops));
+  TextStream stream(tokenizer, {.stop_strings = std::move(stops)});
   std::vector<std::string> texts;
   for (size_t id = 0; id < pieces.size(); ++id) {
     texts.push_back(stream.push(static_cast<int32_t>(id)));
@@ -99,7 +99,7 @@ TEST(TextStream, EmptyStopStringsAreIgnored) { EXPECT_EQ(run({"abc"}, {""}), (Te
 
 TEST(TextStream, StoppedTellsWhetherAStopStringWasSeen) {
   const FakeTokenizer tokenizer({"go", "STOP"});
-  TextStream stream(tokenizer, {"STOP"});
+  TextStream stream(tokenizer, {.stop_strings = {"STOP"}});
   stream.push(0);
   EXPECT_FALSE(stream.stopped());
   stream.push(1);

@@ -187,7 +187,7 @@ TEST(TokenizerGolden, StreamsEqualWholeDecoding) {
     const auto tokenizer = patched_tokenizer(golden);
     for (const std::string& string : strings) {
       const Ids ids = tokenizer->encode(string, true, true);
-      TextStream stream(*tokenizer, {"\n\n\n\n\n never there"});
+      TextStream stream(*tokenizer, {.stop_strings = {"\n\n\n\n\n never there"}});
       std::string text;
       for (const int32_t id : ids) text += stream.push(id);
       text += stream.finish();

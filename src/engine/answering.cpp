@@ -1,0 +1,183 @@
+#include "engine/answering.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/clock.h"
+
+namespace weft::engine {
+namespace {
+
+std::vector<TokenLogprob> logprob_list(const model::RowResult& row) {
+  std::vector<TokenLogprob> list;
+  list.reserve(row.top.size() + 1);
+  bool chosen = false;
+  for (const kernels::Candidate& c : row.top) {
+    list.push_back({c.id, c.logit});
+    chosen = chosen || c.id == row.id;
+  }
+  if (!chosen) list.push_back({row.id, row.logprob});
+  return list;
+}
+
+}  // namespace
+
+const char* name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "cancelled";
+    case FinishReason::kError:
+      return "error";
+  }
+  return "";
+}
+
+Answering::Answering(uint64_t id, Request request, std::span<const int32_t> end_ids,
+                     const text::Tokenizer& tokenizer, cache::BlockPool& pool, int64_t vocab_size,
+                     int64_t longest)
+    : request_(std::move(request)),
+      rules_(std::make_shared<const SamplingRules>(request_.sampling, end_ids, vocab_size)),
+      longest_(longest) {
+  const SamplingParams& p = params();
+  const auto num_choices = static_cast<size_t>(p.num_choices());
+  state_.id = id;
+  state_.arrived_ns = now_ns();
+  state_.num_prompt_tokens = static_cast<int64_t>(request_.prompt_ids.size());
+  state_.choices.resize(num_choices);
+  told_.resize(num_choices);
+  if (p.prompt_logprobs) state_.prompt_logprobs.emplace_back();
+  for (size_t c = 0; c < num_choices; ++c) {
+    text::TextStreamOptions text{p.stop, p.include_stop_str_in_output, p.skip_special_tokens};
+    branches_.push_back(std::make_unique<Branch>(
+        pool, ChoiceTokens(rules_, request_.prompt_ids, p.seed.value(), static_cast<uint32_t>(c)),
+        text::TextStream(tokenizer, std::move(text))));
+    Branch& branch = *branches_.back();
+    Sequence& s = branch.sequence;
+    s.answering = this;
+    s.choice = c;
+    s.priority = request_.priority;
+    s.salt = request_.cache_salt;
+    s.num_prompt = state_.num_prompt_tokens;
+    // Grows by a token a step; one allocation for all of them.
+    s.tokens.reserve(static_cast<size_t>(std::min(longest, s.num_prompt + p.max_tokens) + 1));
+    s.tokens = request_.prompt_ids;
+    if (wants_prompt_rows()) s.reuse_limit = 0;
+  }
+}
+
+void Answering::add_prompt_rows(Sequence& s, Range positions, int64_t token, StepPlan& plan,
+                                std::vector<RowOwner>& owners) {
+  if (s.first_valid != prompt_rows_valid_from_) {  // what was planned before is to be ignored
+    prompt_rows_valid_from_ = s.first_valid;
+    num_prompt_rows_planned_ = num_prompt_rows_taken_;
+  }
+  const int64_t end = std::min(positions.end, state_.num_prompt_tokens - 1);
+  for (int64_t t = std::max(positions.begin, num_prompt_rows_planned_); t < end; ++t) {
+    model::LogitRow row;
+    row.token = token + t - positions.begin;
+    row.position = t;
+    row.num_logprobs = row_logprobs(params().prompt_logprobs);
+    row.target = request_.prompt_ids[static_cast<size_t>(t + 1)];
+    row.hash = request_.hash_logits && params().prompt_logprobs.has_value();
+    row.full_logits = request_.full_prompt_logits;
+    plan.rows.push_back(row);
+    owners.push_back({&s, &s, true});
+    num_prompt_rows_planned_ = t + 1;
+  }
+}
+
+void Answering::add_rows(Branch& branch, const Schedule::Chunk& chunk, int64_t token,
+                         StepPlan& plan, std::vector<RowOwner>& owners) {
+  const bool is_first = branch.sequence.choice == 0;
+  if (wants_prompt_rows() && is_first)
+    add_prompt_rows(branch.sequence, chunk.positions, token, plan, owners);
+  if (!chunk.samples) return;
+  // The prompt's end chooses the first token of every choice that has none.
+  for (const auto& each : branches_) {
+    if (each.get() != &branch && (!is_first || each->begun || each->ended)) continue;
+    model::LogitRow row;
+    each->tokens.fill(row, plan);
+    row.position = chunk.positions.end - 1;
+    row.token = token + chunk.positions.size() - 1;
+    row.hash = request_.hash_logits;
+    row.full_logits = request_.full_prompt_logits && row.position == state_.num_prompt_tokens - 1;
+    plan.rows.push_back(row);
+    owners.push_back({&each->sequence, &branch.sequence, false});
+  }
+}
+
+void Answering::take_prompt_row(const model::RowResult& row) {
+  ++num_prompt_rows_taken_;
+  state_.prompt_hash += row.hash;
+  if (params().prompt_logprobs) state_.prompt_logprobs.push_back(logprob_list(row));
+  if (!row.logits.empty()) state_.prompt_logits.push_back(row.logits);
+}
+
+void Answering::take_token(Branch& branch, const model::RowResult& row) {
+  const SamplingParams& p = params();
+  Choice& choice = choice_of(branch);
+  if (state_.first_token_ns == 0) state_.first_token_ns = now_ns();
+  if (!row.logits.empty() && branch.sequence.choice == 0)
+    state_.prompt_logits.push_back(row.logits);
+  choice.logits_hash += row.hash;
+  choice.token_ids.push_back(row.id);
+  if (p.logprobs) choice.logprobs.push_back(logprob_list(row));
+  if (p.logprobs || reports_only_the_end()) choice.cumulative_logprob += row.logprob;
+  branch.tokens.add(row.id);
+  branch.sequence.tokens.push_back(row.id);
+  if (rules_->ends_answer(row.id)) {
+    const bool is_stop_token = std::find(p.stop_token_ids.begin(), p.stop_token_ids.end(),
+                                         row.id) != p.stop_token_ids.end();
+    if (is_stop_token) choice.stop_reason = std::to_string(row.id);
+    return end(branch, FinishReason::kStop);
+  }
+  const auto num_generated = static_cast<int64_t>(choice.token_ids.size());
+  choice.text += branch.stream.push(row.id, num_generated > p.min_tokens);
+  if (branch.stream.stopped()) {
+    choice.stop_reason = branch.stream.stopped_by();
+    return end(branch, FinishReason::kStop);
+  }
+  if (num_generated >= p.max_tokens || state_.num_prompt_tokens + num_generated > longest_)
+    end(branch, FinishReason::kLength);
+}
+
+void Answering::end(Branch& branch, FinishReason reason) {
+  if (branch.ended) return;
+  branch.ended = true;
+  Choice& choice = choice_of(branch);
+  choice.text += branch.stream.finish();
+  choice.finish = reason;
+}
+
+bool Answering::all_ended() const {
+  return std::all_of(branches_.begin(), branches_.end(),
+                     [](const auto& branch) { return branch->ended; });
+}
+
+bool Answering::has_news(size_t c) const {
+  const Choice& choice = state_.choices[c];
+  return choice.token_ids.size() > told_[c].tokens || choice.text.size() > told_[c].text ||
+         (choice.finish && !told_[c].end);
+}
+
+RequestEvent Answering::tell(size_t c) {
+  const Choice& choice = state_.choices[c];
+  const RequestEvent event{state_, c, told_[c].tokens, told_[c].text};
+  told_[c] = {choice.token_ids.size(), choice.text.size(), choice.finish.has_value()};
+  return event;
+}
+
+void Answering::keep_the_best() {
+  const auto n = static_cast<size_t>(params().n);
+  if (state_.choices.size() == n) return;
+  std::stable_sort(
+      state_.choices.begin(), state_.choices.end(),
+      [](const Choice& a, const Choice& b) { return a.cumulative_logprob > b.cumulative_logprob; });
+  state_.choices.resize(n);
+}
+
+}  // namespace weft::engine

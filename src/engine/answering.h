@@ -1,0 +1,103 @@
+// A request while it is being answered: its choices, each a sequence for the scheduler, the tokens
+// that sampling depends on, and a stream of text. Turns rows of step answers into what a user sees;
+// knows no plan and no cache.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "cache/block_pool.h"
+#include "engine/request.h"
+#include "engine/sampling.h"
+#include "engine/scheduler.h"
+#include "model/batch.h"
+#include "text/text.h"
+
+namespace weft::engine {
+
+// Whose a row of a step's answer is.
+struct RowOwner {
+  Sequence* sequence = nullptr;
+  const Sequence* computed =
+      nullptr;             // the sequence whose chunk it belongs to: not always the same
+  bool is_prompt = false;  // a position of the prompt: nothing is chosen
+};
+
+class Answering {
+ public:
+  // One of the answers.
+  struct Branch {
+    Branch(cache::BlockPool& pool, ChoiceTokens of_choice, text::TextStream of_text)
+        : sequence(pool), tokens(std::move(of_choice)), stream(std::move(of_text)) {}
+
+    Sequence sequence;
+    ChoiceTokens tokens;
+    text::TextStream stream;
+    bool begun = false;  // known to the scheduler: the first from the start, the others when the
+                         // prompt's end has chosen their first token
+    bool ended = false;
+  };
+
+  // The request was checked. longest: tokens of prompt and answer that the engine holds.
+  Answering(uint64_t id, Request request, std::span<const int32_t> end_ids,
+            const text::Tokenizer& tokenizer, cache::BlockPool& pool, int64_t vocab_size,
+            int64_t longest);
+  Answering(const Answering&) = delete;
+  Answering& operator=(const Answering&) = delete;
+
+  const Request& request() const { return request_; }
+  const SamplingParams& params() const { return rules_->params(); }
+  RequestState& state() { return state_; }
+  std::vector<std::unique_ptr<Branch>>& branches() { return branches_; }
+  Branch& branch_of(const Sequence& sequence) { return *branches_[sequence.choice]; }
+
+  // Appends to a plan the rows that a chunk of a branch wants: of prompt positions whose logprobs
+  // are asked for and not known yet, and, where the chunk samples, of its end. `token` is the
+  // chunk's first token in the batch. An owner is appended for each.
+  void add_rows(Branch& branch, const Schedule::Chunk& chunk, int64_t token, StepPlan& plan,
+                std::vector<RowOwner>& owners);
+
+  void take_prompt_row(const model::RowResult& row);
+  // The next token of a branch, which may end it.
+  void take_token(Branch& branch, const model::RowResult& row);
+  // Ends a branch for another reason than its tokens.
+  void end(Branch& branch, FinishReason reason);
+
+  bool all_ended() const;
+  bool reports_only_the_end() const { return params().num_choices() > params().n; }
+  // Keeps the n best of best_of.
+  void keep_the_best();
+
+  // Whether a choice has come further than the last event said, and that event.
+  bool has_news(size_t choice) const;
+  RequestEvent tell(size_t choice);
+
+  // The loop's: chunks in plans that are under way, and whether it is on the list of news.
+  int64_t num_in_flight = 0;
+  bool is_touched = false;
+
+ private:
+  bool wants_prompt_rows() const {
+    return params().prompt_logprobs.has_value() || request_.full_prompt_logits;
+  }
+  Choice& choice_of(const Branch& branch) { return state_.choices[branch.sequence.choice]; }
+  void add_prompt_rows(Sequence& sequence, Range positions, int64_t token, StepPlan& plan,
+                       std::vector<RowOwner>& owners);
+  // What events have told of a choice.
+  struct Told {
+    size_t tokens = 0, text = 0;
+    bool end = false;
+  };
+
+  Request request_;
+  std::shared_ptr<const SamplingRules> rules_;
+  RequestState state_;
+  std::vector<std::unique_ptr<Branch>> branches_;  // [choices]
+  std::vector<Told> told_;                         // [choices]
+  int64_t longest_;
+  int64_t num_prompt_rows_planned_ = 0, num_prompt_rows_taken_ = 0;
+  uint64_t prompt_rows_valid_from_ = 0;  // Sequence::first_valid of the rows planned
+};
+
+}  // namespace weft::engine

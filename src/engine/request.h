@@ -1,0 +1,83 @@
+// What an engine is asked and what it answers: plain values.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "engine/sampling.h"
+
+namespace weft::engine {
+
+// A prompt, and how its answers are to be sampled.
+struct Request {
+  std::vector<int32_t> prompt_ids;
+  SamplingParams sampling;
+  int32_t priority = 0;     // the smaller goes first
+  uint64_t cache_salt = 0;  // cached prefixes are shared within one salt only
+  bool hash_logits = false;
+  bool full_prompt_logits = false;  // raw logits of every prompt position (tests, research)
+};
+
+struct TokenLogprob {
+  int32_t id = 0;
+  float logprob = 0;
+};
+
+enum class FinishReason { kStop, kLength, kCancelled, kError };
+const char* name(FinishReason reason);
+
+// One of a request's answers, as far as it has come.
+struct Choice {
+  std::vector<int32_t> token_ids;  // generated; an end-of-text token is included
+  std::string text;
+  // [generated], where asked for: the best, best first, and last the token's own where it is none
+  // of them.
+  std::vector<std::vector<TokenLogprob>> logprobs;
+  double cumulative_logprob = 0;  // where logprobs or best_of asked for it
+  uint64_t logits_hash = 0;       // where hash_logits asked for it
+  std::optional<FinishReason> finish;
+  std::string stop_reason;  // the stop string or the stop token's id that ended it; else empty
+};
+
+// A request's answers, and what they took. Times are those of base/clock.h, 0 until they are known.
+struct RequestState {
+  uint64_t id = 0;
+  // [n]; with best_of > n all of them until the end, then the best n, best first.
+  std::vector<Choice> choices;
+  std::vector<std::vector<TokenLogprob>> prompt_logprobs;  // [prompt]; entry 0 is empty
+  std::vector<std::vector<float>> prompt_logits;           // [prompt][vocab], where asked for
+  uint64_t prompt_hash =
+      0;  // of the prompt's logits, where their logprobs and hashes are asked for
+  int64_t num_prompt_tokens = 0;
+  int64_t num_cached_tokens = 0;  // of the prompt, taken over from the cache
+  int64_t num_preemptions = 0;
+  int64_t arrived_ns = 0, scheduled_ns = 0, first_token_ns = 0, ended_ns = 0;
+  std::optional<Error> error;  // where a choice's finish is kError
+  bool ended = false;
+};
+
+// What a step brought one choice. With best_of > n nothing comes before the end.
+struct RequestEvent {
+  const RequestState& request;  // valid during the call; `ended` in its last event
+  size_t choice = 0;
+  size_t first_new_token = 0, first_new_text = 0;  // in the choice's token_ids and text
+};
+using OnEvent = std::function<void(const RequestEvent& event)>;
+
+// Since the start, and now.
+struct EngineStats {
+  int64_t num_waiting = 0, num_running = 0;
+  int64_t prompt_tokens = 0;         // of requests whose prompt was let in
+  int64_t cached_prompt_tokens = 0;  // of which taken over from the cache
+  int64_t generated_tokens = 0;
+  int64_t num_steps = 0, num_preemptions = 0;
+  int64_t num_blocks = 0, num_free_blocks = 0;
+  int64_t num_idle_blocks = 0;  // held by the prefix cache alone
+  double scheduler_s = 0;       // planning
+};
+
+}  // namespace weft::engine

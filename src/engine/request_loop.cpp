@@ -1,0 +1,272 @@
+#include "engine/request_loop.h"
+
+#include <algorithm>
+
+#include "base/clock.h"
+
+namespace weft::engine {
+namespace {
+
+SchedulerOptions scheduler_options(const EngineOptions& options, const Replica& replica) {
+  SchedulerOptions o;
+  o.max_num_batched_tokens = replica.shape().max_batch_tokens;
+  o.max_num_seqs = options.max_num_seqs;
+  o.micro_batch_size = options.micro_batch_size;
+  o.policy = options.schedule_policy;
+  o.chunked_prefill = options.chunked_prefill;
+  o.shares_prefixes = options.prefix_caching;
+  // One pool runs its stages one after another: a second step in flight would only wait.
+  if (!replica.shape().placement.pooled && replica.shape().topology.num_stages() > 1) {
+    o.num_stages = replica.shape().topology.num_stages();
+    o.max_in_flight = static_cast<int64_t>(replica.max_in_flight());
+  }
+  return o;
+}
+
+}  // namespace
+
+RequestLoop::RequestLoop(Replica& replica, const ModelSource& source, cache::BlockPool& pool,
+                         const EngineOptions& options, int64_t max_model_len)
+    : replica_(replica),
+      source_(source),
+      pool_(pool),
+      cache_(pool, {.enabled = options.prefix_caching}),
+      scheduler_(scheduler_options(options, replica), pool, cache_, times_),
+      max_model_len_(max_model_len),
+      ring_(Replica::kRingSlots) {}
+
+uint64_t RequestLoop::submit(Request request) {
+  const uint64_t id = next_request_++;
+  auto answering =
+      std::make_unique<Answering>(id, std::move(request), source_.end_ids, *source_.tokenizer,
+                                  pool_, source_.config.vocab_size, max_model_len_);
+  for (const auto& branch : answering->branches()) branch->sequence.number = next_sequence_++;
+  Answering::Branch& first = *answering->branches().front();
+  first.begun = true;
+  scheduler_.add(first.sequence);
+  requests_.emplace(id, std::move(answering));
+  return id;
+}
+
+void RequestLoop::cancel(uint64_t request) {
+  const auto found = requests_.find(request);
+  if (found != requests_.end()) end_all(*found->second, FinishReason::kCancelled);
+}
+
+void RequestLoop::cancel_all() {
+  for (const auto& [id, answering] : requests_) end_all(*answering, FinishReason::kCancelled);
+}
+
+void RequestLoop::end_all(Answering& answering, FinishReason reason) {
+  for (const auto& branch : answering.branches()) {
+    if (branch->ended) continue;
+    if (branch->begun) scheduler_.remove(branch->sequence);
+    answering.end(*branch, reason);
+  }
+  touch(answering);
+}
+
+bool RequestLoop::step(const OnEvent& on_event) {
+  while (static_cast<int64_t>(replica_.in_flight()) < scheduler_.wanted_in_flight()) {
+    if (!submit_next() || replica_.has_answer()) break;
+  }
+  if (replica_.in_flight() > 0) {
+    take_answer();
+  } else {
+    WEFT_CHECK(scheduler_.num_waiting() + scheduler_.num_running() == 0,
+               "{} sequences wait and {} run, and nothing can be planned", scheduler_.num_waiting(),
+               scheduler_.num_running());
+  }
+  report(on_event);
+  return !requests_.empty();
+}
+
+bool RequestLoop::submit_next() {
+  Flight& flight = ring_[num_submitted_ % ring_.size()];
+  const int64_t begin_ns = now_ns();
+  scheduler_.schedule(flight.schedule);
+  note_scheduled(flight.schedule);
+  if (flight.schedule.empty()) return false;
+  StepPlan& plan = replica_.next_plan();
+  fill_plan(flight, plan);
+  const int64_t planned_ns = now_ns();
+  totals_.scheduler_s += seconds_between(begin_ns, planned_ns);
+  ++totals_.num_steps;
+  ++num_submitted_;
+  replica_.submit();
+  // The leader's own part of the step: all of it, or that of the first stage.
+  times_.learn(flight.schedule.load, seconds_between(planned_ns, now_ns()));
+  return true;
+}
+
+void RequestLoop::note_scheduled(const Schedule& schedule) {
+  for (const Sequence* s : schedule.preempted) ++s->answering->state().num_preemptions;
+  for (const Schedule::Chunk& chunk : schedule.chunks) {
+    RequestState& state = chunk.sequence->answering->state();
+    if (state.scheduled_ns != 0) continue;
+    state.scheduled_ns = now_ns();
+    state.num_cached_tokens = chunk.sequence->num_reused;
+    totals_.prompt_tokens += state.num_prompt_tokens;
+    totals_.cached_prompt_tokens += state.num_cached_tokens;
+  }
+}
+
+void RequestLoop::fill_plan(Flight& flight, StepPlan& plan) {
+  plan.clear();
+  plan.copies = flight.schedule.copies;
+  flight.rows.clear();
+  const std::span<const int32_t> block_ids = flight.schedule.block_ids;
+  for (const Schedule::Chunk& chunk : flight.schedule.chunks) {
+    Sequence& s = *chunk.sequence;
+    Answering& answering = *s.answering;
+    const int64_t token =
+        plan.add(std::span(s.tokens).subspan(static_cast<size_t>(chunk.positions.begin),
+                                             static_cast<size_t>(chunk.positions.size())),
+                 chunk.positions.begin,
+                 block_ids.subspan(static_cast<size_t>(chunk.blocks.begin),
+                                   static_cast<size_t>(chunk.blocks.size())));
+    ++answering.num_in_flight;
+    answering.add_rows(answering.branch_of(s), chunk, token, plan, flight.rows);
+  }
+}
+
+void RequestLoop::take_answer() {
+  const StepAnswer& answer = replica_.await();
+  const Flight& flight = ring_[num_answered_++ % ring_.size()];
+  take_failures(flight, answer);
+  take_rows(flight, answer);
+  for (const Schedule::Chunk& chunk : flight.schedule.chunks) {
+    Answering& answering = *chunk.sequence->answering;
+    --answering.num_in_flight;
+    begin_others(answering);
+    touch(answering);
+  }
+  for (Sequence* s : leaving_) scheduler_.remove(*s);
+  leaving_.clear();
+}
+
+// A bad sum added nothing to its token's state, and later tokens attend to it: the answer is lost,
+// and so is what others have read of its blocks.
+void RequestLoop::take_failures(const Flight& flight, const StepAnswer& answer) {
+  for (size_t i = 0; i < flight.schedule.chunks.size(); ++i) {
+    const Schedule::Chunk& chunk = flight.schedule.chunks[i];
+    Sequence& s = *chunk.sequence;
+    const bool is_ignored = flight.schedule.number < s.first_valid;
+    if (answer.bad_layer[i] < 0 || is_ignored || s.answering->branch_of(s).ended) continue;
+    scheduler_.fail(s, chunk.positions.begin);
+    fail(*s.answering, Error(ErrorKind::kModel,
+                             fmt::format("a sum in layer {} left the range of exact reduction",
+                                         answer.bad_layer[i]),
+                             "weights or activations of this prompt are not finite, or extreme"));
+  }
+}
+
+void RequestLoop::fail(Answering& answering, const Error& error) {
+  if (!answering.state().error) answering.state().error = error;
+  end_all(answering, FinishReason::kError);
+}
+
+void RequestLoop::take_rows(const Flight& flight, const StepAnswer& answer) {
+  for (size_t i = 0; i < flight.rows.size(); ++i) {
+    Sequence& s = *flight.rows[i].sequence;
+    Answering& answering = *s.answering;
+    Answering::Branch& branch = answering.branch_of(s);
+    const model::RowResult& row = answer.rows[i];
+    if (branch.ended || flight.schedule.number < flight.rows[i].computed->first_valid) continue;
+    if (row.bad_logits || row.no_choice) {
+      fail(answering, row.no_choice
+                          ? Error(ErrorKind::kUsage, "no token is allowed to come next",
+                                  "logit_bias, bad_words, allowed_token_ids and min_tokens "
+                                  "together forbid all of them")
+                          : Error(ErrorKind::kModel, "the logits are not finite",
+                                  "weights or activations of this prompt are not finite, or "
+                                  "extreme"));
+      continue;
+    }
+    if (flight.rows[i].is_prompt) {
+      answering.take_prompt_row(row);
+      continue;
+    }
+    scheduler_.sampled(s);
+    answering.take_token(branch, row);
+    ++totals_.generated_tokens;
+    if (branch.ended && branch.begun) leaving_.push_back(&s);
+  }
+}
+
+// The further choices, whose first tokens the prompt's end has chosen.
+void RequestLoop::begin_others(Answering& answering) {
+  const Sequence& first = answering.branches().front()->sequence;
+  for (const auto& branch : answering.branches()) {
+    if (branch->begun || branch->ended || branch->sequence.num_generated() == 0) continue;
+    branch->begun = true;
+    scheduler_.add_fork(branch->sequence, first);
+  }
+}
+
+// ---- events
+
+void RequestLoop::touch(Answering& answering) {
+  if (answering.is_touched) return;
+  answering.is_touched = true;
+  touched_.push_back(&answering);
+}
+
+// on_event may submit and cancel: touched_ may grow meanwhile.
+void RequestLoop::report(const OnEvent& on_event) {
+  for (size_t i = 0; i < touched_.size(); ++i) {
+    Answering& answering = *touched_[i];
+    answering.is_touched = false;
+    if (!answering.state().ended) report(answering, on_event);
+  }
+  for (size_t i = 0; i < touched_.size(); ++i) {
+    Answering& answering = *touched_[i];
+    const bool is_over = answering.state().ended && answering.num_in_flight == 0;
+    if (is_over && !answering.is_touched) requests_.erase(answering.state().id);
+  }
+  touched_.clear();
+}
+
+void RequestLoop::report(Answering& answering, const OnEvent& on_event) {
+  RequestState& state = answering.state();
+  const bool is_last = answering.all_ended();
+  if (is_last) {
+    answering.keep_the_best();
+    state.ended_ns = now_ns();
+  } else if (answering.reports_only_the_end()) {
+    return;
+  }
+  size_t last_news = state.choices.size();
+  for (size_t c = 0; c < state.choices.size(); ++c) {
+    if (answering.has_news(c)) last_news = c;
+  }
+  for (size_t c = 0; c < state.choices.size(); ++c) {
+    if (!answering.has_news(c)) continue;
+    state.ended = is_last && c == last_news;
+    const RequestEvent event = answering.tell(c);
+    if (on_event) on_event(event);
+  }
+}
+
+void RequestLoop::clear_cache() {
+  WEFT_CHECK(is_idle());
+  cache_.clear();
+}
+
+EngineStats RequestLoop::stats() const {
+  EngineStats stats = totals_;
+  stats.num_waiting = scheduler_.num_waiting();
+  stats.num_running = scheduler_.num_running();
+  stats.num_preemptions = scheduler_.num_preemptions();
+  stats.num_blocks = pool_.num_blocks();
+  stats.num_free_blocks = pool_.num_free();
+  stats.num_idle_blocks = cache_.num_available() - pool_.num_free();
+  return stats;
+}
+
+bool RequestLoop::is_consistent() const {
+  return pool_.is_consistent() && cache_.is_consistent() &&
+         (!is_idle() || cache_.num_available() == pool_.num_blocks());
+}
+
+}  // namespace weft::engine

@@ -1,0 +1,82 @@
+// The loop that moves every request of a replica: queued requests become plans, plans travel
+// through the ring of workers, their answers become tokens and text.
+//
+//   submit ──> Scheduler ──> StepPlan ──> Replica (ring) ──> StepAnswer ──> Answering ──> events
+//                  ^                                                            |
+//                  └────────────── the token that was chosen ───────────────────┘
+//
+// Thread rule: one thread, which leads the replica's first worker; `cancel_from_anywhere` aside.
+#pragma once
+
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "cache/block_pool.h"
+#include "cache/prefix_cache.h"
+#include "engine/answering.h"
+#include "engine/model_source.h"
+#include "engine/replica.h"
+#include "engine/scheduler.h"
+#include "engine/step_times.h"
+
+namespace weft::engine {
+
+class RequestLoop {
+ public:
+  // All references outlive the loop. max_model_len: tokens of one prompt and answer.
+  RequestLoop(Replica& replica, const ModelSource& source, cache::BlockPool& pool,
+              const EngineOptions& options, int64_t max_model_len);
+
+  // A checked request, its seed set. Returns its number.
+  uint64_t submit(Request request);
+  // Unknown numbers, and requests that have ended: nothing happens.
+  void cancel(uint64_t request);
+  void cancel_all();
+  // One turn: false where nothing is left to do. Throws what ended the replica.
+  bool step(const OnEvent& on_event);
+
+  bool is_idle() const { return requests_.empty(); }
+  // Gives up what the prefix cache holds. Only when idle.
+  void clear_cache();
+  EngineStats stats() const;
+  // Every block is free, cached, or held by a sequence that runs. For idle times and tests.
+  bool is_consistent() const;
+
+ private:
+  // A plan under way.
+  struct Flight {
+    Schedule schedule;
+    std::vector<RowOwner> rows;
+  };
+
+  bool submit_next();
+  void fill_plan(Flight& flight, StepPlan& plan);
+  void note_scheduled(const Schedule& schedule);
+  void take_answer();
+  void take_failures(const Flight& flight, const StepAnswer& answer);
+  void take_rows(const Flight& flight, const StepAnswer& answer);
+  void begin_others(Answering& answering);
+  void end_all(Answering& answering, FinishReason reason);
+  void fail(Answering& answering, const Error& error);
+  void touch(Answering& answering);
+  void report(const OnEvent& on_event);
+  void report(Answering& answering, const OnEvent& on_event);
+
+  Replica& replica_;
+  const ModelSource& source_;
+  cache::BlockPool& pool_;
+  cache::PrefixCache cache_;
+  StepTimes times_;
+  Scheduler scheduler_;
+  int64_t max_model_len_;
+  std::unordered_map<uint64_t, std::unique_ptr<Answering>> requests_;
+  std::vector<Answering*> touched_;  // with news, or over
+  std::vector<Sequence*> leaving_;   // ended by the answer at hand
+  std::vector<Flight> ring_;         // [Replica::kRingSlots]
+  uint64_t num_submitted_ = 0, num_answered_ = 0;
+  uint64_t next_request_ = 1, next_sequence_ = 1;
+  EngineStats totals_;
+};
+
+}  // namespace weft::engine

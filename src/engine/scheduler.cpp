@@ -1,0 +1,407 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace weft::engine {
+namespace {
+
+// A chunk beside decodes is never shorter: prompts must end, and 16 tokens fill a register tile.
+constexpr int64_t kLeastChunk = 16;
+// Prompts cut for a pipeline are no shorter than what fills the matrix kernels, and come in about
+// this many chunks a stage: bubbles of (P - 1) of 4 P + P - 1 chunks, a fifth.
+constexpr int64_t kLeastPipelineChunk = 64;
+constexpr int64_t kChunksPerStage = 4;
+// Waiting sequences that one plan looks at: bounds its time where many wait for one prefix.
+constexpr size_t kMostLooks = 64;
+
+bool comes_before(const Sequence& a, const Sequence& b) {
+  return a.priority != b.priority ? a.priority < b.priority : a.number < b.number;
+}
+
+void insert_in_order(std::vector<Sequence*>& list, Sequence& sequence) {
+  const auto at =
+      std::upper_bound(list.begin(), list.end(), &sequence,
+                       [](const Sequence* a, const Sequence* b) { return comes_before(*a, *b); });
+  list.insert(at, &sequence);
+}
+
+void erase_from(std::vector<Sequence*>& list, const Sequence& sequence) {
+  const auto at = std::find(list.begin(), list.end(), &sequence);
+  WEFT_CHECK(at != list.end(), "sequence {} is not where its state says", sequence.number);
+  list.erase(at);
+}
+
+// Tokens that may be taken over from the cache: one at least is computed, for its logits.
+int64_t reusable(const Sequence& s) {
+  return std::min(s.reuse_limit, static_cast<int64_t>(s.tokens.size()) - 1);
+}
+
+int64_t common_prefix(const Sequence& a, const Sequence& b) {
+  const auto [at, other] =
+      std::mismatch(a.tokens.begin(), a.tokens.end(), b.tokens.begin(), b.tokens.end());
+  return at - a.tokens.begin();
+}
+
+}  // namespace
+
+Scheduler::Scheduler(const SchedulerOptions& options, cache::BlockPool& pool,
+                     cache::PrefixCache& cache, const StepTimes& times)
+    : options_(options), pool_(pool), cache_(cache), times_(times) {
+  waiting_.reserve(1024);
+  running_.reserve(static_cast<size_t>(options.max_num_seqs));
+}
+
+bool Scheduler::can_ever_fit(int64_t num_tokens) const {
+  return pool_.blocks_for(num_tokens) <= pool_.num_blocks();
+}
+
+void Scheduler::add(Sequence& sequence) {
+  WEFT_CHECK(sequence.state == Sequence::State::kNone);
+  sequence.state = Sequence::State::kWaiting;
+  insert_in_order(waiting_, sequence);
+}
+
+void Scheduler::add_fork(Sequence& s, const Sequence& parent) {
+  WEFT_CHECK(s.state == Sequence::State::kNone);
+  const bool has_room = parent.state == Sequence::State::kRunning &&
+                        parent.num_planned == s.num_prompt &&
+                        num_running() < options_.max_num_seqs && find_blocks(2);
+  if (!has_room || !s.blocks.fork(parent.blocks, s.num_prompt, fork_copies_)) return add(s);
+  s.num_planned = s.num_prompt;
+  s.num_published = parent.num_published;
+  start(s);
+}
+
+void Scheduler::start(Sequence& s) {
+  s.state = Sequence::State::kRunning;
+  insert_in_order(running_, s);
+}
+
+void Scheduler::remove(Sequence& s) {
+  if (s.state == Sequence::State::kWaiting) erase_from(waiting_, s);
+  if (s.state == Sequence::State::kRunning) {
+    erase_from(running_, s);
+    cache_.publish_end(s.salt, std::span(s.tokens).first(static_cast<size_t>(s.num_planned)),
+                       s.blocks, s.num_published);
+  }
+  s.blocks.release();
+  s.state = Sequence::State::kNone;
+}
+
+void Scheduler::fail(Sequence& s, int64_t first_token) {
+  withdrawn_.clear();
+  const std::span<const int32_t> ids = s.blocks.ids();
+  const auto first = static_cast<size_t>(first_token / pool_.block_size());
+  cache_.withdraw(ids.subspan(std::min(first, ids.size())), withdrawn_);
+  if (s.state == Sequence::State::kWaiting) erase_from(waiting_, s);
+  if (s.state == Sequence::State::kRunning) erase_from(running_, s);
+  s.blocks.release();
+  s.state = Sequence::State::kNone;
+  s.first_valid = next_number_;
+  std::sort(withdrawn_.begin(), withdrawn_.end());
+  for (size_t i = running_.size(); i-- > 0;) {
+    Sequence& other = *running_[i];
+    const bool shares =
+        std::any_of(other.blocks.ids().begin(), other.blocks.ids().end(), [this](int32_t id) {
+          return std::binary_search(withdrawn_.begin(), withdrawn_.end(), id);
+        });
+    if (!shares) continue;
+    send_back(other);
+    other.sampling = false;
+    other.first_valid = next_number_;
+  }
+}
+
+void Scheduler::schedule(Schedule& out) {
+  out.chunks.clear();
+  out.block_ids.clear();
+  out.preempted.clear();
+  out.copies.swap(fork_copies_);
+  fork_copies_.clear();
+  out.load = {};
+  out.number = next_number_++;
+  cache_.next_plan();
+  const bool begun = std::any_of(running_.begin(), running_.end(),
+                                 [](const Sequence* s) { return s->num_unplanned() > 1; });
+  if (options_.chunked_prefill || !begun) plan_decodes(out);
+  PromptRoom room = prompt_room(out);
+  plan_begun_prompts(out, room);
+  let_in(out, room);
+}
+
+// ---- decodes
+
+void Scheduler::plan_decodes(Schedule& out) {
+  std::vector<Sequence*>& ready = ready_;
+  ready.clear();
+  for (Sequence* s : running_) {
+    if (s->num_unplanned() == 1) ready.push_back(s);
+  }
+  const auto most =
+      static_cast<size_t>(std::min(decodes_at_once(), options_.max_num_batched_tokens));
+  if (ready.size() > most) {
+    // Those whose last step lies furthest back, so that the ones left over take turns.
+    std::nth_element(ready.begin(), ready.begin() + static_cast<std::ptrdiff_t>(most), ready.end(),
+                     [](const Sequence* a, const Sequence* b) {
+                       return a->last_plan != b->last_plan ? a->last_plan < b->last_plan
+                                                           : comes_before(*a, *b);
+                     });
+    ready.resize(most);
+    std::sort(ready.begin(), ready.end(),
+              [](const Sequence* a, const Sequence* b) { return comes_before(*a, *b); });
+  }
+  for (Sequence* s : ready) {
+    // An earlier one may have pre-empted it.
+    if (s->state == Sequence::State::kRunning && make_room(*s, out)) plan(out, *s, 1);
+  }
+}
+
+int64_t Scheduler::num_decoding() const {
+  return std::count_if(running_.begin(), running_.end(),
+                       [](const Sequence* s) { return s->decodes(); });
+}
+
+// In steady decoding a stage is busy all the time with as many micro-batches as there are stages;
+// one more hides the way of the sampled tokens back. They pay only where a smaller batch is faster:
+// cycle(m) = max(m, stages) * time(n / m).
+int64_t Scheduler::wanted_in_flight() const {
+  const int64_t most = options_.max_in_flight;
+  const int64_t n = num_decoding();
+  if (most <= 1 || n == 0 || n < num_running()) return most;  // prompts pipeline by their chunks
+  if (options_.micro_batch_size > 0) return std::min(most, ceil_div(n, options_.micro_batch_size));
+  int64_t best = 1;
+  double best_cycle = 0;
+  for (int64_t m = 1; m <= std::min(most, n); ++m) {
+    StepLoad load;
+    load.num_tokens = ceil_div(n, m);
+    const std::optional<double> seconds = times_.predict(load);
+    if (!seconds) return std::min(most, n);
+    const double cycle = static_cast<double>(std::max(m, options_.num_stages)) * *seconds;
+    if (m == 1 || cycle < best_cycle) {
+      best = m;
+      best_cycle = cycle;
+    }
+  }
+  return best;
+}
+
+int64_t Scheduler::decodes_at_once() const {
+  if (options_.micro_batch_size > 0) return options_.micro_batch_size;
+  return std::max<int64_t>(1, ceil_div(num_decoding(), wanted_in_flight()));
+}
+
+// What a micro-batch of decodes holds on average.
+StepLoad Scheduler::typical_decodes() const {
+  StepLoad all;
+  for (const Sequence* s : running_) {
+    if (s->decodes()) all.add(static_cast<int64_t>(s->tokens.size()) - 1, 1);
+  }
+  if (all.num_tokens == 0) return all;
+  const int64_t count = std::min(decodes_at_once(), all.num_tokens);
+  return {count, all.attention_pairs / all.num_tokens * count};
+}
+
+// ---- prompts
+
+Scheduler::PromptRoom Scheduler::prompt_room(const Schedule& out) const {
+  PromptRoom room{options_.max_num_batched_tokens - out.load.num_tokens, out.load};
+  if (room.decodes.num_tokens == 0) room.decodes = typical_decodes();
+  if (options_.num_stages == 1 || options_.max_in_flight == 1) return room;
+  // Short enough that the chunks of what waits keep every stage busy.
+  int64_t unplanned = 0;
+  for (const Sequence* s : running_) unplanned += s->num_unplanned() > 1 ? s->num_unplanned() : 0;
+  for (size_t i = 0; i < std::min(waiting_.size(), kMostLooks); ++i)
+    unplanned += waiting_[i]->num_unplanned();
+  const int64_t chunk =
+      round_up(ceil_div(unplanned, kChunksPerStage * options_.num_stages), kLeastChunk);
+  room.tokens = std::min(room.tokens, std::max(chunk, kLeastPipelineChunk));
+  return room;
+}
+
+// The longest chunk that keeps the step within max_slowdown of its decodes alone, but one short
+// chunk a step whatever it costs. 0: none that would be worth it.
+int64_t Scheduler::chunk_of(const Schedule& out, const Sequence& sequence,
+                            const PromptRoom& room) const {
+  const int64_t most = std::min(sequence.num_unplanned(), room.tokens);
+  const std::optional<double> alone = times_.predict(room.decodes);
+  if (!options_.chunked_prefill || room.decodes.num_tokens == 0 || !alone) return most;
+  const auto affordable = [&](int64_t count) {
+    StepLoad load = out.load;
+    load.add(sequence.num_planned, count);
+    return *times_.predict(load) <= options_.max_slowdown * *alone;
+  };
+  int64_t low = room.is_empty ? std::min(most, kLeastChunk) : 0, high = most;
+  while (low < high) {
+    const int64_t middle = low + (high - low + 1) / 2;
+    if (affordable(middle)) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return low < std::min(most, kLeastChunk) ? 0 : low;
+}
+
+bool Scheduler::plan_chunk(Schedule& out, Sequence& s, PromptRoom& room) {
+  const int64_t count = chunk_of(out, s, room);
+  if (count == 0) return false;
+  plan(out, s, count);
+  room.tokens -= count;
+  room.is_empty = false;
+  return room.tokens > 0;
+}
+
+void Scheduler::plan_begun_prompts(Schedule& out, PromptRoom& room) {
+  if (room.tokens <= 0) return;
+  for (Sequence* s : running_) {
+    if (s->num_unplanned() > 1 && !plan_chunk(out, *s, room)) return;
+  }
+}
+
+// ---- who is let in
+
+void Scheduler::let_in(Schedule& out, PromptRoom& room) {
+  if (num_running() >= options_.max_num_seqs || room.tokens <= 0) return;
+  list_candidates();
+  for (const Candidate& candidate : candidates_) {
+    if (num_running() >= options_.max_num_seqs || room.tokens <= 0) return;
+    Sequence& s = *candidate.sequence;
+    // A step in flight chooses its next token, or another computes the prefix that they share.
+    if (s.sampling || is_being_computed(s)) continue;
+    // None overtakes one that waits for blocks.
+    if (!begin(s, out) || !plan_chunk(out, s, room)) return;
+  }
+}
+
+// The first that wait, in the order in which they are to be let in.
+void Scheduler::list_candidates() {
+  candidates_.clear();
+  for (size_t i = 0; i < std::min(waiting_.size(), kMostLooks); ++i) {
+    const Sequence& s = *waiting_[i];
+    int64_t cost = 0;
+    if (s.num_overtaken >= kMostOvertakings) {
+      cost = std::numeric_limits<int64_t>::min();
+    } else if (options_.policy == SchedulePolicy::kShortest) {
+      cost = s.num_unplanned();
+    } else if (options_.policy == SchedulePolicy::kPrefix) {
+      cost = -cache_.peek(s.salt, s.tokens, reusable(s));
+    }
+    candidates_.push_back({waiting_[i], cost});
+  }
+  if (options_.policy == SchedulePolicy::kFcfs) return;
+  std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
+    if (a.sequence->priority != b.sequence->priority)
+      return a.sequence->priority < b.sequence->priority;
+    return a.cost != b.cost ? a.cost < b.cost : a.sequence->number < b.sequence->number;
+  });
+}
+
+// Whether a running sequence is about to compute, and so to publish, more of the beginning than
+// the cache knows.
+bool Scheduler::is_being_computed(const Sequence& waiting) const {
+  if (!options_.shares_prefixes) return false;
+  const int64_t size = pool_.block_size();
+  for (const Sequence* s : running_) {
+    if (s->num_unplanned() <= 1 || s->salt != waiting.salt) continue;
+    const int64_t shared = std::min(common_prefix(*s, waiting), reusable(waiting)) / size * size;
+    if (shared > s->num_planned) return true;
+  }
+  return false;
+}
+
+// Lets a waiting sequence in, with what the cache knows of it and blocks for all its tokens. False
+// where the blocks are short; nothing has changed then.
+bool Scheduler::begin(Sequence& s, Schedule& out) {
+  cache_.match(s.salt, s.tokens, reusable(s), match_);
+  // Room is left for the next block of each that runs already, so that nobody is let in only to be
+  // sent back; one that runs alone needs none.
+  const auto length = static_cast<int64_t>(s.tokens.size());
+  const auto num_known_blocks = static_cast<int64_t>(match_.blocks.size());
+  const int64_t known = match_.num_tokens;
+  if (!find_blocks(pool_.blocks_for(length) - num_known_blocks + num_running())) {
+    cache_.give_back(match_);
+    return false;
+  }
+  WEFT_CHECK(s.blocks.begin(match_, out.copies) && s.blocks.grow(length), "blocks were found");
+  for (Sequence* earlier : waiting_) {
+    if (earlier == &s) break;
+    ++earlier->num_overtaken;
+  }
+  erase_from(waiting_, s);
+  s.num_planned = s.num_reused = known;
+  s.num_published = num_known_blocks;
+  s.num_overtaken = 0;
+  start(s);
+  return true;
+}
+
+void Scheduler::plan(Schedule& out, Sequence& s, int64_t count) {
+  const Range positions{s.num_planned, s.num_planned + count};
+  const bool samples = positions.end == static_cast<int64_t>(s.tokens.size());
+  // Before blocks are published: the table may take over an equal one, which another sequence of
+  // this plan writes.
+  const auto first_block = static_cast<int64_t>(out.block_ids.size());
+  const std::span<const int32_t> ids = s.blocks.ids();
+  out.block_ids.insert(out.block_ids.end(), ids.begin(), ids.end());
+  out.chunks.push_back(
+      {&s, positions, samples, {first_block, static_cast<int64_t>(out.block_ids.size())}});
+  out.load.add(positions.begin, count);
+  s.num_planned = positions.end;
+  s.sampling = samples;
+  s.last_plan = out.number;
+  s.num_published =
+      cache_.publish(s.salt, std::span(s.tokens).first(static_cast<size_t>(s.num_planned)),
+                     s.blocks, s.num_published);
+}
+
+// ---- blocks
+
+// Whether `count` blocks are free, perhaps after cached ones were given up.
+bool Scheduler::find_blocks(int64_t count) {
+  if (count > cache_.num_available()) return false;
+  if (count > pool_.num_free()) cache_.evict(count);
+  return true;
+}
+
+// Room for a decoding sequence's newest token, if need be by sending others back. False where only
+// those of this very plan could make room.
+bool Scheduler::make_room(Sequence& s, Schedule& out) {
+  const auto length = static_cast<int64_t>(s.tokens.size());
+  while (!find_blocks(pool_.blocks_for(length) - s.blocks.num_blocks())) {
+    Sequence* last = victim(out);
+    if (last == nullptr) return false;
+    preempt(*last, out);
+    if (last == &s) return false;
+  }
+  return s.blocks.grow(length);
+}
+
+// The youngest of the lowest priority that is not of this plan.
+Sequence* Scheduler::victim(const Schedule& out) const {
+  for (size_t i = running_.size(); i-- > 0;) {
+    if (running_[i]->last_plan != out.number) return running_[i];
+  }
+  return nullptr;
+}
+
+// Plans in flight still write to its blocks; whoever gets them writes in later plans.
+void Scheduler::preempt(Sequence& s, Schedule& out) {
+  cache_.publish_end(s.salt, std::span(s.tokens).first(static_cast<size_t>(s.num_planned)),
+                     s.blocks, s.num_published);
+  send_back(s);
+  ++s.num_preemptions;
+  ++num_preemptions_;
+  out.preempted.push_back(&s);
+}
+
+void Scheduler::send_back(Sequence& s) {
+  erase_from(running_, s);
+  s.blocks.release();
+  s.num_planned = s.num_reused = s.num_published = 0;
+  s.state = Sequence::State::kWaiting;
+  insert_in_order(waiting_, s);
+}
+
+}  // namespace weft::engine

@@ -1,0 +1,186 @@
+// Decides what the next micro-batch computes: a function of the sequences that wait and run, the
+// cache and the table of step times, and of nothing else (no clock, no model), so that it is tested
+// and replayed without either. Nothing that it decides changes a bit of any answer.
+//
+// A micro-batch, in the order in which it is filled:
+//   1. decodes: sequences whose next token is all that is missing, evenly over the micro-batches
+//      that are worth having in flight;
+//   2. chunks of prompts that have begun, then of those let in from the waiting ones. Where
+//      sequences decode beside them, chunks are so short that the step takes no more than
+//      `max_slowdown` times what it would without them.
+//
+//   add          let in                   last prompt token planned          remove
+//    |   waiting --------> running: prompt ------------------------> decoding --------> (gone)
+//    +-----^                  |                                          |
+//          +----- pre-empted: its blocks go, its tokens are computed again later
+//
+// A running sequence owns its block table, which has room for all its tokens but the newest. Full
+// blocks are published to the prefix tree as soon as the step that computes them is planned:
+// workers run plans in order, so a follower of the same prefix may read them in the same step. A
+// waiting sequence whose next tokens a running one is about to compute waits for them.
+//
+// Order: priority (the smaller first), then the policy's, then arrival. Prompts overtaken
+// kMostOvertakings times go first, so no policy starves one.
+//
+// Thread rule: the planner's thread. Sequences belong to the caller and outlive their stay.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "base/range.h"
+#include "cache/block_table.h"
+#include "cache/prefix_cache.h"
+#include "engine/engine.h"
+#include "engine/step_times.h"
+
+namespace weft::engine {
+
+struct SchedulerOptions {
+  int64_t max_num_batched_tokens = 512;
+  int64_t max_num_seqs = 64;     // running, over all micro-batches
+  int64_t micro_batch_size = 0;  // decodes of one micro-batch; 0: by the table of step times
+  int64_t num_stages = 1;
+  int64_t max_in_flight = 1;  // micro-batches
+  SchedulePolicy policy = SchedulePolicy::kFcfs;
+  bool chunked_prefill = true;  // false: a prompt that has begun goes before all decodes
+  double max_slowdown = 2.5;
+  bool shares_prefixes = true;  // as PrefixCacheOptions::enabled
+};
+
+class Answering;
+
+// One choice of a request, as the scheduler sees it.
+struct Sequence {
+  explicit Sequence(cache::BlockPool& pool) : blocks(pool) {}
+
+  // Whose it is; the scheduler never looks.
+  Answering* answering = nullptr;
+  size_t choice = 0;
+
+  // Set before `add`.
+  uint64_t number = 0;  // order of arrival
+  int32_t priority = 0;
+  uint64_t salt = 0;
+  std::vector<int32_t> tokens;  // prompt, then what was generated
+  int64_t num_prompt = 0;
+  // Of the prompt, how many tokens may be taken over from the cache.
+  int64_t reuse_limit = std::numeric_limits<int64_t>::max();
+
+  // The scheduler's.
+  enum class State { kNone, kWaiting, kRunning } state = State::kNone;
+  cache::BlockTable blocks;
+  int64_t num_planned = 0;    // tokens whose keys and values are cached, or will be by plans made
+  int64_t num_published = 0;  // blocks of the table in the prefix tree
+  bool sampling = false;      // a token of it is being chosen by a step in flight
+  int64_t num_reused = 0;     // tokens taken over from the cache when it was let in last
+  int64_t num_preemptions = 0;
+  int64_t num_overtaken = 0;
+  uint64_t last_plan = 0;    // the schedule that it was in last
+  uint64_t first_valid = 0;  // answers to schedules before this one are to be ignored
+
+  int64_t num_generated() const { return static_cast<int64_t>(tokens.size()) - num_prompt; }
+  int64_t num_unplanned() const { return static_cast<int64_t>(tokens.size()) - num_planned; }
+  bool decodes() const { return state == State::kRunning && num_unplanned() <= 1; }
+};
+
+// What a micro-batch computes.
+struct Schedule {
+  struct Chunk {
+    Sequence* sequence = nullptr;
+    Range positions;       // of the sequence's tokens
+    bool samples = false;  // the chunk ends with the last known token, so the next one is chosen
+    Range blocks;          // of block_ids: the table as of this plan
+  };
+  uint64_t number = 0;
+  std::vector<Chunk> chunks;
+  std::vector<int32_t> block_ids;
+  std::vector<cache::BlockCopy> copies;  // to be made before anything is computed
+  std::vector<Sequence*> preempted;      // by this plan
+  StepLoad load;
+
+  bool empty() const { return chunks.empty(); }
+};
+
+class Scheduler {
+ public:
+  Scheduler(const SchedulerOptions& options, cache::BlockPool& pool, cache::PrefixCache& cache,
+            const StepTimes& times);
+
+  // Whether a sequence that grows to `num_tokens` can ever run.
+  bool can_ever_fit(int64_t num_tokens) const;
+  // Queues a sequence.
+  void add(Sequence& sequence);
+  // A further choice of a request whose prompt was computed and whose first token was chosen: it
+  // shares the parent's blocks and runs at once, where there is room; otherwise it waits like any
+  // other. `parent` has nothing planned past the prompt.
+  void add_fork(Sequence& sequence, const Sequence& parent);
+  // Takes a sequence out, in any state. What it computed stays in the cache.
+  void remove(Sequence& sequence);
+  // A step has chosen the sequence's next token, which the caller has appended.
+  void sampled(Sequence& sequence) { sequence.sampling = false; }
+  // A step in flight has failed for this sequence at `first_token` or after, and others may have
+  // built on its blocks: takes it out with all that it published from there on, and sends those who
+  // share withdrawn blocks back to wait. What is in flight of any of them is to be ignored.
+  void fail(Sequence& sequence, int64_t first_token);
+
+  // Fills the next micro-batch; empty where nothing can be computed before an answer comes.
+  void schedule(Schedule& out);
+  // Micro-batches worth having in flight for the sequences that run.
+  int64_t wanted_in_flight() const;
+
+  int64_t num_waiting() const { return static_cast<int64_t>(waiting_.size()); }
+  int64_t num_running() const { return static_cast<int64_t>(running_.size()); }
+  int64_t num_preemptions() const { return num_preemptions_; }
+
+  static constexpr int64_t kMostOvertakings = 64;
+
+ private:
+  // What the micro-batch being filled may hold of prompts.
+  struct PromptRoom {
+    int64_t tokens = 0;
+    StepLoad decodes;  // what its chunks are measured against; none: nothing decodes
+    bool is_empty = true;
+  };
+  struct Candidate {
+    Sequence* sequence = nullptr;
+    int64_t cost = 0;
+  };
+
+  void plan_decodes(Schedule& out);
+  int64_t num_decoding() const;
+  int64_t decodes_at_once() const;
+  StepLoad typical_decodes() const;
+  PromptRoom prompt_room(const Schedule& out) const;
+  int64_t chunk_of(const Schedule& out, const Sequence& sequence, const PromptRoom& room) const;
+  bool plan_chunk(Schedule& out, Sequence& sequence, PromptRoom& room);
+  void plan_begun_prompts(Schedule& out, PromptRoom& room);
+  void let_in(Schedule& out, PromptRoom& room);
+  void list_candidates();
+  bool is_being_computed(const Sequence& waiting) const;
+  bool begin(Sequence& sequence, Schedule& out);
+  void start(Sequence& sequence);
+  void plan(Schedule& out, Sequence& sequence, int64_t count);
+  bool find_blocks(int64_t count);
+  bool make_room(Sequence& sequence, Schedule& out);
+  Sequence* victim(const Schedule& out) const;
+  void preempt(Sequence& sequence, Schedule& out);
+  void send_back(Sequence& sequence);
+
+  SchedulerOptions options_;
+  cache::BlockPool& pool_;
+  cache::PrefixCache& cache_;
+  const StepTimes& times_;
+  std::vector<Sequence*> waiting_, running_;   // by priority and arrival
+  std::vector<Sequence*> ready_;               // of the plan being made
+  std::vector<Candidate> candidates_;          // the same
+  std::vector<cache::BlockCopy> fork_copies_;  // for the next plan
+  std::vector<int32_t> withdrawn_;
+  cache::PrefixMatch match_;
+  uint64_t next_number_ = 1;
+  int64_t num_preemptions_ = 0;
+};
+
+}  // namespace weft::engine

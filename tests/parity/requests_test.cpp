@@ -1,0 +1,175 @@
+// Whatever shares a replica with a request, its answer has the bits that it has alone on one rank:
+// a random mix of requests (lengths, seeds, sampling, stops, several choices, priorities, equal
+// beginnings) under topologies, small caches that force pre-emption, micro-batches and policies.
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/random.h"
+#include "parity/cases.h"
+
+namespace weft::parity {
+namespace {
+
+using engine::Request;
+using engine::RequestState;
+
+// Numbers of the mix: a function of the request and of what they are for.
+uint64_t draw(uint64_t request, uint64_t use, uint64_t below) {
+  return uniform_bits(2026, request, use) % below;
+}
+
+Request request_of(uint64_t i, int64_t vocab_size) {
+  Request request;
+  // A third begins with one of two shared prefixes.
+  const uint64_t family = draw(i, 0, 6);
+  if (family < 2) {
+    for (uint64_t t = 0; t < 70; ++t)
+      request.prompt_ids.push_back(
+          static_cast<int32_t>(draw(1000 + family, t, static_cast<uint64_t>(vocab_size))));
+  }
+  const uint64_t length = 1 + draw(i, 1, 90);
+  for (uint64_t t = 0; t < length; ++t)
+    request.prompt_ids.push_back(
+        static_cast<int32_t>(draw(i, 100 + t, static_cast<uint64_t>(vocab_size))));
+  engine::SamplingParams& p = request.sampling;
+  p.max_tokens = 1 + static_cast<int64_t>(draw(i, 2, draw(i, 26, 3) == 0 ? 130 : 40));
+  p.seed = draw(i, 3, 1u << 30);
+  const float temperatures[] = {0.0f, 0.7f, 1.0f, 1.5f};
+  p.temperature = temperatures[draw(i, 4, 4)];
+  if (draw(i, 5, 3) == 0) p.top_k = 1 + static_cast<int32_t>(draw(i, 6, 60));
+  if (draw(i, 7, 3) == 0) p.top_p = 0.5f + 0.05f * static_cast<float>(draw(i, 8, 10));
+  if (draw(i, 9, 5) == 0) p.min_p = 0.05f;
+  if (draw(i, 10, 4) == 0) p.repetition_penalty = 1.3f;
+  if (draw(i, 11, 4) == 0) p.presence_penalty = 0.5f;
+  if (draw(i, 12, 4) == 0) p.frequency_penalty = 0.2f;
+  p.n = p.temperature > 0 && draw(i, 13, 3) == 0 ? 2 + static_cast<int64_t>(draw(i, 14, 3)) : 1;
+  if (p.n > 1 && draw(i, 15, 3) == 0) p.best_of = p.n + 1;
+  p.ignore_eos = draw(i, 16, 2) == 0;
+  if (draw(i, 17, 4) == 0) p.logprobs = static_cast<int32_t>(draw(i, 18, 5));
+  if (draw(i, 19, 8) == 0) p.prompt_logprobs = 1;
+  if (draw(i, 20, 3) == 0)
+    p.stop_token_ids = {static_cast<int32_t>(draw(i, 21, static_cast<uint64_t>(vocab_size)))};
+  if (draw(i, 22, 3) == 0) p.stop = {std::string(1, static_cast<char>('a' + draw(i, 23, 26)))};
+  if (draw(i, 24, 5) == 0) p.min_tokens = std::min<int64_t>(p.max_tokens, 5);
+  request.priority = static_cast<int32_t>(draw(i, 25, 3));
+  request.hash_logits = true;
+  return request;
+}
+
+struct Bits {
+  std::vector<std::vector<int32_t>> token_ids;
+  std::vector<std::string> text;
+  std::vector<uint64_t> hashes;
+  std::vector<uint32_t> logprobs;
+  std::vector<int> finish;
+  friend bool operator==(const Bits&, const Bits&) = default;
+};
+
+Bits bits_of(const RequestState& state) {
+  Bits bits;
+  EXPECT_FALSE(state.error.has_value());
+  for (const engine::Choice& choice : state.choices) {
+    bits.token_ids.push_back(choice.token_ids);
+    bits.text.push_back(choice.text + "|" + choice.stop_reason);
+    bits.hashes.push_back(choice.logits_hash);
+    bits.finish.push_back(static_cast<int>(choice.finish.value()));
+    append_bits(choice.logprobs, bits.logprobs);
+  }
+  bits.hashes.push_back(state.prompt_hash);
+  append_bits(state.prompt_logprobs, bits.logprobs);
+  return bits;
+}
+
+std::string model_path(const std::string& name) {
+  const char* folder = std::getenv("WEFT_TINY_MODELS");
+  return folder == nullptr ? std::string() : std::string(folder) + "/" + name;
+}
+
+// Answers of requests [0, count), all submitted at once.
+std::vector<Bits> answers(const engine::EngineOptions& options, uint64_t count,
+                          engine::EngineStats& stats) {
+  const auto engine = engine::Engine::load(options);
+  std::map<uint64_t, size_t> index;
+  std::vector<Bits> all(count);
+  for (uint64_t i = 0; i < count; ++i)
+    index[engine->submit(request_of(i, engine->model().vocab_size))] = i;
+  while (engine->step([&](const engine::RequestEvent& event) {
+    if (event.request.ended) all[index.at(event.request.id)] = bits_of(event.request);
+  })) {
+  }
+  stats = engine->stats();
+  EXPECT_EQ(stats.num_waiting + stats.num_running, 0);
+  EXPECT_EQ(stats.num_free_blocks + stats.num_idle_blocks, stats.num_blocks);
+  return all;
+}
+
+// Each alone on one rank, nothing shared and nothing cached.
+const std::vector<Bits>& alone(const std::string& path, kernels::KvType kv, uint64_t count) {
+  static std::map<std::string, std::vector<Bits>> known;
+  std::vector<Bits>& all = known[path + std::string(name(kv))];
+  engine::EngineOptions options = parse_case("", path).options;
+  options.placement = engine::Placement::kAuto;
+  options.max_num_seqs = 1;
+  options.prefix_caching = false;
+  options.kv_type = kv;
+  const auto engine = engine::Engine::load(options);
+  for (uint64_t i = all.size(); i < count; ++i) {
+    engine->submit(request_of(i, engine->model().vocab_size));
+    while (engine->step([&](const engine::RequestEvent& event) {
+      if (event.request.ended) all.push_back(bits_of(event.request));
+    })) {
+    }
+  }
+  return all;
+}
+
+struct Mix {
+  const char* model;
+  const char* words;
+  uint64_t count;
+  friend void PrintTo(const Mix& mix, std::ostream* out) { *out << mix.model << ' ' << mix.words; }
+};
+
+class Requests : public testing::TestWithParam<Mix> {};
+
+TEST_P(Requests, NeighboursDoNotShow) {
+  const std::string path = model_path(GetParam().model);
+  if (path.empty()) GTEST_SKIP() << "WEFT_TINY_MODELS is not set";
+  if (!std::filesystem::exists(path)) FAIL() << path << " is missing";
+  const engine::EngineOptions options = parse_case(GetParam().words, path).options;
+  engine::EngineStats stats;
+  const std::vector<Bits> found = answers(options, GetParam().count, stats);
+  const std::vector<Bits>& expected = alone(path, options.kv_type, GetParam().count);
+  for (size_t i = 0; i < found.size(); ++i) EXPECT_EQ(found[i], expected[i]) << "request " << i;
+  // The words that name a mechanism are there to use it.
+  const std::string words = GetParam().words;
+  if (words.find("cache") != std::string::npos) {
+    EXPECT_GT(stats.num_preemptions, 0);
+  }
+  if (words.find("noprefix") == std::string::npos) {
+    EXPECT_GT(stats.cached_prompt_tokens, 0);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Parity, Requests,
+    testing::Values(Mix{"llama.Q4_K.gguf", "threads2", 40},
+                    Mix{"llama.Q4_K.gguf", "tp3 dedicated chunk64 seqs16", 40},
+                    Mix{"llama.Q4_K.gguf", "pp2 dedicated cache400 shortest", 40},
+                    Mix{"llama.Q4_K.gguf", "tp2 pp2 dedicated micro4 prefix kvf32", 40},
+                    Mix{"llama.Q4_K.gguf", "tp5 pooled cache400 chunk48", 40},
+                    Mix{"llama.Q4_K.gguf", "tp2 noprefix unchunked", 40}),
+    [](const auto& mix) {
+      std::string name = mix.param.words;
+      for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+      return name;
+    });
+
+}  // namespace
+}  // namespace weft::parity
