@@ -47,6 +47,20 @@ float centre_of(int64_t moment, int64_t mass) {
   return static_cast<float>(static_cast<double>(moment) / static_cast<double>(mass));
 }
 
+// The mass of a shard is summed in chunks of so many ids, so that the id at a point is looked for
+// in one of them and not in the shard: one more exponential of 4,096 logits, not of 150,000.
+constexpr int64_t kChunkIds = 4096;
+
+// Below this `scaled`, all ids together weigh less than what top_p leaves out, so that its boundary
+// lies above and the search may pass over them: usually nine tenths of the vocabulary. Half of what
+// would do, for the rounding of weights and of this bound.
+float floor_of(int64_t mass, float top_p, int64_t vocab_size) {
+  const int64_t left_out = mass - share_of(mass, top_p);
+  if (left_out < 4 * vocab_size) return -kInfinity;
+  const double each = static_cast<double>(left_out) / static_cast<double>(2 * vocab_size);
+  return static_cast<float>(kernels::log_double(each * 0x1p-40));
+}
+
 bool by_id(const Candidate& a, const Candidate& b) { return a.id < b.id; }
 
 uint64_t random_of(const LogitRow& row) {
@@ -62,6 +76,13 @@ int64_t locate_point(uint64_t uniform, int64_t total) {
 
 bool Chooser::has_work(const LogitRow& row) {
   return row.target < 0 && (is_sampled(row) || is_adjusted(row));
+}
+
+Chooser::Chooser(LogitShards& logits, int64_t vocab_size)
+    : logits_(logits), vocab_size_(vocab_size), search_(logits) {
+  for (size_t s = 0; s < logits.size(); ++s)
+    most_chunks_ =
+        std::max(most_chunks_, static_cast<size_t>(ceil_div(logits[s].size(), kChunkIds)));
 }
 
 void Chooser::run(const Batch& batch, Range rows, std::span<const float> raw_max,
@@ -186,13 +207,30 @@ void Chooser::settle_greedy_draws() {
   }
 }
 
+std::span<int64_t> Chooser::chunks_of(const Draw& draw, size_t shard) {
+  return std::span(chunk_masses_)
+      .subspan((draw.index * logits_.size() + shard) * most_chunks_, most_chunks_);
+}
+
+int64_t Chooser::sum_chunks(const Draw& draw, size_t shard) {
+  const LogitShards::Shard& s = logits_[shard];
+  int64_t sum = 0, begin = 0;
+  for (int64_t& chunk : chunks_of(draw, shard)) {
+    const int64_t count = std::clamp<int64_t>(s.size() - begin, 0, kChunkIds);
+    chunk = logits_.table().kept_sum(s.row(draw.local) + begin, count,
+                                     s.first_id() + static_cast<int32_t>(begin), draw.kept);
+    sum += chunk;
+    begin += count;
+  }
+  return sum;
+}
+
 void Chooser::sum_masses(const Draws& draws) {
   if (draws.empty()) return;
+  chunk_masses_.resize(draws_.size() * logits_.size() * most_chunks_);
   sums_.resize(logits_.size() * draws.size());
   logits_.for_each(draws.size(), [&](size_t s, size_t i) {
-    const LogitShards::Shard& shard = logits_[s];
-    sums_[s * draws.size() + i] = logits_.table().kept_sum(shard.row(draws[i]->local), shard.size(),
-                                                           shard.first_id(), draws[i]->kept);
+    sums_[s * draws.size() + i] = sum_chunks(*draws[i], s);
   });
   const auto all = logits_.gather(std::span<const int64_t>(sums_));
   const size_t num_parts = all.size() / draws.size();
@@ -310,6 +348,10 @@ void Chooser::search_cuts(const Draws& draws) {
     for (size_t i = 0; i < cuts_.size(); ++i) narrowed_[i]->mass = cuts_[i].mass;
   };
   narrow(counts, KeptOrder::kLogit, false, [](const Draw& d) { return d.row->top_k; });
+  for (Draw* draw : draws)
+    if (weighs(*draw->row))
+      draw->kept.lowest =
+          std::max(draw->kept.lowest, floor_of(draw->mass, draw->row->top_p, vocab_size_));
   narrow(weighs, KeptOrder::kLogit, true,
          [](const Draw& d) { return share_of(d.mass, d.row->top_p); });
   find_centres(draws);
@@ -347,9 +389,17 @@ void Chooser::locate(const Draws& draws) {
     int64_t point = locate_point(random_of(*draw.row), draw.mass);
     for (size_t p = 0; p < part; ++p) point -= masses[p];
     if (point < 0 || point >= masses[part]) return;
-    const int64_t at = logits_.table().kept_locate(shard.row(draw.local), shard.size(),
-                                                   shard.first_id(), draw.kept, point);
-    found_[s * draws.size() + i].id = static_cast<int32_t>(shard.vocab.begin + at);
+    int64_t begin = 0;
+    for (const int64_t chunk : chunks_of(draw, s)) {
+      if (point < chunk) break;
+      point -= chunk;
+      begin += kChunkIds;
+    }
+    const int64_t count = std::min(kChunkIds, shard.size() - begin);
+    const auto first_id = static_cast<int32_t>(shard.vocab.begin + begin);
+    const int64_t at = logits_.table().kept_locate(shard.row(draw.local) + begin, count, first_id,
+                                                   draw.kept, point);
+    found_[s * draws.size() + i].id = first_id + static_cast<int32_t>(at);
   });
   const auto all = logits_.gather(std::span<const Candidate>(found_));
   for (size_t i = 0; i < all.size(); ++i)

@@ -25,7 +25,7 @@ class Chooser {
   // one pass. A top_k up to the second number is settled by candidates too.
   static constexpr int kCandidates = 64, kMostCandidates = 128;
 
-  explicit Chooser(LogitShards& logits) : logits_(logits), search_(logits) {}
+  Chooser(LogitShards& logits, int64_t vocab_size);
 
   // Whether more than the largest raw logit is asked for.
   static bool has_work(const LogitRow& row);
@@ -60,6 +60,8 @@ class Chooser {
   void merge_candidates(const Draw& draw);
   void settle_greedy_draws();
   void sum_masses(const Draws& draws);
+  int64_t sum_chunks(const Draw& draw, size_t shard);
+  std::span<int64_t> chunks_of(const Draw& draw, size_t shard);
   // Each takes a draw's candidates in best_ and says how many first ones are kept; 0: unsure.
   bool draw_from_candidates(Draw& draw);
   size_t count_kept(const Draw& draw);
@@ -69,6 +71,8 @@ class Chooser {
   void locate(const Draws& draws);
 
   LogitShards& logits_;
+  int64_t vocab_size_;
+  size_t most_chunks_ = 0;  // of a shard
   CutSearch search_;
   std::vector<Draw> draws_;
   Draws sampled_, summed_, located_, searched_, narrowed_;
@@ -82,6 +86,7 @@ class Chooser {
   std::vector<float> before_;                       // [batch.adjustments], as they found it
   std::vector<int64_t> sums_;                       // [shards, draws of a list]
   std::vector<int64_t> part_masses_;                // [draws, parts] of the kept ids
+  std::vector<int64_t> chunk_masses_;               // [draws, shards, most_chunks_] the same
   std::vector<kernels::Candidate> found_;           // [shards, draws of a list]
 };
 

@@ -52,7 +52,7 @@ Head::Head(Stage& stage)
       logits_memory_(logit_bytes(stage), "logits"),
       logits_(stage.table(), stage.team(), stage.communicator(),
               place_logits(stage, logits_memory_.as<float>())),
-      chooser_(logits_) {
+      chooser_(logits_, stage.config().vocab_size) {
   int64_t activation_bytes = 0;
   for (const ShardWeights& shard : stage.weights().shards()) {
     const parallel::ColumnLinear& head = *shard.head;

@@ -177,7 +177,7 @@ std::vector<RowResult> run_member(const Rows& rows, const Split& split, int memb
   }
   for (size_t s = 0; s < shards.size(); ++s) shards[s].logits = memory[s].data();
   LogitShards logits(table, team, communicator, shards);
-  Chooser chooser(logits);
+  Chooser chooser(logits, rows.vocab_size());
   std::vector<RowResult> results(rows.logits.size());
   std::vector<float> raw_max;
   for (size_t i = 0; i < results.size(); ++i) {
@@ -312,7 +312,7 @@ TEST(Choice, IsThePlainOneForAnyCut) {
   std::mt19937 random(1);
   int none = 0;
   for (int round = 0; round < 150; ++round) {
-    const int64_t vocab_size = pick<int64_t>({1, 5, 31, 64, 100, 500, 2000, 5003}, random);
+    const int64_t vocab_size = pick<int64_t>({1, 5, 31, 64, 100, 500, 2000, 5003, 9000}, random);
     const Rows rows = random_rows(vocab_size, 8, random);
     const KernelTable& table = any_table(static_cast<unsigned>(random()));
     const std::vector<int32_t> expected = plain_choices(rows, table);
