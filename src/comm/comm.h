@@ -35,11 +35,15 @@ class Communicator {
   virtual void barrier(const char* phase) = 0;
   // Element-wise sum over the members, in place, same length everywhere.
   virtual void all_reduce(std::span<int64_t> data, const char* phase) = 0;
-  // Member r receives the sum of its equal_part(r of size) of data in place; the rest is undefined.
-  virtual void reduce_scatter(std::span<int64_t> data, const char* phase) = 0;
+  // data: rows of row_length. Member r receives the sum of its rows, equal_part(r of size) of all,
+  // in place; the rest is undefined. (MPI_Reduce_scatter: counts in whole rows.)
+  virtual void reduce_scatter(std::span<int64_t> data, int64_t row_length, const char* phase) = 0;
   // all: size() * mine.size() bytes, member r's part at r * mine.size().
   virtual void all_gather(std::span<const std::byte> mine, std::span<std::byte> all,
                           const char* phase) = 0;
+  // all: rows of row_bytes. Member r's rows, cut as reduce_scatter cuts them, lie in their place;
+  // afterwards every member has them all. (MPI_Allgatherv with MPI_IN_PLACE.)
+  virtual void all_gather_rows(std::span<std::byte> all, int64_t row_bytes, const char* phase) = 0;
   virtual void broadcast(std::span<std::byte> data, int root, const char* phase) = 0;
   // Messages between two members keep their order; sizes must match (checked).
   virtual void send(int to, std::span<const std::byte> data, const char* phase) = 0;

@@ -16,12 +16,13 @@ class Solo final : public Communicator {
 
   void barrier(const char*) override { check_alive(); }
   void all_reduce(std::span<int64_t>, const char*) override { check_alive(); }
-  void reduce_scatter(std::span<int64_t>, const char*) override { check_alive(); }
+  void reduce_scatter(std::span<int64_t>, int64_t, const char*) override { check_alive(); }
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all, const char*) override {
     check_alive();
     WEFT_CHECK_EQ(all.size(), mine.size());
     if (!mine.empty()) std::memmove(all.data(), mine.data(), mine.size());
   }
+  void all_gather_rows(std::span<std::byte>, int64_t, const char*) override { check_alive(); }
   void broadcast(std::span<std::byte>, int root, const char*) override {
     check_alive();
     WEFT_CHECK_EQ(root, 0);

@@ -16,6 +16,8 @@ const char* name_of(Verb verb) {
       return "reduce_scatter";
     case Verb::kAllGather:
       return "all_gather";
+    case Verb::kAllGatherRows:
+      return "all_gather_rows";
     case Verb::kBroadcast:
       return "broadcast";
     case Verb::kSplit:

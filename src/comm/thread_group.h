@@ -39,6 +39,7 @@ enum class Verb : uint8_t {
   kAllReduce,
   kReduceScatter,
   kAllGather,
+  kAllGatherRows,
   kBroadcast,
   kSplit,
   kExchange,

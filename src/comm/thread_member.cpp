@@ -107,6 +107,33 @@ void ThreadMember::all_gather(std::span<const std::byte> mine, std::span<std::by
   if (!copied) step(Verb::kAllGather, nullptr, num_bytes, phase);
 }
 
+Range ThreadMember::rows_of(int member, size_t num_elements, int64_t row_length) const {
+  const auto elements = static_cast<int64_t>(num_elements);
+  WEFT_CHECK(row_length > 0 && elements % row_length == 0, "{} elements in rows of {}", elements,
+             row_length);
+  const Range rows = equal_part({0, elements / row_length}, member, size());
+  return {rows.begin * row_length, rows.end * row_length};
+}
+
+void ThreadMember::all_gather_rows(std::span<std::byte> all, int64_t row_bytes, const char* phase) {
+  const auto num_bytes = static_cast<int64_t>(all.size());
+  const Range mine = rows_of(rank_, all.size(), row_bytes);
+  // By what all members know, so that they agree.
+  const bool copied = num_bytes <= kCopiedPartBytes;
+  const std::byte* shown = all.data() + mine.begin;
+  if (copied && !mine.empty())
+    shown = static_cast<const std::byte*>(
+        std::memcpy(scratch(mine.size()), shown, static_cast<size_t>(mine.size())));
+  step(Verb::kAllGatherRows, shown, num_bytes, phase);
+  for (int other = 0; other < size(); ++other) {
+    const Range theirs = rows_of(other, all.size(), row_bytes);
+    if (other == rank_ || theirs.empty()) continue;
+    std::memcpy(all.data() + theirs.begin, parts_[static_cast<size_t>(other)],
+                static_cast<size_t>(theirs.size()));
+  }
+  if (!copied) step(Verb::kAllGatherRows, nullptr, num_bytes, phase);
+}
+
 void ThreadMember::broadcast(std::span<std::byte> data, int root, const char* phase) {
   WEFT_CHECK(root >= 0 && root < size(), "{}: root {} of {}", phase, root, size());
   const auto num_bytes = static_cast<int64_t>(data.size());

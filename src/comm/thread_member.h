@@ -36,9 +36,10 @@ class ThreadMember final : public Communicator {
 
   void barrier(const char* phase) override { step(Verb::kBarrier, nullptr, 0, phase); }
   void all_reduce(std::span<int64_t> data, const char* phase) override;
-  void reduce_scatter(std::span<int64_t> data, const char* phase) override;
+  void reduce_scatter(std::span<int64_t> data, int64_t row_length, const char* phase) override;
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all,
                   const char* phase) override;
+  void all_gather_rows(std::span<std::byte> all, int64_t row_bytes, const char* phase) override;
   void broadcast(std::span<std::byte> data, int root, const char* phase) override;
   void send(int to, std::span<const std::byte> data, const char* phase) override;
   void recv(int from, std::span<std::byte> data, const char* phase) override;
@@ -69,6 +70,9 @@ class ThreadMember final : public Communicator {
   // Bytes from which two shots are faster here. Collective, below 10 ms.
   int64_t measure_crossover(const char* phase);
   bool two_shot_wins(std::span<int64_t> data, const char* phase);
+
+  // The part of a member in `size` elements that lie in rows of row_length.
+  Range rows_of(int member, size_t num_elements, int64_t row_length) const;
 
   [[noreturn]] void fail_silent(const char* phase);
   [[noreturn]] void fail_aborted() const {

@@ -102,9 +102,9 @@ bool ThreadMember::two_shot_wins(std::span<int64_t> data, const char* phase) {
   return best_two < best_one;
 }
 
-void ThreadMember::reduce_scatter(std::span<int64_t> data, const char* phase) {
+void ThreadMember::reduce_scatter(std::span<int64_t> data, int64_t row_length, const char* phase) {
   const auto num_bytes = static_cast<int64_t>(data.size_bytes());
-  const Range mine = equal_part({0, static_cast<int64_t>(data.size())}, rank_, size());
+  const Range mine = rows_of(rank_, data.size(), row_length);
   if (num_bytes <= kCopiedPartBytes) {
     std::byte* copy = scratch(num_bytes);
     if (!data.empty()) std::memcpy(copy, data.data(), data.size_bytes());

@@ -1,7 +1,9 @@
 // What surrounds the matrix kernels and is the same for every instruction set.
 #include <algorithm>
+#include <cstring>
 
 #include "base/error.h"
+#include "kernels/activation_tables.h"
 #include "kernels/kernels.h"
 #include "kernels/panel_codes.h"
 
@@ -48,6 +50,28 @@ Int8Term place_term(const Sizes& sizes, std::byte* base) {
   return term;
 }
 
+// Tables of a term, the first of all tokens' codes.
+constexpr int kTermTables = 4;
+void append_tables(const Int8Term& term, int64_t num_groups, ActivationTable* out) {
+  out[0] = {reinterpret_cast<std::byte*>(term.codes), num_groups * kGroupInputs};
+  out[1] = {reinterpret_cast<std::byte*>(term.scales), num_groups * 4};
+  out[2] = {reinterpret_cast<std::byte*>(term.scaled_sums), num_groups * 4};
+  out[3] = {reinterpret_cast<std::byte*>(term.minus_sums), num_groups * 8};
+}
+
+void copy_rows(const ActivationTable& from, const ActivationTable& to, Range rows) {
+  std::memcpy(to.rows + rows.begin * to.row_bytes, from.rows + rows.begin * from.row_bytes,
+              static_cast<size_t>(rows.size() * to.row_bytes));
+}
+
+// group: of all tokens.
+void copy_group(const Int8Term& from, const Int8Term& to, int64_t group) {
+  std::memcpy(to.codes + group * kGroupInputs, from.codes + group * kGroupInputs, kGroupInputs);
+  to.scales[group] = from.scales[group];
+  to.scaled_sums[group] = from.scaled_sums[group];
+  std::memcpy(to.minus_sums + 2 * group, from.minus_sums + 2 * group, 2 * sizeof(int32_t));
+}
+
 }  // namespace
 
 ActivationType activation_type(const tensor::PanelFormat& format) {
@@ -77,6 +101,39 @@ Activations place_activations(ActivationType type, int64_t num_tokens, const ten
   out.error = place_term(sizes, base + sizes.term());
   out.outliers = reinterpret_cast<uint8_t*>(base + 2 * sizes.term());
   return out;
+}
+
+int activation_tables(const Activations& a, ActivationTable (&tables)[kMaxActivationTables]) {
+  if (a.type != ActivationType::kInt8) {
+    tables[0] = {static_cast<std::byte*>(a.values),
+                 a.num_groups * kGroupInputs * value_bytes(a.type)};
+    return 1;
+  }
+  append_tables(a.first, a.num_groups, tables);
+  if (a.outliers == nullptr) return kTermTables;
+  append_tables(a.error, a.num_groups, tables + kTermTables);
+  tables[2 * kTermTables] = {reinterpret_cast<std::byte*>(a.outliers), a.outlier_bytes()};
+  return 2 * kTermTables + 1;
+}
+
+void copy_tokens(const Activations& from, const Activations& to, Range tokens) {
+  WEFT_CHECK(from.type == to.type && from.num_groups == to.num_groups &&
+                 (from.outliers == nullptr) == (to.outliers == nullptr),
+             "activations of {} groups are no copy of {}", to.num_groups, from.num_groups);
+  if (tokens.empty()) return;
+  ActivationTable source[kMaxActivationTables], target[kMaxActivationTables];
+  const int num_tables = activation_tables(from, source);
+  activation_tables(to, target);
+  for (int i = 0; i < std::min(num_tables, kTermTables); ++i)
+    copy_rows(source[i], target[i], tokens);
+  if (from.outliers == nullptr) return;
+  copy_rows(source[2 * kTermTables], target[2 * kTermTables], tokens);
+  for (int64_t token = tokens.begin; token < tokens.end; ++token) {
+    const uint8_t* outliers = from.outliers + token * from.outlier_bytes();
+    for (int64_t g = 0; g < from.num_groups; ++g)
+      if ((outliers[g / 8] >> g % 8 & 1) != 0)
+        copy_group(from.error, to.error, token * from.num_groups + g);
+  }
 }
 
 Tiling choose_tiling(const PanelLayout& layout, int64_t num_tokens, int num_threads) {

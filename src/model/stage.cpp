@@ -10,20 +10,11 @@
 namespace weft::model {
 namespace {
 
-using kernels::Activations;
-using kernels::ActivationType;
-
 constexpr int64_t kScratchRows = 2;  // a thread's rows of hidden size
 constexpr int64_t kSmallTakes = 64;  // arena takes of a step, each rounded up to 64 bytes
 
-constexpr ActivationType kForms[] = {ActivationType::kF32, ActivationType::kBF16,
-                                     ActivationType::kInt8};
-
-uint8_t form_bit(const parallel::ColumnLinear& linear) {
-  return linear.weight.empty()
-             ? uint8_t{0}
-             : static_cast<uint8_t>(1 << static_cast<int>(linear.weight.activation_type()));
-}
+// Tokens that a tile takes from the peers: a copy of some tens of KiB outlasts its hand-out.
+constexpr int64_t kTokensPerGather = 16;
 
 int64_t row_input_bytes(const parallel::RowLinear& linear, int64_t num_tokens) {
   if (linear.weight.empty()) return 0;
@@ -46,7 +37,7 @@ Stage::Stage(const ModelConfig& config, const StageSplit& split, const StageWeig
       communicator_(communicator),
       ropes_(ropes),
       limits_(limits),
-      hidden_map_(tensor::InputMap::whole(config.hidden_size)),
+      inputs_(communicator, config.hidden_size),
       exact_(communicator, limits.max_tokens, config.hidden_size),
       matmul_(table) {
   for (int s = 0; s < num_shards(); ++s) {
@@ -89,8 +80,7 @@ int64_t Stage::arena_bytes() const {
     floats += tokens * (2 * s.query + s.key + s.value + 2 * s.gate);
     bytes += s.row_input_bytes;
   }
-  for (const ActivationType form : kForms)
-    bytes += kernels::activation_bytes(form, tokens, hidden_map_);
+  bytes += inputs_.bytes(tokens);
   const int64_t takes = kSmallTakes + 8 * static_cast<int64_t>(sizes_.size());
   return floats * 4 + bytes + takes * 64;
 }
@@ -108,7 +98,10 @@ void Stage::begin(const Batch& batch) {
   hidden_.residual = arena_.take<float>(num_tokens_ * hidden_.stride);
   hidden_.bad_layer = arena_.take<int32_t>(num_tokens_);
   std::fill_n(hidden_.bad_layer, num_tokens_, -1);
-  exact_.clear_counts({0, num_tokens_});
+  // Without layers nothing is shared out: each worker is handed the whole state.
+  shares_ = weights_.vectors().empty() ? parallel::TokenShares(num_tokens_)
+                                       : parallel::TokenShares(communicator_, num_tokens_);
+  exact_.begin(shares_);
   scratch_ = arena_.take<float>(team_.num_threads() * kScratchRows * hidden_.stride);
   partials_ = arena_.take<float>(partials_floats_);
   for (size_t s = 0; s < steps_.size(); ++s) {
@@ -121,11 +114,7 @@ void Stage::begin(const Batch& batch) {
     step.up = arena_.take<float>(num_tokens_ * sizes_[s].gate);
     step.row_memory = arena_.take<std::byte>(sizes_[s].row_input_bytes);
   }
-  for (const ActivationType form : kForms) {
-    const int64_t bytes = kernels::activation_bytes(form, num_tokens_, hidden_map_);
-    inputs_.forms[static_cast<int>(form)] =
-        kernels::place_activations(form, num_tokens_, hidden_map_, arena_.take<std::byte>(bytes));
-  }
+  inputs_.begin(shares_, arena_.take<std::byte>(inputs_.bytes(num_tokens_)));
   chunk_of_token_.resize(static_cast<size_t>(num_tokens_));
   for (size_t c = 0; c < batch.chunks.size(); ++c) {
     for (int64_t t = batch.chunks[c].tokens.begin; t < batch.chunks[c].tokens.end; ++t)
@@ -148,8 +137,7 @@ void Stage::embed(const Batch& batch) {
   });
   // One member holds the row and the others zeros: their sum as integers is the row's own bits.
   const int64_t words = num_tokens_ * stride / 2;
-  const int64_t* own = reinterpret_cast<const int64_t*>(rows);
-  const int64_t* parts[parallel::kMaxRanksPerStage] = {own};
+  const int64_t* parts[parallel::kMaxRanksPerStage] = {reinterpret_cast<const int64_t*>(rows)};
   int num_parts = 1;
   if (communicator_.size() > 1) {
     const int64_t begin_ns = now_ns();
@@ -164,7 +152,9 @@ void Stage::embed(const Batch& batch) {
     reduce_ns_ += now_ns() - begin_ns;
   }
   if (split_.shards.size() > 1) reduce_bytes_ += words * 8;
-  team_.parallel_for(num_tokens_, [&](int64_t token, int) {
+  const Range own = shares_.own();
+  team_.parallel_for(own.size(), [&](int64_t tile, int) {
+    const int64_t token = own.begin + tile;
     const int64_t* row_parts[parallel::kMaxRanksPerStage];
     for (int p = 0; p < num_parts; ++p) row_parts[p] = parts[p] + token * stride / 2;
     float* out = hidden_.residual + token * stride;
@@ -176,15 +166,13 @@ void Stage::embed(const Batch& batch) {
 
 void Stage::forward(const Batch& batch) {
   if (weights_.vectors().empty()) return;  // a stage of the head alone
-  const std::vector<float>& first_norm = weights_.vectors().front().attention_norm;
-  const uint8_t wanted = attention_inputs(0);
-  team_.parallel_for(num_tokens_, [&](int64_t token, int thread) {
-    float* normed = scratch_ + thread * kScratchRows * hidden_.stride;
-    table_.rms_norm(hidden_.residual + token * hidden_.stride, first_norm.data(), config_.norm_eps,
-                    normed, config_.hidden_size);
-    lay_out(normed, wanted, token);
-  });
+  const NextInput first = attention_input(0);
+  const Range own = shares_.own();
+  team_.parallel_for(own.size(),
+                     [&](int64_t tile, int thread) { lay_out(first, own.begin + tile, thread); });
+  gather(first);
   for (size_t layer = 0; layer < weights_.vectors().size(); ++layer) run_layer(layer, batch);
+  gather_hidden();
 }
 
 void Stage::run_layer(size_t layer, const Batch& batch) {
@@ -193,14 +181,13 @@ void Stage::run_layer(size_t layer, const Batch& batch) {
   attend(layer, batch);
   project_output(layer);
   const LayerVectors& v = weights_.vectors()[layer];
-  add_reduced(reduce("attention output"), v.output_bias, v.post_attention_norm, &v.ffn_norm,
-              ffn_inputs(layer), layer);
+  add_reduced(reduce("attention output"), v.output_bias, v.post_attention_norm, ffn_input(layer),
+              layer);
   project_gate_up(layer);
   project_down(layer);
   const bool more = layer + 1 < weights_.vectors().size();
   add_reduced(reduce("FFN output"), v.down_bias, v.post_ffn_norm,
-              more ? &weights_.vectors()[layer + 1].attention_norm : nullptr,
-              more ? attention_inputs(layer + 1) : 0, layer);
+              more ? attention_input(layer + 1) : NextInput{}, layer);
 }
 
 void Stage::project_qkv(size_t layer) {
@@ -215,7 +202,7 @@ void Stage::project_qkv(size_t layer) {
 }
 
 void Stage::project_output(size_t layer) {
-  const kernels::PartialSums sums = exact_.partial(num_tokens_);
+  const kernels::PartialSums sums = exact_.partial();
   for (int s = 0; s < num_shards(); ++s)
     matmul_.add(shard(s, layer).output, steps_[static_cast<size_t>(s)].row_input, sums);
   run_exact(sums);
@@ -235,7 +222,7 @@ void Stage::project_gate_up(size_t layer) {
 }
 
 void Stage::project_down(size_t layer) {
-  const kernels::PartialSums sums = exact_.partial(num_tokens_);
+  const kernels::PartialSums sums = exact_.partial();
   for (int s = 0; s < num_shards(); ++s)
     matmul_.add(shard(s, layer).down, steps_[static_cast<size_t>(s)].row_input, sums);
   run_exact(sums);
@@ -261,66 +248,101 @@ void Stage::place_row_inputs(size_t layer, bool down) {
 
 std::span<const int64_t* const> Stage::reduce(const char* phase) {
   const int64_t begin_ns = now_ns();
-  const auto parts = exact_.reduce(num_tokens_, phase);
+  const auto parts = exact_.reduce(phase);
   reduce_ns_ += now_ns() - begin_ns;
-  if (split_.shards.size() > 1) reduce_bytes_ += exact_.bytes(num_tokens_);
+  if (split_.shards.size() > 1) reduce_bytes_ += exact_.bytes();
   return parts;
 }
 
 void Stage::add_reduced(std::span<const int64_t* const> parts, const std::vector<float>& bias,
-                        const std::vector<float>& post_norm, const std::vector<float>* next_norm,
-                        uint8_t next_wanted, size_t layer) {
+                        const std::vector<float>& post_norm, const NextInput& next, size_t layer) {
   const int64_t begin_ns = now_ns();
   const kernels::PartialSums shape{nullptr, num_tokens_, config_.hidden_size};
-  team_.parallel_for(num_tokens_, [&](int64_t token, int thread) {
-    exact_.clear_counts({token, token + 1});
+  const Range own = shares_.own();
+  team_.parallel_for(own.size(), [&](int64_t tile, int thread) {
+    const int64_t token = own.begin + tile;
     const int64_t* rows[parallel::kMaxRanksPerStage];
     for (size_t p = 0; p < parts.size(); ++p) rows[p] = parts[p] + token * shape.stride();
-    float* residual = hidden_.residual + token * hidden_.stride;
     float* sum = scratch_ + thread * kScratchRows * hidden_.stride;
-    float* normed = sum + hidden_.stride;
     const int64_t bad =
         table_.finish_exact(rows, static_cast<int>(parts.size()), config_.hidden_size,
                             bias.empty() ? nullptr : bias.data(), sum);
+    if (!shares_.shared_out()) exact_.clear_counts({token, token + 1});
     if (bad != 0 && hidden_.bad_layer[token] < 0)
       hidden_.bad_layer[token] =
           static_cast<int32_t>(split_.layers.begin) + static_cast<int32_t>(layer);
     if (!post_norm.empty())
       table_.rms_norm(sum, post_norm.data(), config_.norm_eps, sum, config_.hidden_size);
-    table_.add(residual, sum, config_.hidden_size);
-    if (next_norm == nullptr) return;
-    table_.rms_norm(residual, next_norm->data(), config_.norm_eps, normed, config_.hidden_size);
-    lay_out(normed, next_wanted, token);
+    table_.add(hidden_.residual + token * hidden_.stride, sum, config_.hidden_size);
+    if (next.norm != nullptr) lay_out(next, token, thread);
   });
   if (split_.shards.size() > 1) reduce_ns_ += now_ns() - begin_ns;
+  if (next.norm != nullptr) gather(next);
 }
 
-void Stage::lay_out(const float* normed, uint8_t wanted, int64_t token) {
-  for (const ActivationType form : kForms) {
-    if ((wanted >> static_cast<int>(form) & 1) != 0)
-      table_.prepare(hidden_map_, normed, inputs_.forms[static_cast<int>(form)], token,
-                     {0, hidden_map_.num_groups()});
+void Stage::lay_out(const NextInput& next, int64_t token, int thread) {
+  float* normed = scratch_ + (thread * kScratchRows + 1) * hidden_.stride;
+  table_.rms_norm(hidden_.residual + token * hidden_.stride, next.norm->data(), config_.norm_eps,
+                  normed, config_.hidden_size);
+  for (const auto type : parallel::GatheredInputs::kTypes) {
+    if (parallel::GatheredInputs::contains(next.wanted, type))
+      table_.prepare(inputs_.map(), normed, inputs_.of(type), token,
+                     {0, inputs_.map().num_groups()});
   }
 }
 
-uint8_t Stage::attention_inputs(size_t layer) const {
-  uint8_t wanted = 0;
+// The peers have read this worker's sums when their rows arrive: the counts are cleared here.
+void Stage::gather(const NextInput& next) {
+  if (!shares_.shared_out()) return;
+  const int64_t begin_ns = now_ns();
+  inputs_.gather(next.wanted, next.phase);
+  team_.parallel_for(ceil_div(num_tokens_, kTokensPerGather), [&](int64_t tile, int) {
+    const Range tokens =
+        Range{tile * kTokensPerGather, (tile + 1) * kTokensPerGather}.intersect({0, num_tokens_});
+    inputs_.take(next.read, tokens);
+    exact_.clear_counts(tokens);
+  });
+  reduce_ns_ += now_ns() - begin_ns;
+}
+
+void Stage::gather_hidden() {
+  if (!shares_.shared_out()) return;
+  const int64_t begin_ns = now_ns();
+  const auto rows_of = [&](auto* data, int64_t row_length) {
+    return std::as_writable_bytes(std::span(data, static_cast<size_t>(num_tokens_ * row_length)));
+  };
+  communicator_.all_gather_rows(rows_of(hidden_.residual, hidden_.stride),
+                                hidden_.stride * static_cast<int64_t>(sizeof(float)),
+                                "hidden state at the end of a stage");
+  communicator_.all_gather_rows(rows_of(hidden_.bad_layer, 1), sizeof(int32_t),
+                                "checks at the end of a stage");
+  reduce_ns_ += now_ns() - begin_ns;
+}
+
+Stage::NextInput Stage::attention_input(size_t layer) const {
+  NextInput next{&weights_.vectors()[layer].attention_norm, 0, 0, "attention input"};
   for (int s = 0; s < num_shards(); ++s) {
     const LayerShard& part = shard(s, layer);
-    wanted |= form_bit(part.query) | form_bit(part.key) | form_bit(part.value);
+    for (const parallel::ColumnLinear* linear : {&part.query, &part.key, &part.value})
+      add_types(*linear, next);
   }
-  return wanted;
+  return next;
 }
 
-uint8_t Stage::ffn_inputs(size_t layer) const {
-  uint8_t wanted = 0;
-  for (int s = 0; s < num_shards(); ++s)
-    wanted |= form_bit(shard(s, layer).gate) | form_bit(shard(s, layer).up);
-  return wanted;
+Stage::NextInput Stage::ffn_input(size_t layer) const {
+  NextInput next{&weights_.vectors()[layer].ffn_norm, 0, 0, "FFN input"};
+  for (int s = 0; s < num_shards(); ++s) {
+    for (const parallel::ColumnLinear* linear : {&shard(s, layer).gate, &shard(s, layer).up})
+      add_types(*linear, next);
+  }
+  return next;
 }
 
-const Activations& Stage::input_of(const parallel::ColumnLinear& linear) const {
-  return inputs_.forms[static_cast<int>(linear.weight.activation_type())];
+// A worker that has no rows of a linear lays its tokens out for those that have.
+void Stage::add_types(const parallel::ColumnLinear& linear, NextInput& next) const {
+  const uint8_t type = parallel::GatheredInputs::bit(linear.weight.activation_type());
+  if (!linear.weight.empty()) next.read |= type;
+  if (!linear.weight.empty() || shares_.shared_out()) next.wanted |= type;
 }
 
 int64_t Stage::take_reduce_bytes() { return std::exchange(reduce_bytes_, 0); }

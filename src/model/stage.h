@@ -8,7 +8,9 @@
 //
 // A layer is eight phases (parallel_for, one barrier each): QKV | rotate, store | attend, lay out |
 // output | reduce, norm | gate, up, activate, lay out | down | reduce, norm. A ninth merges
-// contexts that threads shared out.
+// contexts that threads shared out. Workers meet twice a layer, in its reductions. Where they share
+// many tokens out (parallel/sequence.h) they meet four times, and each reduction is followed by a
+// phase that takes the peers' rows.
 //
 // Thread rule: the team's leader calls; nothing is allocated after the first step of a size.
 #pragma once
@@ -27,6 +29,7 @@
 #include "model/rope.h"
 #include "model/weights.h"
 #include "parallel/linear.h"
+#include "parallel/sequence.h"
 #include "tensor/buffer.h"
 
 namespace weft::model {
@@ -35,7 +38,8 @@ struct StageLimits {
   int64_t max_tokens = 512;  // of one batch
 };
 
-// The hidden state of a step: one row a token, the same on every worker of a stage.
+// The hidden state of a step: one row a token, the same on every worker of a stage once its layers
+// have run. Within them a worker keeps its own tokens' rows alone (parallel::TokenShares).
 struct HiddenState {
   float* residual = nullptr;     // [num_tokens, stride]
   int32_t* bad_layer = nullptr;  // [num_tokens]; -1: every sum was in range
@@ -73,9 +77,12 @@ class Stage {
   int64_t take_reduce_ns();
 
  private:
-  // Inputs of column-parallel linears in the forms that this layer's weights want.
-  struct HiddenInputs {
-    kernels::Activations forms[3];  // by ActivationType
+  // What the next column-parallel linears take: which norm of the residual, in which forms. Types
+  // are a bit each (GatheredInputs): `wanted` on any worker of the stage, `read` on this one.
+  struct NextInput {
+    const std::vector<float>* norm = nullptr;  // null: there are no next ones
+    uint8_t wanted = 0, read = 0;
+    const char* phase = "";
   };
   // One shard's buffers in a step.
   struct ShardStep {
@@ -127,15 +134,20 @@ class Stage {
   void lay_out_heads(size_t layer, const Batch& batch, const AttentionTile& tile);
   // residual += norm(sum of parts + bias); then the next norm, laid out for the next linears.
   void add_reduced(std::span<const int64_t* const> parts, const std::vector<float>& bias,
-                   const std::vector<float>& post_norm, const std::vector<float>* next_norm,
-                   uint8_t next_wanted, size_t layer);
-  // wanted: a bit a form.
-  void lay_out(const float* normed, uint8_t wanted, int64_t token);
+                   const std::vector<float>& post_norm, const NextInput& next, size_t layer);
+  void lay_out(const NextInput& next, int64_t token, int thread);
+  // All workers' rows of the next input on each of them.
+  void gather(const NextInput& next);
+  // The residual, and what is known of bad sums, on every worker.
+  void gather_hidden();
   std::span<const int64_t* const> reduce(const char* phase);
   int64_t arena_bytes() const;
-  uint8_t attention_inputs(size_t layer) const;
-  uint8_t ffn_inputs(size_t layer) const;
-  const kernels::Activations& input_of(const parallel::ColumnLinear& linear) const;
+  NextInput attention_input(size_t layer) const;
+  NextInput ffn_input(size_t layer) const;
+  void add_types(const parallel::ColumnLinear& linear, NextInput& next) const;
+  const kernels::Activations& input_of(const parallel::ColumnLinear& linear) const {
+    return inputs_.of(linear.weight.activation_type());
+  }
 
   const ModelConfig& config_;
   StageSplit split_;
@@ -146,7 +158,8 @@ class Stage {
   comm::Communicator& communicator_;
   const std::vector<RopeCache>& ropes_;  // of config.ropes, shared by all workers
   StageLimits limits_;
-  tensor::InputMap hidden_map_;
+  parallel::TokenShares shares_;
+  parallel::GatheredInputs inputs_;
   parallel::ExactReduce exact_;
   parallel::MatmulPhase matmul_;
   tensor::Arena arena_;
@@ -158,7 +171,6 @@ class Stage {
   int64_t partials_floats_ = 0;
   std::vector<size_t> chunk_of_token_;
   HiddenState hidden_;
-  HiddenInputs inputs_;
   float* scratch_ = nullptr;  // [num_threads, 2, stride]
   int64_t num_tokens_ = 0;
   int64_t reduce_bytes_ = 0, reduce_ns_ = 0;

@@ -196,43 +196,4 @@ void MatmulPhase::run_gated(const GatedPart& part, Range panels, Range tokens) c
   }
 }
 
-ExactReduce::ExactReduce(comm::Communicator& communicator, int64_t max_tokens, int64_t num_rows)
-    : communicator_(communicator), max_tokens_(max_tokens), num_rows_(num_rows) {
-  const kernels::PartialSums one{nullptr, max_tokens, num_rows};
-  buffers_ = tensor::Buffer(2 * max_tokens * one.stride() * 8, "partial sums");
-  parts_.reserve(static_cast<size_t>(communicator.size()));
-}
-
-kernels::PartialSums ExactReduce::partial(int64_t num_tokens) {
-  kernels::PartialSums sums{nullptr, num_tokens, num_rows_};
-  WEFT_CHECK_LE(num_tokens, max_tokens_);
-  sums.data = buffers_.as<int64_t>() + parity_ * max_tokens_ * sums.stride();
-  return sums;
-}
-
-void ExactReduce::clear_counts(Range tokens) {
-  const kernels::PartialSums sums = partial(max_tokens_);
-  for (int64_t token = tokens.begin; token < tokens.end; ++token)
-    sums.data[token * sums.stride() + sums.bad_index()] = 0;
-}
-
-std::span<const int64_t* const> ExactReduce::reduce(int64_t num_tokens, const char* phase) {
-  const kernels::PartialSums own = partial(num_tokens);
-  parity_ ^= 1;
-  parts_.assign(1, own.data);
-  if (communicator_.size() == 1) return parts_;
-  if (communicator_.lends_views()) {
-    const auto views = communicator_.exchange(reinterpret_cast<const std::byte*>(own.data), phase);
-    parts_.clear();
-    for (const std::byte* view : views) parts_.push_back(reinterpret_cast<const int64_t*>(view));
-    return parts_;
-  }
-  communicator_.all_reduce({own.data, static_cast<size_t>(num_tokens * own.stride())}, phase);
-  return parts_;
-}
-
-int64_t ExactReduce::bytes(int64_t num_tokens) const {
-  return num_tokens * kernels::PartialSums{nullptr, num_tokens, num_rows_}.stride() * 8;
-}
-
 }  // namespace weft::parallel

@@ -1,6 +1,7 @@
 // Linears cut over ranks (Megatron-LM, arXiv 1909.08053): a ColumnLinear holds some rows of the
 // weight matrix and needs no communication; a RowLinear holds some units of its input and leaves
-// partial sums that ExactReduce adds over the ranks. Plain sizes: nothing here knows a model.
+// partial sums that ExactReduce adds over the ranks (parallel/sequence.h). Plain sizes: nothing
+// here knows a model.
 //
 // Thread rule: loading and calls are made by the leader of a team; the tiles run on all of it.
 #pragma once
@@ -11,7 +12,6 @@
 
 #include "base/range.h"
 #include "base/thread_team.h"
-#include "comm/comm.h"
 #include "kernels/kernels.h"
 #include "tensor/buffer.h"
 #include "tensor/panel.h"
@@ -147,30 +147,6 @@ class MatmulPhase {
 
   const kernels::KernelTable& table_;
   std::vector<Job> jobs_;
-};
-
-// Adds the members' partial sums exactly. Holds two buffers, so that what is lent to peers stays
-// untouched until the next exchange has returned (comm.h).
-class ExactReduce {
- public:
-  ExactReduce(comm::Communicator& communicator, int64_t max_tokens, int64_t num_rows);
-
-  // The member's buffer for the coming reduction, into which all its shards add.
-  kernels::PartialSums partial(int64_t num_tokens);
-  // Zeroes the tokens' counts of bad units in it: once, before it is filled.
-  void clear_counts(Range tokens);
-  // Joins all members: the parts whose sum is the result, each [num_tokens, stride]. Valid until
-  // the reduction after the next one begins to fill its buffers.
-  std::span<const int64_t* const> reduce(int64_t num_tokens, const char* phase);
-  // Payload of one reduction, as one shard contributes it.
-  int64_t bytes(int64_t num_tokens) const;
-
- private:
-  comm::Communicator& communicator_;
-  int64_t max_tokens_, num_rows_;
-  tensor::Buffer buffers_;  // [2, max_tokens, stride]
-  int parity_ = 0;
-  std::vector<const int64_t*> parts_;
 };
 
 }  // namespace weft::parallel

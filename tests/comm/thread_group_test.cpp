@@ -47,11 +47,15 @@ bool all_reduce_is_right(Communicator& comm, int64_t length, int64_t call) {
   return data == sum_of(comm.size(), length, call);
 }
 
-bool reduce_scatter_is_right(Communicator& comm, int64_t length, int64_t call) {
-  std::vector<int64_t> data = values_of(comm.rank(), length, call);
-  comm.reduce_scatter(data, "reduce_scatter");
-  const std::vector<int64_t> sums = sum_of(comm.size(), length, call);
-  const Range mine = equal_part({0, length}, comm.rank(), comm.size());
+int64_t row_length_of(int64_t call) { return 1 + call % 3; }
+
+bool reduce_scatter_is_right(Communicator& comm, int64_t num_rows, int64_t call) {
+  const int64_t row = row_length_of(call);
+  std::vector<int64_t> data = values_of(comm.rank(), num_rows * row, call);
+  comm.reduce_scatter(data, row, "reduce_scatter");
+  const std::vector<int64_t> sums = sum_of(comm.size(), num_rows * row, call);
+  const Range rows = equal_part({0, num_rows}, comm.rank(), comm.size());
+  const Range mine{rows.begin * row, rows.end * row};
   return std::equal(data.begin() + mine.begin, data.begin() + mine.end, sums.begin() + mine.begin);
 }
 
@@ -65,6 +69,25 @@ bool all_gather_is_right(Communicator& comm, int64_t length, int64_t call) {
     expected.insert(expected.end(), part.begin(), part.end());
   }
   return all == expected;
+}
+
+// The parts are unequal wherever the rows do not divide by the members, and empty for some where
+// members outnumber them.
+bool all_gather_rows_is_right(Communicator& comm, int64_t num_rows, int64_t call) {
+  const int64_t row = row_length_of(call);
+  const auto length = static_cast<size_t>(num_rows * row);
+  std::vector<int64_t> all(length, -1), expected(length);
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    const Range rows = equal_part({0, num_rows}, rank, comm.size());
+    for (int64_t i = rows.begin * row; i < rows.end * row; ++i) {
+      expected[static_cast<size_t>(i)] = value_of(rank, i, call);
+      if (rank == comm.rank()) all[static_cast<size_t>(i)] = value_of(rank, i, call);
+    }
+  }
+  comm.all_gather_rows(std::as_writable_bytes(std::span(all)), row * 8, "all_gather_rows");
+  const bool right = all == expected;
+  std::fill(all.begin(), all.end(), -1);  // what was shown is the caller's again
+  return right;
 }
 
 bool broadcast_is_right(Communicator& comm, int64_t length, int64_t call) {
@@ -125,6 +148,7 @@ TEST_P(ThreadGroupOfSize, AllReduceInTwoShots) {
 }
 TEST_P(ThreadGroupOfSize, ReduceScatter) { EXPECT_EQ(count_wrong(reduce_scatter_is_right), 0); }
 TEST_P(ThreadGroupOfSize, AllGather) { EXPECT_EQ(count_wrong(all_gather_is_right), 0); }
+TEST_P(ThreadGroupOfSize, AllGatherRows) { EXPECT_EQ(count_wrong(all_gather_rows_is_right), 0); }
 TEST_P(ThreadGroupOfSize, Broadcast) { EXPECT_EQ(count_wrong(broadcast_is_right), 0); }
 TEST_P(ThreadGroupOfSize, RingOfMessages) { EXPECT_EQ(count_wrong(ring_is_right), 0); }
 
@@ -197,7 +221,7 @@ TEST_P(ThreadGroupOfSize, RandomSequencesOfVerbs) {
             if (static_cast<uint64_t>(value_of(comm.rank(), call, 7)) % 16 == 0)
               std::this_thread::yield();
             bool right = true;
-            switch (dice % 7) {
+            switch (dice % 8) {
               case 0:
                 right = all_reduce_is_right(comm, length, call);
                 break;
@@ -219,6 +243,9 @@ TEST_P(ThreadGroupOfSize, RandomSequencesOfVerbs) {
               case 6:
                 right = all_reduce_is_right(comm, 1 + length % 3, call);
                 break;
+              case 7:
+                right = all_gather_rows_is_right(comm, length, call);
+                break;
             }
             if (!right) ++wrong;
           }
@@ -237,6 +264,7 @@ TEST(ThreadGroup, LargePartsAreLentInsteadOfCopied) {
   run_members(3, [&](Communicator& comm) {
     for (int64_t call = 0; call < 3; ++call) {
       if (!all_gather_is_right(comm, kLength, call)) ++wrong;
+      if (!all_gather_rows_is_right(comm, kLength, call)) ++wrong;
       if (!broadcast_is_right(comm, kLength, call)) ++wrong;
       if (!reduce_scatter_is_right(comm, kLength, call)) ++wrong;
       if (!all_reduce_is_right(comm, kLength, call)) ++wrong;
@@ -304,9 +332,15 @@ TEST(ThreadGroupDeathTest, DifferentVerbsOrLengthsAreABug) {
                            [](Communicator& comm) {
                              int64_t data[1] = {};
                              if (comm.rank() == 0) comm.barrier("here");
-                             if (comm.rank() == 1) comm.reduce_scatter(data, "there");
+                             if (comm.rank() == 1) comm.reduce_scatter(data, 1, "there");
                            }),
                "barrier.*here|reduce_scatter.*there");
+  EXPECT_DEATH(run_members(2,
+                           [](Communicator& comm) {
+                             std::byte rows[7] = {};
+                             comm.all_gather_rows(rows, 2, "halved");
+                           }),
+               "7 elements in rows of 2");
 }
 
 TEST(Solo, IsAGroupLikeAnyOther) {
@@ -316,6 +350,7 @@ TEST(Solo, IsAGroupLikeAnyOther) {
   EXPECT_TRUE(all_reduce_is_right(*comm, 100, 1));
   EXPECT_TRUE(reduce_scatter_is_right(*comm, 100, 2));
   EXPECT_TRUE(all_gather_is_right(*comm, 100, 3));
+  EXPECT_TRUE(all_gather_rows_is_right(*comm, 100, 3));
   EXPECT_TRUE(broadcast_is_right(*comm, 100, 4));
   comm->barrier("alone");
   const int64_t value = 5;

@@ -86,12 +86,16 @@ TEST_F(FailingRow, EndsItsOwnRequestOnly) {
     for (EngineOptions options : topologies(model.write(folder_ / "model.gguf"))) {
       options.kv_type = kv_type;
       options.max_model_len = 64;
-      const auto expected = Engine::load(options)->generate(greedy(some_ids(5), 20));
-      const auto engine = Engine::load(options);
-      EXPECT_THAT(failure(*engine, greedy(bad_prompt, 4)), HasSubstr("layer 0"));
-      const auto after = engine->generate(greedy(some_ids(5), 20));
-      EXPECT_EQ(after.token_ids, expected.token_ids);
-      EXPECT_EQ(after.logits_hash, expected.logits_hash);
+      // Few tokens, which every rank adds up itself, and many, which ranks share out.
+      for (const int length : {5, 20}) {
+        const GenerationRequest good = greedy(some_ids(length), 20);
+        const auto expected = Engine::load(options)->generate(good);
+        const auto engine = Engine::load(options);
+        EXPECT_THAT(failure(*engine, greedy(bad_prompt, 4)), HasSubstr("layer 0"));
+        const auto after = engine->generate(good);
+        EXPECT_EQ(after.token_ids, expected.token_ids);
+        EXPECT_EQ(after.logits_hash, expected.logits_hash);
+      }
     }
   }
 }
@@ -103,14 +107,17 @@ TEST_F(FailingRow, AnywhereInThePromptFailsTheRequest) {
   const int32_t bad_id = 2;
   PatchedModel model(tiny_path("llama.F32"));
   model.set_weight("token_embd.weight", bad_id * kHidden, kHidden, kInf);
-  std::vector<int32_t> prompt = some_ids(40);
-  prompt[10] = bad_id;
   for (EngineOptions options : topologies(model.write(folder_ / "model.gguf"))) {
     for (const int64_t chunk : {1, 7, 512}) {
-      options.max_num_batched_tokens = chunk;
-      GenerationRequest request = greedy(prompt, 4);
-      request.hash_logits = false;
-      EXPECT_THAT(failure(*Engine::load(options), request), HasSubstr("layer 0"));
+      for (const size_t bad : {10, 30}) {  // of 40: where two ranks share them out, one each
+        std::vector<int32_t> prompt = some_ids(40);
+        prompt[bad] = bad_id;
+        options.max_num_batched_tokens = chunk;
+        // One token: a later step would meet the spoilt cache again.
+        GenerationRequest request = greedy(prompt, 1);
+        request.hash_logits = false;
+        EXPECT_THAT(failure(*Engine::load(options), request), HasSubstr("layer 0"));
+      }
     }
   }
 }

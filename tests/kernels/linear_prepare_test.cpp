@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/activation_tables.h"
 #include "kernels/linear_case.h"
 
 namespace weft::kernels {
@@ -90,6 +91,49 @@ TEST(LinearPrepare, LaysGroupsOutSingly) {
         };
         expect_same(want.input, LaidOut(layout, x, 2, units).input);
       }
+    }
+  }
+}
+
+// Memory for a copy, every byte 0x5a.
+LaidOut nothing_like(const PanelLayout& layout, const std::vector<float>& x, int64_t num_tokens) {
+  return {layout, x, num_tokens, [](auto&&...) {}};
+}
+
+TEST(LinearPrepare, CopiesTokens) {
+  Random random(4);
+  constexpr int64_t kTokens = 5;
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kQ8_0}) {
+    for (const auto& [name, map] : input_maps(dtype, kCols)) {
+      SCOPED_TRACE(name);
+      const PanelLayout layout(tensor::panel_format(dtype), 16, map);
+      const auto x =
+          with_outliers(random.numbers(kTokens * map.inputs().size(), 3.0f), map.inputs().size());
+      const LaidOut want(layout, x, kTokens, reference::prepare);
+      const LaidOut in_parts = nothing_like(layout, x, kTokens);
+      for (const Range tokens : {Range{3, 5}, Range{0, 1}, Range{1, 1}, Range{1, 3}})
+        copy_tokens(want.input, in_parts.input, tokens);
+      expect_same(want.input, in_parts.input);
+
+      const LaidOut one = nothing_like(layout, x, kTokens);
+      copy_tokens(want.input, one.input, {2, 3});
+      ActivationTable tables[kMaxActivationTables], whole[kMaxActivationTables];
+      const int num_tables = activation_tables(one.input, tables);
+      ASSERT_EQ(activation_tables(want.input, whole), num_tables);
+      const LaidOut by_table = nothing_like(layout, x, kTokens);
+      ActivationTable targets[kMaxActivationTables];
+      activation_tables(by_table.input, targets);
+      for (int i = 0; i < num_tables; ++i) {
+        ASSERT_EQ(tables[i].row_bytes, whole[i].row_bytes);
+        const int64_t row = tables[i].row_bytes;
+        for (int64_t at = 0; at < kTokens * row; ++at) {
+          if (at / row != 2) {
+            ASSERT_EQ(tables[i].rows[at], std::byte{0x5a}) << "table " << i;
+          }
+        }
+        std::memcpy(targets[i].rows, whole[i].rows, static_cast<size_t>(kTokens * row));
+      }
+      expect_same(want.input, by_table.input);
     }
   }
 }

@@ -30,6 +30,7 @@ struct Setting {
   int64_t depth = 0;
   kernels::KvType kv = kernels::KvType::kF32;
   std::optional<kernels::Isa> isa = {};
+  engine::Placement placement = engine::Placement::kAuto;
 };
 
 std::vector<uint64_t> hashes(const std::string& path, const Setting& setting,
@@ -39,6 +40,7 @@ std::vector<uint64_t> hashes(const std::string& path, const Setting& setting,
   options.topology.tensor_parallel_size = setting.tp;
   options.topology.pipeline_parallel = setting.pp;
   options.threads_per_rank = setting.threads;
+  options.placement = setting.placement;
   options.max_num_batched_tokens = setting.chunk;
   options.max_model_len = setting.depth + kInput + kOutput;
   options.max_num_seqs = static_cast<int64_t>(sequences.size());
@@ -67,6 +69,16 @@ TEST_P(Batch, NeighboursDoNotShow) {
        {Setting{"one rank"}, Setting{.name = "three ranks", .tp = 3, .chunk = 64},
         Setting{.name = "two threads, chunks of 7", .threads = 2, .chunk = 7},
         Setting{.name = "two stages of two ranks", .tp = 2, .pp = "2"},
+        Setting{.name = "two ranks of their own, chunks of several sequences",
+        .tp = 2,
+        .chunk = 67,
+        .placement = engine::Placement::kDedicated},
+        Setting{.name = "stages of three ranks of their own",
+        .tp = 3,
+        .pp = "2",
+        .threads = 2,
+        .chunk = 101,
+        .placement = engine::Placement::kDedicated},
         Setting{.name = "AVX2", .isa = kernels::Isa::kAvx2},
         Setting{.name = "deep, BF16 cache", .depth = 40, .kv = kernels::KvType::kBF16}}) {
     SCOPED_TRACE(setting.name);
