@@ -10,8 +10,6 @@
 namespace weft::cache {
 namespace {
 
-constexpr int64_t kLayerAlignment = 64;
-
 void check_layout(std::span<const int64_t> kv_heads_per_layer, const kernels::KvLayout& layout) {
   WEFT_CHECK(layout.head_dim > 0 && layout.block_tokens > 0 && layout.block_tokens % 16 == 0,
              "head of {}, blocks of {}", layout.head_dim, layout.block_tokens);
@@ -19,15 +17,14 @@ void check_layout(std::span<const int64_t> kv_heads_per_layer, const kernels::Kv
 }
 
 // num_blocks comes from a memory budget or an option, so the product may exceed 64 bits.
-int64_t layer_bytes(int64_t num_blocks, int64_t block_bytes, int64_t taken) {
+int64_t storage_bytes(int64_t num_blocks, int64_t block_bytes) {
   int64_t bytes = 0;
-  if (__builtin_mul_overflow(num_blocks, block_bytes, &bytes) ||
-      bytes > std::numeric_limits<int64_t>::max() - kLayerAlignment - taken)
+  if (__builtin_mul_overflow(num_blocks, block_bytes, &bytes))
     throw Error(ErrorKind::kMemory,
-                fmt::format("a KV cache of {} blocks of {} bytes a layer exceeds any memory",
-                            num_blocks, block_bytes),
+                fmt::format("a KV cache of {} blocks of {} bytes exceeds any memory", num_blocks,
+                            block_bytes),
                 "", "use fewer blocks: a smaller --max-model-len");
-  return round_up(bytes, kLayerAlignment);
+  return bytes;
 }
 
 }  // namespace
@@ -49,12 +46,11 @@ KvStorage::KvStorage(std::span<const int64_t> kv_heads_per_layer, const kernels:
     : layout_(layout), head_bytes_(layout.head_bytes()), num_blocks_(num_blocks) {
   check_layout(kv_heads_per_layer, layout);
   WEFT_CHECK_LE(0, num_blocks);
-  int64_t taken = 0;
   for (const int64_t num_kv_heads : kv_heads_per_layer) {
-    layers_.push_back({num_kv_heads, taken});
-    taken += layer_bytes(num_blocks, num_kv_heads * head_bytes_, taken);
+    layers_.push_back({num_kv_heads, block_bytes_});
+    block_bytes_ += num_kv_heads * head_bytes_;
   }
-  buffer_ = tensor::Buffer(taken, "the KV cache");
+  buffer_ = tensor::Buffer(storage_bytes(num_blocks, block_bytes_), "the KV cache");
 }
 
 const KvStorage::Layer& KvStorage::at(int64_t layer) const {
@@ -64,12 +60,12 @@ const KvStorage::Layer& KvStorage::at(int64_t layer) const {
 
 std::byte* KvStorage::layer(int64_t layer) {
   const Layer& place = at(layer);
-  return place.num_kv_heads == 0 ? nullptr : buffer_.data() + place.offset;
+  return place.num_kv_heads == 0 || num_blocks_ == 0 ? nullptr : buffer_.data() + place.offset;
 }
 
 const std::byte* KvStorage::layer(int64_t layer) const {
   const Layer& place = at(layer);
-  return place.num_kv_heads == 0 ? nullptr : buffer_.data() + place.offset;
+  return place.num_kv_heads == 0 || num_blocks_ == 0 ? nullptr : buffer_.data() + place.offset;
 }
 
 std::byte* KvStorage::head(int64_t layer, int64_t block, int64_t kv_head) {
@@ -77,18 +73,14 @@ std::byte* KvStorage::head(int64_t layer, int64_t block, int64_t kv_head) {
   WEFT_CHECK(block >= 0 && block < num_blocks_, "block {} of {}", block, num_blocks_);
   WEFT_CHECK(kv_head >= 0 && kv_head < place.num_kv_heads, "KV head {} of {} in layer {}", kv_head,
              place.num_kv_heads, layer);
-  return buffer_.data() + place.offset + block * block_stride(layer) + kv_head * head_bytes_;
+  return buffer_.data() + block * block_bytes_ + place.offset + kv_head * head_bytes_;
 }
 
 void KvStorage::copy_block(int64_t from, int64_t to) {
   WEFT_CHECK(from >= 0 && from < num_blocks_ && to >= 0 && to < num_blocks_ && from != to,
              "block {} to {} of {}", from, to, num_blocks_);
-  for (const Layer& place : layers_) {
-    const int64_t stride = place.num_kv_heads * head_bytes_;
-    std::byte* first = buffer_.data() + place.offset;
-    if (stride > 0)
-      std::memcpy(first + to * stride, first + from * stride, static_cast<size_t>(stride));
-  }
+  std::memcpy(buffer_.data() + to * block_bytes_, buffer_.data() + from * block_bytes_,
+              static_cast<size_t>(block_bytes_));
 }
 
 }  // namespace weft::cache

@@ -44,6 +44,8 @@ struct EngineOptions {
   int64_t micro_batch_size = 0;            // answers of one step; 0: by the measured step times
   SchedulePolicy schedule_policy = SchedulePolicy::kFcfs;
   bool chunked_prefill = true;  // false: prompts are computed whole, and answers wait for them
+  // Chunks of prompts make a step of running answers at most so many times slower; 0: no limit.
+  double max_slowdown = 2.5;
   bool prefix_caching = true;
   kernels::KvType kv_type = kernels::KvType::kBF16;
   int64_t block_size = 16;

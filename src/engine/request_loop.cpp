@@ -14,6 +14,7 @@ SchedulerOptions scheduler_options(const EngineOptions& options, const Replica& 
   o.micro_batch_size = options.micro_batch_size;
   o.policy = options.schedule_policy;
   o.chunked_prefill = options.chunked_prefill;
+  o.max_slowdown = options.max_slowdown;
   o.shares_prefixes = options.prefix_caching;
   // One pool runs its stages one after another: a second step in flight would only wait.
   if (!replica.shape().placement.pooled && replica.shape().topology.num_stages() > 1) {

@@ -125,7 +125,14 @@ void Scheduler::schedule(Schedule& out) {
   cache_.next_plan();
   const bool begun = std::any_of(running_.begin(), running_.end(),
                                  [](const Sequence* s) { return s->num_unplanned() > 1; });
-  if (options_.chunked_prefill || !begun) plan_decodes(out);
+  if (options_.chunked_prefill || !begun) {
+    // Where the few whose turn it is all gave their blocks up, it is the others' turn.
+    size_t num_preempted = 0;
+    do {
+      num_preempted = out.preempted.size();
+      plan_decodes(out);
+    } while (out.chunks.empty() && out.preempted.size() > num_preempted);
+  }
   PromptRoom room = prompt_room(out);
   plan_begun_prompts(out, room);
   let_in(out, room);
@@ -225,8 +232,10 @@ Scheduler::PromptRoom Scheduler::prompt_room(const Schedule& out) const {
 int64_t Scheduler::chunk_of(const Schedule& out, const Sequence& sequence,
                             const PromptRoom& room) const {
   const int64_t most = std::min(sequence.num_unplanned(), room.tokens);
+  if (!options_.chunked_prefill || options_.max_slowdown <= 0 || room.decodes.num_tokens == 0)
+    return most;
   const std::optional<double> alone = times_.predict(room.decodes);
-  if (!options_.chunked_prefill || room.decodes.num_tokens == 0 || !alone) return most;
+  if (!alone) return most;
   const auto affordable = [&](int64_t count) {
     StepLoad load = out.load;
     load.add(sequence.num_planned, count);

@@ -8,6 +8,9 @@ namespace {
 
 constexpr double kNewest = 0.125;          // share of the newest step in its bucket
 constexpr double kForget = 1 - 1.0 / 256;  // of the sums that give the price of a pair
+// Steps of fewer tokens take about as long: the weights are read all the same. Only for guessing
+// where none so short was seen.
+constexpr double kFlatTokens = 32;
 
 }  // namespace
 
@@ -63,7 +66,7 @@ std::optional<double> StepTimes::predict(const StepLoad& load) const {
   } else if (below != nullptr) {
     linear = linear_part(*below) * (tokens / below->tokens);
   } else {
-    linear = linear_part(*above);  // fewer tokens than were ever seen: perhaps no faster
+    linear = linear_part(*above) * std::min(1.0, std::max(tokens, kFlatTokens) / above->tokens);
   }
   return linear + pair_price() * static_cast<double>(load.attention_pairs);
 }

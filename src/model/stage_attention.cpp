@@ -184,7 +184,7 @@ kernels::Attention Stage::attention_of(size_t layer, const Batch& batch,
   op.softcap = config_.attention_softcap;
   op.layout = storage.layout();
   op.cache = storage.layer(static_cast<int64_t>(layer));
-  op.block_stride = storage.block_stride(static_cast<int64_t>(layer));
+  op.block_stride = storage.block_stride();
   op.block_table = chunk.block_table.data();
   op.spans = tile.spans;
   op.partials = tile.partials;

@@ -1,0 +1,205 @@
+// What plans hold, in words that a user would use; scheduler_random_test.cpp has the properties.
+#include "engine/scheduler.h"
+
+#include <gtest/gtest.h>
+
+#include "engine/scheduled_machine.h"
+
+namespace weft::engine {
+namespace {
+
+MachineOptions small() {
+  MachineOptions o;
+  o.scheduler.max_num_batched_tokens = 64;
+  o.scheduler.max_num_seqs = 8;
+  return o;
+}
+
+std::vector<std::pair<uint64_t, int64_t>> chunks(const Schedule& plan) {
+  std::vector<std::pair<uint64_t, int64_t>> list;
+  for (const Schedule::Chunk& c : plan.chunks)
+    list.emplace_back(c.sequence->number, c.positions.size());
+  return list;
+}
+
+using List = std::vector<std::pair<uint64_t, int64_t>>;
+
+TEST(Scheduler, DecodesComeFirstAndPromptsFillTheBudget) {
+  ScheduledMachine machine(small());
+  machine.submit(prompt_of(1, 10), 5);
+  machine.submit(prompt_of(2, 100), 5);
+  ASSERT_TRUE(machine.plan());
+  EXPECT_EQ(chunks(machine.ring().back()), (List{{1, 10}, {2, 54}}));
+  machine.answer();
+  machine.submit(prompt_of(3, 40), 5);
+  ASSERT_TRUE(machine.plan());
+  EXPECT_EQ(chunks(machine.ring().back()), (List{{1, 1}, {2, 46}, {3, 17}}));
+  machine.finish();
+}
+
+TEST(Scheduler, NoMoreRunThanAreAllowed) {
+  MachineOptions o = small();
+  o.scheduler.max_num_seqs = 2;
+  ScheduledMachine machine(o);
+  for (uint64_t i = 0; i < 5; ++i) machine.submit(prompt_of(i, 5), 3);
+  ASSERT_TRUE(machine.plan());
+  EXPECT_EQ(chunks(machine.ring().back()), (List{{1, 5}, {2, 5}}));
+  machine.finish();
+}
+
+TEST(Scheduler, SmallerPrioritiesGoFirst) {
+  ScheduledMachine machine(small());
+  machine.submit(prompt_of(1, 40), 2, 1);
+  machine.submit(prompt_of(2, 40), 2, 0);
+  machine.submit(prompt_of(3, 40), 2, -1);
+  ASSERT_TRUE(machine.plan());
+  EXPECT_EQ(chunks(machine.ring().back()), (List{{3, 40}, {2, 24}}));
+  machine.finish();
+}
+
+TEST(Scheduler, TheShortestGoesFirstButNobodyWaitsForEver) {
+  MachineOptions o = small();
+  o.scheduler.policy = SchedulePolicy::kShortest;
+  o.scheduler.max_num_seqs = 1;
+  ScheduledMachine machine(o);
+  auto& long_one = machine.submit(prompt_of(0, 50), 1);
+  for (uint64_t i = 1; i <= 200; ++i) machine.submit(prompt_of(i, 5), 1);
+  machine.finish();
+  EXPECT_EQ(long_one.first_plan, Scheduler::kMostOvertakings + 1);
+}
+
+TEST(Scheduler, TheLongestCachedPrefixGoesFirst) {
+  MachineOptions o = small();
+  o.scheduler.policy = SchedulePolicy::kPrefix;
+  o.scheduler.max_num_seqs = 1;
+  ScheduledMachine machine(o);
+  machine.submit(prompt_of(7, 48), 1);
+  while (machine.turn()) {
+  }
+  auto& other = machine.submit(prompt_of(8, 40), 1);
+  auto& known = machine.submit(prompt_of(7, 60), 1);
+  machine.finish();
+  EXPECT_LT(known.first_plan, other.first_plan);
+  EXPECT_EQ(known.sequence.num_reused, 48);
+}
+
+// Of followers of a prefix that is being computed none computes it again, in whichever plan of it
+// they come.
+TEST(Scheduler, APrefixThatIsBeingComputedIsShared) {
+  ScheduledMachine machine(small());
+  machine.submit(prompt_of(5, 160), 2);
+  ASSERT_TRUE(machine.plan());  // its first 64
+  for (int i = 0; i < 3; ++i) {
+    std::vector<int32_t> prompt = prompt_of(5, 160);
+    prompt.push_back(2000 + i);
+    machine.submit(prompt, 2);
+  }
+  while (machine.turn()) {
+  }
+  // 160 tokens once, one or two more a follower (the last token of a full block and its own), and
+  // the generated ones.
+  EXPECT_LE(machine.num_computed, 160 + 3 * 2 + 4 * 2);
+  machine.finish();
+}
+
+TEST(Scheduler, SaltsShareNothing) {
+  ScheduledMachine machine(small());
+  machine.submit(prompt_of(5, 64), 1, 0, 1);
+  while (machine.turn()) {
+  }
+  auto& other = machine.submit(prompt_of(5, 64), 1, 0, 2);
+  auto& same = machine.submit(prompt_of(5, 64), 1, 0, 1);
+  machine.finish();
+  EXPECT_EQ(other.sequence.num_reused, 0);
+  EXPECT_GE(same.sequence.num_reused, 48);
+}
+
+TEST(Scheduler, TheYoungestOfTheLowestPriorityIsSentBack) {
+  MachineOptions o = small();
+  o.num_blocks = 9;
+  o.scheduler.shares_prefixes = false;
+  ScheduledMachine machine(o);
+  machine.submit(prompt_of(1, 16), 60, 0);
+  machine.submit(prompt_of(2, 16), 60, 1);
+  machine.submit(prompt_of(3, 16), 60, 0);
+  machine.finish();
+  ASSERT_FALSE(machine.preempted.empty());
+  EXPECT_EQ(machine.preempted.front(), 2u);
+}
+
+TEST(Scheduler, WhatCanNeverFitIsKnown) {
+  ScheduledMachine machine(small());
+  EXPECT_TRUE(machine.scheduler().can_ever_fit(64 * 16));
+  EXPECT_FALSE(machine.scheduler().can_ever_fit(64 * 16 + 1));
+}
+
+// The step times say: 16 answers take 8 ms a step, a token of prompt 0.25 ms.
+TEST(Scheduler, ChunksBesideAnswersKeepTheStepShort) {
+  MachineOptions o = small();
+  o.scheduler.max_num_batched_tokens = 512;
+  o.scheduler.max_num_seqs = 64;
+  o.num_blocks = 4096;
+  ScheduledMachine machine(o);
+  for (const int64_t count : {16, 32, 64, 128, 256, 512}) {
+    StepLoad load;
+    load.num_tokens = count;
+    machine.times().learn(load, 0.004 + 0.00025 * static_cast<double>(count));
+  }
+  for (uint64_t i = 0; i < 16; ++i) machine.submit(prompt_of(i, 16), 1000);
+  for (int i = 0; i < 4; ++i) machine.turn();
+  machine.submit(prompt_of(99, 2000), 1);
+  ASSERT_TRUE(machine.plan());
+  // 2.5 times 8 ms leave 12 ms for the chunk: 48 tokens.
+  const Schedule& plan = machine.ring().back();
+  ASSERT_EQ(plan.chunks.size(), 17u);
+  EXPECT_EQ(plan.chunks.back().positions.size(), 48);
+}
+
+TEST(Scheduler, WithoutChunkingAPromptGoesBeforeAllAnswers) {
+  MachineOptions o = small();
+  o.scheduler.chunked_prefill = false;
+  ScheduledMachine machine(o);
+  machine.submit(prompt_of(1, 10), 50);
+  machine.turn();
+  machine.submit(prompt_of(2, 200), 1);
+  ASSERT_TRUE(machine.plan());
+  machine.answer();
+  ASSERT_TRUE(machine.plan());
+  EXPECT_EQ(chunks(machine.ring().back()), (List{{2, 64}}));
+  machine.finish();
+}
+
+TEST(Scheduler, ARingOfMicroBatchesTakesEachAnswerOnce) {
+  MachineOptions o = small();
+  o.scheduler.num_stages = 2;
+  o.scheduler.max_in_flight = 3;
+  ScheduledMachine machine(o);
+  for (uint64_t i = 0; i < 6; ++i) machine.submit(prompt_of(i, 4), 20);
+  for (int i = 0; i < 12; ++i) machine.turn();
+  while (machine.plan()) {
+  }
+  ASSERT_EQ(machine.ring().size(), 3u);
+  for (const Schedule& plan : machine.ring()) EXPECT_EQ(plan.chunks.size(), 2u);
+  machine.finish();
+}
+
+// Where a smaller batch is no faster, it is not split.
+TEST(Scheduler, MicroBatchesFollowTheMeasuredTime) {
+  MachineOptions o = small();
+  o.scheduler.num_stages = 2;
+  o.scheduler.max_in_flight = 3;
+  for (const bool flat : {true, false}) {
+    ScheduledMachine machine(o);
+    for (const int64_t count : {1, 2, 4, 8}) {
+      StepLoad load;
+      load.num_tokens = count;
+      machine.times().learn(load, flat ? 0.010 : 0.002 * static_cast<double>(count));
+    }
+    for (uint64_t i = 0; i < 8; ++i) machine.submit(prompt_of(i, 4), 30);
+    for (int i = 0; i < 12; ++i) machine.turn();
+    EXPECT_EQ(machine.scheduler().wanted_in_flight(), flat ? 1 : 2);
+  }
+}
+
+}  // namespace
+}  // namespace weft::engine
