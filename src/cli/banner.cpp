@@ -103,9 +103,11 @@ std::vector<std::string> banner_lines(const engine::Engine& engine,
   std::vector<std::string> asked;
   for (const std::string& line : split.asked_and_got) asked.push_back("  " + line);
   append(shortened(std::move(asked), kAskedLines, "ranks"));
-  lines.push_back(fmt::format("cache    {} tokens fit ({}), at most {} in one request",
-                              engine.kv_cache_tokens(), kernels::name(options.kv_type),
-                              engine.max_model_len()));
+  const int64_t tokens = engine.kv_cache_tokens(), longest = engine.max_model_len();
+  lines.push_back(
+      fmt::format("cache    {} tokens fit ({}), {} blocks; {} of {} tokens, the longest", tokens,
+                  kernels::name(options.kv_type), engine.kv_cache_blocks(),
+                  counted(tokens / longest, "request"), longest));
   lines.push_back(fmt::format("kernels  {}", engine.isa()));
   lines.push_back(
       fmt::format("loaded   in {:.2f} s; weights {} in {:.2f} s, {:.2f} GB/s",

@@ -25,7 +25,7 @@ TEST(Banner, SaysWhatWasLoadedAndWhoHoldsWhat) {
   for (const char* part :
        {"Tiny: llama, Q4_1, 134.5 M parameters, 98.4 MB", "30 layers", "9 heads and 3 KV heads",
         "tp=2: 2 ranks of 1 thread each", "1.11 times the mean", "9876 tokens fit (bf16)",
-        "at most 2048 in one request", "kernels  portable",
+        "617 blocks; 4 requests of 2048 tokens, the longest", "kernels  portable",
         "in 0.50 s; weights repacked in 0.25 s, 0.39 GB/s"}) {
     EXPECT_THAT(banner, HasSubstr(part));
   }
