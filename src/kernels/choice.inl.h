@@ -187,6 +187,10 @@ WEFT_INLINE Mask16 agree(const I32x16& keys, int32_t wanted) {
   return keys == broadcast_int(wanted);
 }
 
+// From so many lanes on, adding nothing for the others costs less than the branches that find out
+// which they are.
+constexpr int kFewLanes = 12;
+
 template <int kLevel>
 void count_level(const float* logits, int64_t n, int32_t first_id, const KeptIds& kept,
                  KeptOrder order, uint64_t key, KeyBin* bins) {
@@ -198,20 +202,24 @@ void count_level(const float* logits, int64_t n, int32_t first_id, const KeptIds
     const int64_t lanes = n - i < 16 ? n - i : 16;
     const F32x16 x = load_n(logits + i, lanes), s = by.scaled(x);
     const I32x16 numbers = number_keys(order == KeptOrder::kDeviation ? by.deviation(s) : x, order);
-    uint32_t in = bits(by.holds(x, s, ids.at(i), lanes) & agree<kLevel>(numbers, wanted));
+    const Mask16 held = by.holds(x, s, ids.at(i), lanes) & agree<kLevel>(numbers, wanted);
+    uint32_t in = bits(held);
     if (in == 0) continue;
     int64_t weights[16];
     int32_t number[16];
-    store_i64(weights, fixed_point(exp_nonpositive(s), first_lanes(lanes)));
+    store_i64(weights, fixed_point(exp_nonpositive(s), held));
     store_int(number, numbers);
-    for (; in != 0; in &= in - 1) {
-      const int lane = __builtin_ctz(in);
-      const uint64_t own =
-          order_key(static_cast<uint32_t>(number[lane]), first_id + static_cast<int32_t>(i) + lane);
-      if (kLevel > 2 && own >> (kAt.shift + kAt.bits) != key >> (kAt.shift + kAt.bits)) continue;
+    const auto add = [&](int lane, int64_t count) {
+      const uint64_t own = order_key(number[lane], first_id + static_cast<int32_t>(i) + lane);
+      if (kLevel > 2 && own >> (kAt.shift + kAt.bits) != key >> (kAt.shift + kAt.bits)) return;
       KeyBin& bin = bins[own >> kAt.shift & ((1u << kAt.bits) - 1u)];
-      ++bin.count;
+      bin.count += count;
       bin.mass += weights[lane];
+    };
+    if (__builtin_popcount(in) < kFewLanes) {
+      for (; in != 0; in &= in - 1) add(__builtin_ctz(in), 1);
+    } else {
+      for (int lane = 0; lane < 16; ++lane) add(lane, in >> lane & 1u);
     }
   }
 }

@@ -85,11 +85,15 @@ Chooser::Chooser(LogitShards& logits, int64_t vocab_size)
         std::max(most_chunks_, static_cast<size_t>(ceil_div(logits[s].size(), kChunkIds)));
 }
 
+int Chooser::num_raw_best(const LogitRow& row) {
+  return has_work(row) && !is_adjusted(row) ? candidates_of(row) : 0;
+}
+
 void Chooser::run(const Batch& batch, Range rows, std::span<const float> raw_max,
-                  std::span<RowResult> results) {
+                  const RawBest& raw_best, std::span<RowResult> results) {
   list_draws(batch, rows, raw_max, results);
   if (draws_.empty()) return;
-  adjust(batch);
+  adjust(batch, raw_best);
   gather_candidates();
   settle_greedy_draws();
 
@@ -133,13 +137,20 @@ void Chooser::list_draws(const Batch& batch, Range rows, std::span<const float> 
 }
 
 // Every draw's logits become those that the choice is made among, and every shard names its best.
-void Chooser::adjust(const Batch& batch) {
+void Chooser::adjust(const Batch& batch, const RawBest& raw_best) {
   before_.resize(batch.adjustments.size());
   candidates_.resize(logits_.size() * num_candidates_);
   logits_.for_each(draws_.size(), [&](size_t s, size_t i) {
     const Draw& draw = draws_[i];
     const LogitRow& row = *draw.row;
     const LogitShards::Shard& shard = logits_[s];
+    Candidate* best = candidates_.data() + s * num_candidates_ + draw.first_candidate;
+    if (!is_adjusted(row)) {
+      std::copy_n(raw_best.data + s * raw_best.per_shard +
+                      static_cast<size_t>(draw.local) * raw_best.per_row,
+                  draw.num_candidates, best);
+      return;
+    }
     float* values = shard.row(draw.local);
     if (!row.mask.empty()) {
       WEFT_CHECK_LE(shard.vocab.end, 32 * row.mask.size());
@@ -149,10 +160,8 @@ void Chooser::adjust(const Batch& batch) {
     logits_.table().adjust(values, shard.vocab, batch.adjustments.data() + row.adjustments.begin,
                            row.adjustments.size(), row.repetition_penalty,
                            before_.data() + row.adjustments.begin);
-    if (draw.num_candidates == 0) return;
     int64_t num_nan = 0;
-    logits_.table().top_k(values, shard.size(), shard.first_id(), draw.num_candidates,
-                          candidates_.data() + s * num_candidates_ + draw.first_candidate,
+    logits_.table().top_k(values, shard.size(), shard.first_id(), draw.num_candidates, best,
                           &num_nan);
   });
 }

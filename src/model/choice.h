@@ -29,10 +29,18 @@ class Chooser {
 
   // Whether more than the largest raw logit is asked for.
   static bool has_work(const LogitRow& row);
+  // How many of each shard's best raw logits `run` wants to be given for the row; 0 where it looks
+  // for them itself, behind adjustments, or needs none.
+  static int num_raw_best(const LogitRow& row);
+  // Of rows and shards: those of a row's shard at data + shard * per_shard + row * per_row.
+  struct RawBest {
+    const kernels::Candidate* data = nullptr;
+    size_t per_shard = 0, per_row = 0;
+  };
 
   // Collective. raw_max: the largest logit of each row. Sets id and no_choice of rows that have
   // work and no bad logits, and leaves their logits adjusted.
-  void run(const Batch& batch, Range rows, std::span<const float> raw_max,
+  void run(const Batch& batch, Range rows, std::span<const float> raw_max, const RawBest& raw_best,
            std::span<RowResult> results);
 
   // What the row had for an id of the shard before `run` adjusted it.
@@ -54,7 +62,7 @@ class Chooser {
 
   void list_draws(const Batch& batch, Range rows, std::span<const float> raw_max,
                   std::span<RowResult> results);
-  void adjust(const Batch& batch);
+  void adjust(const Batch& batch, const RawBest& raw_best);
   void gather_candidates();
   // Leaves the draw's best over all shards in best_, best first.
   void merge_candidates(const Draw& draw);

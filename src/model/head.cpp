@@ -22,10 +22,11 @@ bool wants_logprobs(const LogitRow& row, const RowResult& result) {
   return row.num_logprobs >= 0 && !result.bad_logits;
 }
 
-// How many of a shard's best the row's summary takes: the very best always; none more where the
-// whole row will be gathered.
+// How many of a shard's best the row's summary takes: the very best always; for logprobs, unless
+// the whole row will be gathered; for the choice.
 int top_count(const LogitRow& row) {
-  return row.num_logprobs == kAllLogprobs ? 1 : std::max(1, row.num_logprobs);
+  const int logprobs = row.num_logprobs == kAllLogprobs ? 0 : row.num_logprobs;
+  return std::max({1, logprobs, Chooser::num_raw_best(row)});
 }
 
 int64_t logit_bytes(const Stage& stage) {
@@ -227,7 +228,9 @@ void Head::list_logprobs(const LogitRow& row, int64_t local, RowResult& result) 
 }
 
 void Head::choose(const Batch& batch, Range rows, std::span<RowResult> results) {
-  chooser_.run(batch, rows, std::span(row_max_).first(results.size()), results);
+  static_assert(kMaxLogprobs >= Chooser::kMostCandidates);
+  chooser_.run(batch, rows, std::span(row_max_).first(results.size()),
+               {top_.data(), kRowsAtOnce * kMaxLogprobs, kMaxLogprobs}, results);
   for (const size_t i : with_logprobs_) {
     if (!Chooser::has_work(batch.rows[static_cast<size_t>(rows.begin) + i])) continue;
     return find_chosen_logits(batch, rows, results);

@@ -185,7 +185,18 @@ std::vector<RowResult> run_member(const Rows& rows, const Split& split, int memb
     raw_max.push_back(*best);
     results[i].id = static_cast<int32_t>(best - rows.logits[i].begin());
   }
-  chooser.run(rows.batch, {0, static_cast<int64_t>(results.size())}, raw_max, results);
+  constexpr size_t kMost = Chooser::kMostCandidates;
+  std::vector<kernels::Candidate> best(shards.size() * results.size() * kMost);
+  for (size_t s = 0; s < shards.size(); ++s) {
+    for (size_t i = 0; i < results.size(); ++i) {
+      int64_t num_nan = 0;
+      table.top_k(shards[s].row(static_cast<int64_t>(i)), shards[s].size(), shards[s].first_id(),
+                  Chooser::num_raw_best(rows.batch.rows[i]),
+                  best.data() + (s * results.size() + i) * kMost, &num_nan);
+    }
+  }
+  chooser.run(rows.batch, {0, static_cast<int64_t>(results.size())}, raw_max,
+              {best.data(), results.size() * kMost, kMost}, results);
   for (size_t i = 0; i < results.size(); ++i) {
     const int32_t id = results[i].id;
     for (size_t s = 0; s < shards.size(); ++s) {
