@@ -103,6 +103,11 @@ void ModelOptions::declare_scheduling(OptionSet* options) {
                 {"fcfs", "prefix", "shortest"}});
   options->add("--micro-batch-size", &engine.micro_batch_size,
                {"N", "answers of one step of a pipeline", "by measured step times"}, 1, 4096);
+  options->add("--num-speculative-tokens", &engine.num_speculative_tokens,
+               {"N",
+                "tokens guessed ahead from what came before and verified in one step; gives up "
+                "by itself where it loses"},
+               0, 32);
   options->add("--no-prefix-caching", &no_prefix_caching,
                {"", "compute every prompt anew, even where the cache knows its beginning"});
   options->add("--no-chunked-prefill", &no_chunked_prefill,

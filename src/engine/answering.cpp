@@ -85,13 +85,14 @@ void Answering::add_prompt_rows(Sequence& s, Range positions, int64_t token, Ste
     row.hash = request_.hash_logits && params().prompt_logprobs.has_value();
     row.full_logits = request_.full_prompt_logits;
     plan.rows.push_back(row);
-    owners.push_back({&s, &s, true});
+    owners.push_back({&s, &s, true, t});
     num_prompt_rows_planned_ = t + 1;
   }
 }
 
-void Answering::add_rows(Branch& branch, const Schedule::Chunk& chunk, int64_t token,
-                         StepPlan& plan, std::vector<RowOwner>& owners) {
+void Answering::add_rows(Branch& branch, const Schedule::Chunk& chunk,
+                         std::span<const int32_t> guesses, int64_t token, StepPlan& plan,
+                         std::vector<RowOwner>& owners) {
   const bool is_first = branch.sequence.choice == 0;
   if (wants_prompt_rows() && is_first)
     add_prompt_rows(branch.sequence, chunk.positions, token, plan, owners);
@@ -106,8 +107,28 @@ void Answering::add_rows(Branch& branch, const Schedule::Chunk& chunk, int64_t t
     row.hash = request_.hash_logits;
     row.full_logits = request_.full_prompt_logits && row.position == state_.num_prompt_tokens - 1;
     plan.rows.push_back(row);
-    owners.push_back({&each->sequence, &branch.sequence, false});
+    owners.push_back({&each->sequence, &branch.sequence, false, row.position});
   }
+  // What would be chosen after each guess, were it and those before it right.
+  for (size_t g = 0; g < guesses.size(); ++g) {
+    branch.tokens.add(guesses[g]);
+    model::LogitRow row;
+    branch.tokens.fill(row, plan);
+    row.position = chunk.positions.end + static_cast<int64_t>(g);
+    row.token = token + chunk.positions.size() + static_cast<int64_t>(g);
+    row.hash = request_.hash_logits;
+    plan.rows.push_back(row);
+    owners.push_back({&branch.sequence, &branch.sequence, false, row.position, guesses[g]});
+  }
+  branch.tokens.take_back(static_cast<int64_t>(guesses.size()));
+}
+
+void Answering::guess(Branch& branch, int64_t most) {
+  const SamplingParams& p = params();
+  Sequence& s = branch.sequence;
+  const int64_t left =
+      std::min(p.max_tokens - s.num_generated(), longest_ - static_cast<int64_t>(s.tokens.size()));
+  branch.draft.propose(s.tokens, std::clamp<int64_t>(left - 1, 0, most), s.guesses);
 }
 
 void Answering::take_prompt_row(const model::RowResult& row) {

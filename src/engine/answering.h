@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cache/block_pool.h"
+#include "engine/ngram_draft.h"
 #include "engine/request.h"
 #include "engine/sampling.h"
 #include "engine/scheduler.h"
@@ -19,9 +20,10 @@ namespace weft::engine {
 // Whose a row of a step's answer is.
 struct RowOwner {
   Sequence* sequence = nullptr;
-  const Sequence* computed =
-      nullptr;             // the sequence whose chunk it belongs to: not always the same
-  bool is_prompt = false;  // a position of the prompt: nothing is chosen
+  const Sequence* computed = nullptr;  // whose chunk it belongs to, which may be another
+  bool is_prompt = false;              // a position of the prompt: nothing is chosen
+  int64_t position = 0;                // as of the row
+  int32_t guess = -1;                  // the guessed token that it follows; -1: a known one
 };
 
 class Answering {
@@ -34,6 +36,7 @@ class Answering {
     Sequence sequence;
     ChoiceTokens tokens;
     text::TextStream stream;
+    NgramDraft draft{0};
     bool begun = false;  // known to the scheduler: the first from the start, the others when the
                          // prompt's end has chosen their first token
     bool ended = false;
@@ -55,9 +58,18 @@ class Answering {
   // Appends to a plan the rows that a chunk of a branch wants: of prompt positions whose logprobs
   // are asked for and not known yet, and, where the chunk samples, of its end. `token` is the
   // chunk's first token in the batch. An owner is appended for each.
-  void add_rows(Branch& branch, const Schedule::Chunk& chunk, int64_t token, StepPlan& plan,
-                std::vector<RowOwner>& owners);
+  // guesses: the tokens computed after the chunk's, each of which has a row too.
+  void add_rows(Branch& branch, const Schedule::Chunk& chunk, std::span<const int32_t> guesses,
+                int64_t token, StepPlan& plan, std::vector<RowOwner>& owners);
+  // Fills the sequence's guesses of what comes next: at most `most`, none past the answer's end.
+  void guess(Branch& branch, int64_t most);
 
+  // Whether the tokens before a row are those of the answer, as far as it has come.
+  static bool follows(const RowOwner& owner) {
+    const std::vector<int32_t>& tokens = owner.sequence->tokens;
+    return owner.guess < 0 || (owner.position + 1 == static_cast<int64_t>(tokens.size()) &&
+                               tokens.back() == owner.guess);
+  }
   void take_prompt_row(const model::RowResult& row);
   // The next token of a branch, which may end it.
   void take_token(Branch& branch, const model::RowResult& row);

@@ -47,6 +47,9 @@ struct EngineOptions {
   // Chunks of prompts make a step of running answers at most so many times slower; 0: no limit.
   double max_slowdown = 2.5;
   bool prefix_caching = true;
+  // Tokens of an answer that are guessed ahead and verified in one step, from what came before in
+  // it; 0: none. Bits are the same.
+  int64_t num_speculative_tokens = 0;
   kernels::KvType kv_type = kernels::KvType::kBF16;
   int64_t block_size = 16;
   int64_t num_blocks = 0;  // of the cache; 0: by memory

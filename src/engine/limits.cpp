@@ -69,6 +69,7 @@ void check_options(const EngineOptions& o) {
   within("--block-size", o.block_size, 16, 256);
   within("the number of sequences", o.max_num_seqs, 1, 4096);
   within("--threads", o.threads_per_rank, 0, 1024);
+  within("--num-speculative-tokens", o.num_speculative_tokens, 0, 32);
   within("--max-model-len", o.max_model_len, 0, kMaxModelLen);
   if (o.block_size % 16 != 0)
     throw Error(

@@ -74,6 +74,7 @@ struct EngineStats {
   int64_t prompt_tokens = 0;         // of requests whose prompt was let in
   int64_t cached_prompt_tokens = 0;  // of which taken over from the cache
   int64_t generated_tokens = 0;
+  int64_t guessed_tokens = 0, accepted_guesses = 0;  // verified by steps, and right
   int64_t num_steps = 0, num_preemptions = 0;
   int64_t num_blocks = 0, num_free_blocks = 0;
   int64_t num_idle_blocks = 0;  // held by the prefix cache alone

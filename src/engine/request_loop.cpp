@@ -34,6 +34,7 @@ RequestLoop::RequestLoop(Replica& replica, const ModelSource& source, cache::Blo
       cache_(pool, {.enabled = options.prefix_caching}),
       scheduler_(scheduler_options(options, replica), pool, cache_, times_),
       max_model_len_(max_model_len),
+      num_speculative_tokens_(options.num_speculative_tokens),
       ring_(Replica::kRingSlots) {}
 
 uint64_t RequestLoop::submit(Request request) {
@@ -41,7 +42,13 @@ uint64_t RequestLoop::submit(Request request) {
   auto answering =
       std::make_unique<Answering>(id, std::move(request), source_.end_ids, *source_.tokenizer,
                                   pool_, source_.config.vocab_size, max_model_len_);
-  for (const auto& branch : answering->branches()) branch->sequence.number = next_sequence_++;
+  for (const auto& branch : answering->branches()) {
+    Sequence& s = branch->sequence;
+    s.number = next_sequence_++;
+    if (num_speculative_tokens_ == 0) continue;
+    branch->draft = NgramDraft(static_cast<int64_t>(s.tokens.capacity()));
+    s.guesses.reserve(static_cast<size_t>(num_speculative_tokens_));
+  }
   Answering::Branch& first = *answering->branches().front();
   first.begun = true;
   scheduler_.add(first.sequence);
@@ -127,7 +134,12 @@ void RequestLoop::fill_plan(Flight& flight, StepPlan& plan) {
                  block_ids.subspan(static_cast<size_t>(chunk.blocks.begin),
                                    static_cast<size_t>(chunk.blocks.size())));
     ++answering.num_in_flight;
-    answering.add_rows(answering.branch_of(s), chunk, token, plan, flight.rows);
+    const std::span<const int32_t> guesses =
+        std::span(flight.schedule.guesses)
+            .subspan(static_cast<size_t>(chunk.guesses.begin),
+                     static_cast<size_t>(chunk.guesses.size()));
+    plan.extend(guesses);
+    answering.add_rows(answering.branch_of(s), chunk, guesses, token, plan, flight.rows);
   }
 }
 
@@ -140,6 +152,7 @@ void RequestLoop::take_answer() {
     Answering& answering = *chunk.sequence->answering;
     --answering.num_in_flight;
     begin_others(answering);
+    take_guesses(flight.schedule, chunk);
     touch(answering);
   }
   for (Sequence* s : leaving_) scheduler_.remove(*s);
@@ -154,6 +167,10 @@ void RequestLoop::take_failures(const Flight& flight, const StepAnswer& answer) 
     Sequence& s = *chunk.sequence;
     const bool is_ignored = flight.schedule.number < s.first_valid;
     if (answer.bad_layer[i] < 0 || is_ignored || s.answering->branch_of(s).ended) continue;
+    if (!chunk.guesses.empty()) {  // perhaps a guess that is wrong
+      scheduler_.plan_again(s);
+      continue;
+    }
     scheduler_.fail(s, chunk.positions.begin);
     fail(*s.answering, Error(ErrorKind::kModel,
                              fmt::format("a sum in layer {} left the range of exact reduction",
@@ -169,30 +186,48 @@ void RequestLoop::fail(Answering& answering, const Error& error) {
 
 void RequestLoop::take_rows(const Flight& flight, const StepAnswer& answer) {
   for (size_t i = 0; i < flight.rows.size(); ++i) {
-    Sequence& s = *flight.rows[i].sequence;
-    Answering& answering = *s.answering;
-    Answering::Branch& branch = answering.branch_of(s);
-    const model::RowResult& row = answer.rows[i];
-    if (branch.ended || flight.schedule.number < flight.rows[i].computed->first_valid) continue;
-    if (row.bad_logits || row.no_choice) {
-      fail(answering, row.no_choice
-                          ? Error(ErrorKind::kUsage, "no token is allowed to come next",
-                                  "logit_bias, bad_words, allowed_token_ids and min_tokens "
-                                  "together forbid all of them")
-                          : Error(ErrorKind::kModel, "the logits are not finite",
-                                  "weights or activations of this prompt are not finite, or "
-                                  "extreme"));
-      continue;
+    const RowOwner& owner = flight.rows[i];
+    Sequence& s = *owner.sequence;
+    Answering::Branch& branch = s.answering->branch_of(s);
+    const bool is_ignored = flight.schedule.number < owner.computed->first_valid;
+    if (branch.ended || is_ignored || !Answering::follows(owner)) continue;
+    if (owner.is_prompt) {
+      s.answering->take_prompt_row(answer.rows[i]);
+    } else {
+      take_token(branch, answer.rows[i]);
     }
-    if (flight.rows[i].is_prompt) {
-      answering.take_prompt_row(row);
-      continue;
-    }
-    scheduler_.sampled(s);
-    answering.take_token(branch, row);
-    ++totals_.generated_tokens;
-    if (branch.ended && branch.begun) leaving_.push_back(&s);
   }
+}
+
+void RequestLoop::take_token(Answering::Branch& branch, const model::RowResult& row) {
+  Sequence& s = branch.sequence;
+  if (row.no_choice)
+    return fail(*s.answering, Error(ErrorKind::kUsage, "no token is allowed to come next",
+                                    "logit_bias, bad_words, allowed_token_ids and min_tokens "
+                                    "together forbid all of them"));
+  if (row.bad_logits)
+    return fail(*s.answering,
+                Error(ErrorKind::kModel, "the logits are not finite",
+                      "weights or activations of this prompt are not finite, or extreme"));
+  scheduler_.sampled(s);
+  s.answering->take_token(branch, row);
+  ++totals_.generated_tokens;
+  if (branch.ended && branch.begun) leaving_.push_back(&s);
+}
+
+// What came of a chunk's guesses, and new ones for the next plan.
+void RequestLoop::take_guesses(const Schedule& schedule, const Schedule::Chunk& chunk) {
+  Sequence& s = *chunk.sequence;
+  Answering::Branch& branch = s.answering->branch_of(s);
+  const auto length = static_cast<int64_t>(s.tokens.size());
+  if (!chunk.guesses.empty() && schedule.number >= s.first_valid && length > chunk.positions.end) {
+    const int64_t accepted = length - chunk.positions.end - 1;
+    scheduler_.verified(s, chunk.guesses.size(), accepted);
+    totals_.guessed_tokens += chunk.guesses.size();
+    totals_.accepted_guesses += accepted;
+  }
+  if (num_speculative_tokens_ > 0 && chunk.samples && !branch.ended)
+    s.answering->guess(branch, num_speculative_tokens_);
 }
 
 // The further choices, whose first tokens the prompt's end has chosen.

@@ -56,6 +56,8 @@ class RequestLoop {
   void take_answer();
   void take_failures(const Flight& flight, const StepAnswer& answer);
   void take_rows(const Flight& flight, const StepAnswer& answer);
+  void take_token(Answering::Branch& branch, const model::RowResult& row);
+  void take_guesses(const Schedule& schedule, const Schedule::Chunk& chunk);
   void begin_others(Answering& answering);
   void end_all(Answering& answering, FinishReason reason);
   void fail(Answering& answering, const Error& error);
@@ -69,7 +71,7 @@ class RequestLoop {
   cache::PrefixCache cache_;
   StepTimes times_;
   Scheduler scheduler_;
-  int64_t max_model_len_;
+  int64_t max_model_len_, num_speculative_tokens_;
   std::unordered_map<uint64_t, std::unique_ptr<Answering>> requests_;
   std::vector<Answering*> touched_;  // with news, or over
   std::vector<Sequence*> leaving_;   // ended by the answer at hand

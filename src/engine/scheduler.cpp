@@ -117,6 +117,7 @@ void Scheduler::fail(Sequence& s, int64_t first_token) {
 void Scheduler::schedule(Schedule& out) {
   out.chunks.clear();
   out.block_ids.clear();
+  out.guesses.clear();
   out.preempted.clear();
   out.copies.swap(fork_copies_);
   fork_copies_.clear();
@@ -159,10 +160,39 @@ void Scheduler::plan_decodes(Schedule& out) {
     std::sort(ready.begin(), ready.end(),
               [](const Sequence* a, const Sequence* b) { return comes_before(*a, *b); });
   }
+  StepLoad load;
+  for (const Sequence* s : ready) load.add(s->num_planned, 1);
   for (Sequence* s : ready) {
     // An earlier one may have pre-empted it.
-    if (s->state == Sequence::State::kRunning && make_room(*s, out)) plan(out, *s, 1);
+    if (s->state != Sequence::State::kRunning || !make_room(*s, out)) continue;
+    const int64_t count = num_guesses(*s, load, options_.max_num_batched_tokens - load.num_tokens);
+    load.add(s->num_planned + 1, count);
+    plan(out, *s, 1, count);
   }
+}
+
+// Guesses never take a block that another may need soon.
+int64_t Scheduler::num_guesses(Sequence& s, const StepLoad& load, int64_t room) {
+  const auto length = static_cast<int64_t>(s.tokens.size());
+  int64_t most = std::min(static_cast<int64_t>(s.guesses.size()), room);
+  if (most <= 0) return 0;
+  most = s.record.wants_probe() ? std::min<int64_t>(most, 2)
+                                : best_num_guesses(times_, load, s.record.chance(), most);
+  const bool has_room = length + most <= s.blocks.capacity() ||
+                        (pool_.num_free() > num_running() && s.blocks.grow(length + most));
+  return has_room ? most : std::max<int64_t>(0, std::min(most, s.blocks.capacity() - length));
+}
+
+void Scheduler::verified(Sequence& s, int64_t guessed, int64_t accepted) {
+  s.record.learn(guessed, accepted);
+  // Their keys and values are in its blocks, unless it has lost those meanwhile.
+  if (s.state == Sequence::State::kRunning) s.num_planned += accepted;
+}
+
+void Scheduler::plan_again(Sequence& s) {
+  s.first_valid = next_number_;
+  s.sampling = false;
+  if (s.state == Sequence::State::kRunning) --s.num_planned;
 }
 
 int64_t Scheduler::num_decoding() const {
@@ -346,7 +376,7 @@ bool Scheduler::begin(Sequence& s, Schedule& out) {
   return true;
 }
 
-void Scheduler::plan(Schedule& out, Sequence& s, int64_t count) {
+void Scheduler::plan(Schedule& out, Sequence& s, int64_t count, int64_t num_guesses) {
   const Range positions{s.num_planned, s.num_planned + count};
   const bool samples = positions.end == static_cast<int64_t>(s.tokens.size());
   // Before blocks are published: the table may take over an equal one, which another sequence of
@@ -354,9 +384,16 @@ void Scheduler::plan(Schedule& out, Sequence& s, int64_t count) {
   const auto first_block = static_cast<int64_t>(out.block_ids.size());
   const std::span<const int32_t> ids = s.blocks.ids();
   out.block_ids.insert(out.block_ids.end(), ids.begin(), ids.end());
-  out.chunks.push_back(
-      {&s, positions, samples, {first_block, static_cast<int64_t>(out.block_ids.size())}});
-  out.load.add(positions.begin, count);
+  const auto first_guess = static_cast<int64_t>(out.guesses.size());
+  out.guesses.insert(out.guesses.end(), s.guesses.begin(), s.guesses.begin() + num_guesses);
+  if (num_guesses == 0) s.record.skip();
+  s.guesses.clear();
+  out.chunks.push_back({&s,
+                        positions,
+                        samples,
+                        {first_block, static_cast<int64_t>(out.block_ids.size())},
+                        {first_guess, static_cast<int64_t>(out.guesses.size())}});
+  out.load.add(positions.begin, count + num_guesses);
   s.num_planned = positions.end;
   s.sampling = samples;
   s.last_plan = out.number;

@@ -34,6 +34,7 @@
 #include "cache/block_table.h"
 #include "cache/prefix_cache.h"
 #include "engine/engine.h"
+#include "engine/speculation.h"
 #include "engine/step_times.h"
 
 namespace weft::engine {
@@ -69,6 +70,11 @@ struct Sequence {
   // Of the prompt, how many tokens may be taken over from the cache.
   int64_t reuse_limit = std::numeric_limits<int64_t>::max();
 
+  // The caller's, between plans: what may come next (engine/speculation.h). A plan that takes some
+  // of them computes them after the newest token, and clears them.
+  std::vector<int32_t> guesses;
+  GuessRecord record;
+
   // The scheduler's.
   enum class State { kNone, kWaiting, kRunning } state = State::kNone;
   cache::BlockTable blocks;
@@ -93,10 +99,12 @@ struct Schedule {
     Range positions;       // of the sequence's tokens
     bool samples = false;  // the chunk ends with the last known token, so the next one is chosen
     Range blocks;          // of block_ids: the table as of this plan
+    Range guesses;         // of `guesses`, computed after the positions; mostly none
   };
   uint64_t number = 0;
   std::vector<Chunk> chunks;
   std::vector<int32_t> block_ids;
+  std::vector<int32_t> guesses;
   std::vector<cache::BlockCopy> copies;  // to be made before anything is computed
   std::vector<Sequence*> preempted;      // by this plan
   StepLoad load;
@@ -121,6 +129,12 @@ class Scheduler {
   void remove(Sequence& sequence);
   // A step has chosen the sequence's next token, which the caller has appended.
   void sampled(Sequence& sequence) { sequence.sampling = false; }
+  // Of the guesses of a plan, the first `accepted` were right; the caller has appended them, and
+  // the token after them, to the sequence.
+  void verified(Sequence& sequence, int64_t guessed, int64_t accepted);
+  // The answer to the sequence's plan is to be ignored and its last token planned again: a guess
+  // that may never come has spoilt it.
+  void plan_again(Sequence& sequence);
   // A step in flight has failed for this sequence at `first_token` or after, and others may have
   // built on its blocks: takes it out with all that it published from there on, and sends those who
   // share withdrawn blocks back to wait. What is in flight of any of them is to be ignored.
@@ -153,6 +167,7 @@ class Scheduler {
   int64_t num_decoding() const;
   int64_t decodes_at_once() const;
   StepLoad typical_decodes() const;
+  int64_t num_guesses(Sequence& sequence, const StepLoad& load, int64_t room);
   PromptRoom prompt_room(const Schedule& out) const;
   int64_t chunk_of(const Schedule& out, const Sequence& sequence, const PromptRoom& room) const;
   bool plan_chunk(Schedule& out, Sequence& sequence, PromptRoom& room);
@@ -162,7 +177,7 @@ class Scheduler {
   bool is_being_computed(const Sequence& waiting) const;
   bool begin(Sequence& sequence, Schedule& out);
   void start(Sequence& sequence);
-  void plan(Schedule& out, Sequence& sequence, int64_t count);
+  void plan(Schedule& out, Sequence& sequence, int64_t count, int64_t num_guesses = 0);
   bool find_blocks(int64_t count);
   bool make_room(Sequence& sequence, Schedule& out);
   Sequence* victim(const Schedule& out) const;

@@ -24,4 +24,9 @@ int64_t StepPlan::add(std::span<const int32_t> ids, int64_t first_position,
   return tokens.begin;
 }
 
+void StepPlan::extend(std::span<const int32_t> ids) {
+  token_ids.insert(token_ids.end(), ids.begin(), ids.end());
+  chunks.back().tokens.end = static_cast<int64_t>(token_ids.size());
+}
+
 }  // namespace weft::engine

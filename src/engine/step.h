@@ -34,6 +34,8 @@ struct StepPlan {
   // Appends a chunk; returns its first token's place in the batch.
   int64_t add(std::span<const int32_t> ids, int64_t first_position,
               std::span<const int32_t> block_table);
+  // More tokens of the chunk added last.
+  void extend(std::span<const int32_t> ids);
 };
 
 // What the last stage says of a step.

@@ -64,7 +64,8 @@ std::optional<double> StepTimes::predict(const StepLoad& load) const {
     const double share = (tokens - below->tokens) / (above->tokens - below->tokens);
     linear = linear_part(*below) + share * (linear_part(*above) - linear_part(*below));
   } else if (below != nullptr) {
-    linear = linear_part(*below) * (tokens / below->tokens);
+    linear = linear_part(*below) *
+             (std::max(tokens, kFlatTokens) / std::max(below->tokens, kFlatTokens));
   } else {
     linear = linear_part(*above) * std::min(1.0, std::max(tokens, kFlatTokens) / above->tokens);
   }

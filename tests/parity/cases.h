@@ -78,6 +78,8 @@ inline Case parse_case(const std::string& words, const std::string& model_path) 
       o.block_size = std::stoi(v);
     else if (v = after("seqs"); !v.empty())
       o.max_num_seqs = std::stoi(v);
+    else if (v = after("guess"); !v.empty())
+      o.num_speculative_tokens = std::stoi(v);
     else if (v = after("micro"); !v.empty())
       o.micro_batch_size = std::stoi(v);
     else if (v = after("cache"); !v.empty())

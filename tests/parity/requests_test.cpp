@@ -152,6 +152,10 @@ TEST_P(Requests, NeighboursDoNotShow) {
   if (words.find("cache") != std::string::npos) {
     EXPECT_GT(stats.num_preemptions, 0);
   }
+  if (words.find("guess") != std::string::npos) {
+    EXPECT_GT(stats.accepted_guesses, 0);
+    EXPECT_GT(stats.guessed_tokens, stats.accepted_guesses);
+  }
   if (words.find("noprefix") == std::string::npos) {
     EXPECT_GT(stats.cached_prompt_tokens, 0);
   }
@@ -163,7 +167,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Mix{"llama.Q4_K.gguf", "tp3 dedicated chunk64 seqs16", 40},
                     Mix{"llama.Q4_K.gguf", "pp2 dedicated cache400 shortest", 40},
                     Mix{"llama.Q4_K.gguf", "tp2 pp2 dedicated micro4 prefix kvf32", 40},
-                    Mix{"llama.Q4_K.gguf", "tp5 pooled cache400 chunk48", 40},
+                    Mix{"llama.Q4_K.gguf", "tp5 pooled cache400 chunk48 guess4", 40},
+                    Mix{"llama.Q4_K.gguf", "pp3 dedicated guess8 seqs12", 40},
                     Mix{"llama.Q4_K.gguf", "tp2 noprefix unchunked", 40}),
     [](const auto& mix) {
       std::string name = mix.param.words;
