@@ -8,6 +8,9 @@
 namespace weft::engine {
 namespace {
 
+// What is set aside for an answer's text, so that it seldom moves as it grows.
+constexpr int64_t kTextBytesPerToken = 6;
+
 std::vector<TokenLogprob> logprob_list(const model::RowResult& row) {
   std::vector<TokenLogprob> list;
   list.reserve(row.top.size() + 1);
@@ -65,6 +68,9 @@ Answering::Answering(uint64_t id, Request request, std::span<const int32_t> end_
     // Grows by a token a step; one allocation for all of them.
     s.tokens.reserve(static_cast<size_t>(std::min(longest, s.num_prompt + p.max_tokens) + 1));
     s.tokens = request_.prompt_ids;
+    const int64_t most = std::min(p.max_tokens, longest) + 1;
+    state_.choices[c].token_ids.reserve(static_cast<size_t>(most));
+    state_.choices[c].text.reserve(static_cast<size_t>(kTextBytesPerToken * most));
     if (wants_prompt_rows()) s.reuse_limit = 0;
   }
 }

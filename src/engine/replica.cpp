@@ -17,6 +17,8 @@ void release(WaitWord& word) {
   word.wake();
 }
 
+constexpr int64_t kFewBlocks = 32'768;  // 8 MiB over the ring
+
 int64_t deadline_from_now(int64_t milliseconds) { return now_ns() + milliseconds * 1'000'000; }
 
 std::vector<std::unique_ptr<comm::Communicator>> make_world(int size, int64_t deadline_ms) {
@@ -33,7 +35,11 @@ Replica::Replica(ReplicaShape shape, int64_t deadline_ms, const OnLoad& on_load)
       deadline_ms_(deadline_ms),
       max_in_flight_(std::min<uint64_t>(static_cast<uint64_t>(shape_.topology.num_stages()) + 1,
                                         kRingSlots / 2)),
-      on_load_(on_load) {}
+      on_load_(on_load) {
+  // A plan names the blocks of all its sequences; no step in steady decoding should grow it.
+  for (Slot& slot : slots_)
+    slot.plan.block_ids.reserve(static_cast<size_t>(std::min(shape_.num_blocks, kFewBlocks)));
+}
 
 std::shared_ptr<Replica> Replica::start(ReplicaShape shape, int64_t deadline_ms,
                                         const OnLoad& on_load) {

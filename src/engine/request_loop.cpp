@@ -35,7 +35,10 @@ RequestLoop::RequestLoop(Replica& replica, const ModelSource& source, cache::Blo
       scheduler_(scheduler_options(options, replica), pool, cache_, times_),
       max_model_len_(max_model_len),
       num_speculative_tokens_(options.num_speculative_tokens),
-      ring_(Replica::kRingSlots) {}
+      ring_(static_cast<size_t>(scheduler_.options().max_in_flight)) {
+  for (Flight& flight : ring_)
+    flight.schedule.block_ids.reserve(static_cast<size_t>(pool.num_blocks()));  // all, at most once
+}
 
 uint64_t RequestLoop::submit(Request request) {
   const uint64_t id = next_request_++;

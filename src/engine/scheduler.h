@@ -145,6 +145,7 @@ class Scheduler {
   // Micro-batches worth having in flight for the sequences that run.
   int64_t wanted_in_flight() const;
 
+  const SchedulerOptions& options() const { return options_; }
   int64_t num_waiting() const { return static_cast<int64_t>(waiting_.size()); }
   int64_t num_running() const { return static_cast<int64_t>(running_.size()); }
   int64_t num_preemptions() const { return num_preemptions_; }

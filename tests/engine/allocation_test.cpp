@@ -1,0 +1,91 @@
+// Steady decoding takes no memory from the system: every allocation of the process is counted
+// while answers of many requests go on.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "engine/tiny_engine.h"
+
+namespace {
+
+std::atomic<bool> counting{false};
+std::atomic<int64_t> num_allocations{0};
+
+void* counted_memory(std::size_t size, std::size_t alignment) {
+  if (counting.load(std::memory_order_relaxed)) num_allocations.fetch_add(1);
+  void* memory =
+      alignment <= alignof(std::max_align_t)
+          ? std::malloc(size)
+          : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+
+}  // namespace
+
+void* operator new(std::size_t size) { return counted_memory(size, 1); }
+void* operator new[](std::size_t size) { return counted_memory(size, 1); }
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  return counted_memory(size, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+namespace weft::engine {
+namespace {
+
+int64_t allocations_of_steps(const char* pipeline, int64_t guesses, int64_t& generated) {
+  EngineOptions options = tiny_options(tiny_path("llama.Q4_K"));
+  options.max_model_len = 400;
+  options.max_num_seqs = 8;
+  options.topology.pipeline_parallel = pipeline;
+  options.placement = Placement::kDedicated;
+  options.num_speculative_tokens = guesses;
+  const auto engine = Engine::load(options);
+  for (int i = 0; i < 8; ++i) {
+    Request request;
+    request.prompt_ids = some_ids(20 + i);
+    request.sampling.max_tokens = 300;
+    request.sampling.temperature = i % 2 == 0 ? 0.0f : 1.0f;
+    request.sampling.seed = static_cast<uint64_t>(i);
+    request.sampling.ignore_eos = true;
+    engine->submit(request);
+  }
+  // The ring's slots and every buffer have had their largest step after these.
+  for (int i = 0; i < 160; ++i) engine->step({});
+  const int64_t before = engine->stats().generated_tokens;
+  num_allocations = 0;
+  counting = true;
+  for (int i = 0; i < 60; ++i) engine->step({});
+  counting = false;
+  generated = engine->stats().generated_tokens - before;
+  while (engine->step({})) {
+  }
+  return num_allocations;
+}
+
+TEST(Allocations, AreNoneInSteadyDecoding) {
+  SKIP_WITHOUT_TINY_MODELS();
+  int64_t generated = 0;
+  EXPECT_EQ(allocations_of_steps("", 0, generated), 0);
+  EXPECT_EQ(generated, 8 * 60);
+  EXPECT_EQ(allocations_of_steps("2", 0, generated), 0);
+  EXPECT_GT(generated, 60);
+}
+
+TEST(Allocations, AreCounted) {
+  num_allocations = 0;
+  counting = true;
+  const auto memory = std::make_unique<std::string>(100, 'x');
+  counting = false;
+  EXPECT_GE(num_allocations, 2);
+}
+
+}  // namespace
+}  // namespace weft::engine
