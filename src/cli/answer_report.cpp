@@ -74,7 +74,8 @@ Json ranks_json(const Answer& answer) {
                  {"vocab_rows", share.vocab_rows},
                  {"weight_bytes", share.weight_bytes},
                  {"kv_bytes", share.kv_bytes},
-                 {"logits_bytes", share.logits_bytes}};
+                 {"logits_bytes", share.logits_bytes},
+                 {"step_bytes", share.step_bytes}};
     const bool timed = i < answer.result.ranks.size();
     const engine::RankTimes times = timed ? answer.result.ranks[i] : engine::RankTimes{};
     rank["reduce_bytes"] = times.reduce_bytes;

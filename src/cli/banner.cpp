@@ -29,7 +29,8 @@ std::vector<std::string> share_cells(const engine::RankShare& share, bool kv_per
           fmt::format("{}", share.vocab_rows),
           bytes_text(share.weight_bytes),
           bytes_text(kv_per_token ? share.kv_bytes_per_token : share.kv_bytes),
-          bytes_text(share.logits_bytes)};
+          bytes_text(share.logits_bytes),
+          bytes_text(share.step_bytes)};
 }
 
 // At most `most` of `lines`; the last one then counts those that are left out.
@@ -71,7 +72,7 @@ std::string shape_line(const engine::ModelReport& model) {
 std::vector<std::string> rank_lines(const std::vector<engine::RankShare>& ranks, size_t max_rows,
                                     bool kv_per_token) {
   TextTable table({"rank", "stage", "layers", "heads", "KV heads", "FFN", "vocabulary", "weights",
-                   kv_per_token ? "KV/token" : "KV cache", "logits"});
+                   kv_per_token ? "KV/token" : "KV cache", "logits", "step"});
   size_t rows = 0, shown = 0;
   for (size_t begin = 0; begin < ranks.size() && rows < max_rows; ++rows) {
     std::vector<std::string> cells = share_cells(ranks[begin], kv_per_token);

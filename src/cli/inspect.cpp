@@ -76,6 +76,7 @@ Json split_json(const engine::SplitReport& split, int64_t max_model_len) {
                      {"kv_bytes", max_model_len > 0 ? Json(share.kv_bytes) : Json(nullptr)},
                      {"kv_bytes_per_token", share.kv_bytes_per_token},
                      {"logits_bytes", share.logits_bytes},
+                     {"step_bytes", share.step_bytes},
                      {"reduce_bytes_per_token", share.reduce_bytes_per_token}});
   }
   return {{"topology", split.topology},

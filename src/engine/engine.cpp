@@ -110,16 +110,15 @@ LocalEngine::LocalEngine(const EngineOptions& options, const OnLoad& on_load, co
   shape.topology = resolve_topology(*source_, options);
   shape.splits = model::split_model(source_->config, shape.topology);
   shape.kv = kv_layout(source_->config, options);
-  split_report_ = report_split(*source_, shape.topology, shape.splits, shape.kv);
   shape.placement = place_ranks(shape.topology.num_ranks(), options, usable_cpus(),
                                 parse_devices(options.devices));
+  split_report_ = report_split(*source_, shape.topology, shape.splits, shape.placement, options);
   for (const std::string& warning : shape.placement.warnings)
     split_report_.warnings.push_back(warning);
   max_model_len_ = choose_model_len(split_report_, source_->config.context_length, options);
   if (on_open) tell_opened(on_open);
   shape.num_blocks = choose_num_blocks(split_report_, max_model_len_, options);
-  shape.max_batch_tokens =
-      std::min(options.max_num_batched_tokens, options.max_num_seqs * max_model_len_);
+  shape.max_batch_tokens = step_limits(options, max_model_len_).max_tokens;
   pool_ = std::make_unique<cache::BlockPool>(shape.num_blocks, options.block_size);
   std::vector<model::RopeCache> ropes;
   for (const model::RopeConfig& rope : source_->config.ropes)
@@ -131,6 +130,7 @@ LocalEngine::LocalEngine(const EngineOptions& options, const OnLoad& on_load, co
     rank.weight_bytes = bytes.weights;
     rank.kv_bytes = bytes.kv;
     rank.logits_bytes = bytes.logits;
+    rank.step_bytes = bytes.step;
   }
   loop_ = std::make_unique<RequestLoop>(*replica_, *source_, *pool_, options_, max_model_len_);
   load_seconds_ = seconds_between(begin_ns, now_ns());

@@ -72,6 +72,7 @@ struct RankShare {
   int64_t kv_bytes_per_token = 0;
   int64_t kv_bytes = 0;                // 0 in `inspect` when no cache is sized
   int64_t logits_bytes = 0;            // of the rows that the head computes at once
+  int64_t step_bytes = 0;              // scratch of the largest step; ranks of a pool share it
   int64_t reduce_bytes_per_token = 0;  // payload that it adds to all-reduces for one token
 };
 

@@ -9,8 +9,8 @@
 namespace weft::engine {
 namespace {
 
-// Share of the free memory that the cache may take where no flag says otherwise: half, since
-// activations, the page cache of the model file and other programs want the rest.
+// Share of the free memory, less what the ranks hold besides, that the cache may take where no flag
+// says otherwise: half, since the page cache of the model file and other programs want the rest.
 constexpr double kCacheMemoryShare = 0.5;
 constexpr int64_t kCoarseTokens = 16384;
 constexpr int64_t kMostBlocks = int64_t{1} << 30;
@@ -22,13 +22,17 @@ struct CacheSize {
   int64_t budget = 0;
 };
 
+int64_t default_budget(const SplitReport& split) {
+  int64_t left = available_memory_bytes();
+  for (const RankShare& rank : split.ranks)
+    left -= rank.weight_bytes + rank.logits_bytes + rank.step_bytes;
+  return static_cast<int64_t>(kCacheMemoryShare * static_cast<double>(std::max<int64_t>(0, left)));
+}
+
 CacheSize cache_size(const SplitReport& split, const EngineOptions& options) {
   CacheSize size;
   for (const RankShare& rank : split.ranks) size.bytes_per_token += rank.kv_bytes_per_token;
-  size.budget =
-      options.kv_cache_bytes > 0
-          ? options.kv_cache_bytes
-          : static_cast<int64_t>(kCacheMemoryShare * static_cast<double>(available_memory_bytes()));
+  size.budget = options.kv_cache_bytes > 0 ? options.kv_cache_bytes : default_budget(split);
   size.tokens = size.bytes_per_token > 0 ? size.budget / size.bytes_per_token : 0;
   // A coarse step, so that what else runs on the machine seldom shows in the context.
   const int64_t step = size.tokens > kCoarseTokens ? kCoarseTokens : options.block_size;
@@ -95,7 +99,9 @@ int64_t choose_model_len(const SplitReport& split, int64_t context_length,
     throw Error(ErrorKind::kMemory,
                 fmt::format("a context of {} tokens needs {} of cache; {} are allowed", least,
                             size_text(least * size.bytes_per_token), size_text(size.budget)),
-                {},
+                options.kv_cache_bytes > 0
+                    ? std::string()
+                    : "that is half of what weights, logits and steps leave of the free memory",
                 asked > options.block_size
                     ? "lower --max-model-len, or raise --kv-cache-memory-bytes"
                     : "raise --kv-cache-memory-bytes");

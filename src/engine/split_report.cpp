@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/counted.h"
+#include "base/cpu.h"
 #include "base/error.h"
 #include "cache/kv_storage.h"
 #include "engine/packing.h"
@@ -62,6 +63,24 @@ RankShare share_of(const model::ModelConfig& config, const model::StageSplit& sp
   return share;
 }
 
+// Of a rank: all of its own worker's, or an equal part of the pool's.
+int64_t step_bytes(const model::ModelConfig& config, const model::StageSplit& split,
+                   const model::StageWeights& weights, const PlacementPlan& placement, int rank,
+                   const kernels::KvLayout& layout, model::StepLimits limits) {
+  const int64_t shard = rank - split.first_rank;
+  const std::span<const model::ShardWeights> all = weights.shards();
+  const auto of_worker = [&](std::span<const model::ShardWeights> shards, size_t worker,
+                             int num_members) {
+    return model::StepMemory(config, split, shards, layout, limits,
+                             placement.workers[worker].num_threads, num_members)
+        .total_bytes();
+  };
+  const auto width = static_cast<int64_t>(all.size());
+  if (placement.pooled) return equal_part({0, of_worker(all, 0, 1)}, shard, width).size();
+  return of_worker(all.subspan(static_cast<size_t>(shard), 1), static_cast<size_t>(rank),
+                   static_cast<int>(width));
+}
+
 void add_asked_and_got(const parallel::Topology& topology, SplitReport& report) {
   for (const parallel::Stage& stage : topology.stages()) {
     const std::vector<double>& w = stage.weights;
@@ -114,9 +133,17 @@ parallel::Topology resolve_topology(const ModelSource& source, const EngineOptio
                                      model::stage_costs(source.config));
 }
 
+model::StepLimits step_limits(const EngineOptions& options, int64_t max_model_len) {
+  return {std::min(options.max_num_batched_tokens, options.max_num_seqs * max_model_len),
+          max_model_len};
+}
+
 SplitReport report_split(const ModelSource& source, const parallel::Topology& topology,
                          const std::vector<model::StageSplit>& splits,
-                         const kernels::KvLayout& layout) {
+                         const PlacementPlan& placement, const EngineOptions& options) {
+  const kernels::KvLayout layout = kv_layout(source.config, options);
+  const model::StepLimits limits = step_limits(
+      options, options.max_model_len > 0 ? options.max_model_len : source.config.context_length);
   SplitReport report;
   report.topology = topology.description();
   for (size_t s = 0; s < splits.size(); ++s) {
@@ -129,6 +156,8 @@ SplitReport report_split(const ModelSource& source, const parallel::Topology& to
       share.rank = topology.stages()[s].first_rank + static_cast<int>(i);
       share.stage = static_cast<int>(s);
       share.shard = static_cast<int>(i);
+      share.step_bytes =
+          step_bytes(source.config, split, weights, placement, share.rank, layout, limits);
       report.ranks.push_back(std::move(share));
     }
   }
@@ -147,8 +176,8 @@ Inspection inspect(const EngineOptions& options) {
   const ModelSource source = open_model(options.model_path);
   const parallel::Topology topology = resolve_topology(source, options);
   const auto splits = model::split_model(source.config, topology);
-  return {report_model(source),
-          report_split(source, topology, splits, kv_layout(source.config, options))};
+  const PlacementPlan placement = place_ranks(topology.num_ranks(), options, usable_cpus(), {});
+  return {report_model(source), report_split(source, topology, splits, placement, options)};
 }
 
 }  // namespace weft::engine

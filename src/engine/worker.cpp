@@ -60,7 +60,7 @@ void Worker::start(const std::function<void(int64_t)>& on_bytes) {
     load_ns_ += now_ns() - begin_ns;
     part.stage = std::make_unique<model::Stage>(
         shape_.source->config, *part.split, *part.weights, allocate_cache(part), table_, team_,
-        *part.communicator, *shape_.ropes, model::StageLimits{shape_.max_batch_tokens});
+        *part.communicator, *shape_.ropes, shape_.max_batch_tokens);
     if (part.split->last) part.head = std::make_unique<model::Head>(*part.stage);
   }
   world_->barrier("start of all ranks");
@@ -194,8 +194,10 @@ std::pair<const Worker::StagePart*, int64_t> Worker::find(int rank) const {
 
 Worker::RankBytes Worker::loaded_bytes(int rank) const {
   const auto [part, local] = find(rank);
-  return {part->weights->loaded_bytes(local), part->stage->cache_bytes(static_cast<int>(local)),
-          part->head ? part->head->logits_bytes(local) : 0};
+  return {
+      part->weights->loaded_bytes(local), part->stage->cache_bytes(static_cast<int>(local)),
+      part->head ? part->head->logits_bytes(local) : 0,
+      equal_part({0, part->stage->step_memory().total_bytes()}, local, part->shards.size()).size()};
 }
 
 RankClock Worker::clock(int rank) const {

@@ -57,7 +57,7 @@ class Worker {
   void abort(const std::string& reason);
 
   struct RankBytes {
-    int64_t weights = 0, kv = 0, logits = 0;
+    int64_t weights = 0, kv = 0, logits = 0, step = 0;
   };
   RankBytes loaded_bytes(int rank) const;
   // Bytes of weights that a decoding step reads on this worker.

@@ -10,24 +10,15 @@
 namespace weft::model {
 namespace {
 
-constexpr int64_t kScratchRows = 2;  // a thread's rows of hidden size
-constexpr int64_t kSmallTakes = 64;  // arena takes of a step, each rounded up to 64 bytes
-
 // Tokens that a tile takes from the peers: a copy of some tens of KiB outlasts its hand-out.
 constexpr int64_t kTokensPerGather = 16;
-
-int64_t row_input_bytes(const parallel::RowLinear& linear, int64_t num_tokens) {
-  if (linear.weight.empty()) return 0;
-  return kernels::activation_bytes(linear.weight.activation_type(), num_tokens,
-                                   linear.weight.layout().inputs);
-}
 
 }  // namespace
 
 Stage::Stage(const ModelConfig& config, const StageSplit& split, const StageWeights& weights,
              std::vector<cache::KvStorage> storage, const kernels::KernelTable& table,
              ThreadTeam& team, comm::Communicator& communicator,
-             const std::vector<RopeCache>& ropes, StageLimits limits)
+             const std::vector<RopeCache>& ropes, int64_t max_tokens)
     : config_(config),
       split_(split),
       weights_(weights),
@@ -36,53 +27,20 @@ Stage::Stage(const ModelConfig& config, const StageSplit& split, const StageWeig
       team_(team),
       communicator_(communicator),
       ropes_(ropes),
-      limits_(limits),
+      max_tokens_(max_tokens),
+      memory_(config, split, weights.shards(), storage_.front().layout(),
+              {max_tokens, ropes.front().num_positions()}, team.num_threads(), communicator.size()),
       inputs_(communicator, config.hidden_size),
-      exact_(communicator, limits.max_tokens, config.hidden_size),
+      exact_(communicator, max_tokens, config.hidden_size),
       matmul_(table) {
-  for (int s = 0; s < num_shards(); ++s) {
-    sizes_.push_back(sizes_of(s));
-    if (team.num_threads() > 1)
-      partials_floats_ += sizes_.back().query / config.head_dim * spans_of_context() *
-                          kernels::partial_floats(storage_.front().layout());
-  }
   steps_.resize(weights.shards().size());
-  hidden_.stride = round_up(config.hidden_size, 16);
-  arena_ = tensor::Arena(arena_bytes());
-  if (split.first)
-    embedding_exchange_ = tensor::Buffer(limits.max_tokens * hidden_.stride * 4, "embeddings");
+  hidden_.stride = memory_.stride();
+  arena_ = tensor::Arena(memory_.arena_bytes());
+  if (split.first) embedding_exchange_ = tensor::Buffer(memory_.embedding_bytes(), "embeddings");
 }
 
 const LayerShard& Stage::shard(int shard_index, size_t layer) const {
   return weights_.shards()[static_cast<size_t>(shard_index)].layers[layer];
-}
-
-Stage::ShardSizes Stage::sizes_of(int shard_index) const {
-  ShardSizes sizes;
-  for (const LayerShard& layer : weights_.shards()[static_cast<size_t>(shard_index)].layers) {
-    sizes.query = std::max(sizes.query, layer.query.weight.padded_rows());
-    sizes.key = std::max(sizes.key, layer.key.weight.padded_rows());
-    sizes.value = std::max(sizes.value, layer.value.weight.padded_rows());
-    sizes.gate = std::max(sizes.gate, layer.gate.weight.padded_rows());
-    for (const parallel::RowLinear* linear : {&layer.output, &layer.down})
-      sizes.row_input_bytes =
-          std::max(sizes.row_input_bytes, row_input_bytes(*linear, limits_.max_tokens));
-  }
-  return sizes;
-}
-
-int64_t Stage::arena_bytes() const {
-  const int64_t tokens = limits_.max_tokens;
-  int64_t floats =
-      (tokens + team_.num_threads() * kScratchRows) * hidden_.stride + partials_floats_;
-  int64_t bytes = tokens * 4;
-  for (const ShardSizes& s : sizes_) {
-    floats += tokens * (2 * s.query + s.key + s.value + 2 * s.gate);
-    bytes += s.row_input_bytes;
-  }
-  bytes += inputs_.bytes(tokens);
-  const int64_t takes = kSmallTakes + 8 * static_cast<int64_t>(sizes_.size());
-  return floats * 4 + bytes + takes * 64;
 }
 
 void Stage::copy_blocks(std::span<const cache::BlockCopy> copies) {
@@ -93,7 +51,7 @@ void Stage::copy_blocks(std::span<const cache::BlockCopy> copies) {
 
 void Stage::begin(const Batch& batch) {
   num_tokens_ = batch.num_tokens();
-  WEFT_CHECK_LE(num_tokens_, limits_.max_tokens);
+  WEFT_CHECK_LE(num_tokens_, max_tokens_);
   arena_.rewind();
   hidden_.residual = arena_.take<float>(num_tokens_ * hidden_.stride);
   hidden_.bad_layer = arena_.take<int32_t>(num_tokens_);
@@ -102,19 +60,21 @@ void Stage::begin(const Batch& batch) {
   shares_ = weights_.vectors().empty() ? parallel::TokenShares(num_tokens_)
                                        : parallel::TokenShares(communicator_, num_tokens_);
   exact_.begin(shares_);
-  scratch_ = arena_.take<float>(team_.num_threads() * kScratchRows * hidden_.stride);
-  partials_ = arena_.take<float>(partials_floats_);
+  scratch_ = arena_.take<float>(memory_.scratch_floats());
+  partials_ = arena_.take<float>(memory_.partials_floats());
   for (size_t s = 0; s < steps_.size(); ++s) {
+    const StepMemory::ShardSizes& sizes = memory_.shard(s);
     ShardStep& step = steps_[s];
-    step.query = arena_.take<float>(num_tokens_ * sizes_[s].query);
-    step.mixed = arena_.take<float>(num_tokens_ * sizes_[s].query);
-    step.key = arena_.take<float>(num_tokens_ * sizes_[s].key);
-    step.value = arena_.take<float>(num_tokens_ * sizes_[s].value);
-    step.gate = arena_.take<float>(num_tokens_ * sizes_[s].gate);
-    step.up = arena_.take<float>(num_tokens_ * sizes_[s].gate);
-    step.row_memory = arena_.take<std::byte>(sizes_[s].row_input_bytes);
+    step.query = arena_.take<float>(num_tokens_ * sizes.query);
+    step.mixed = arena_.take<float>(num_tokens_ * sizes.query);
+    step.key = arena_.take<float>(num_tokens_ * sizes.key);
+    step.value = arena_.take<float>(num_tokens_ * sizes.value);
+    step.gate = arena_.take<float>(num_tokens_ * sizes.gate);
+    step.up = arena_.take<float>(num_tokens_ * sizes.gate);
+    step.row_memory = arena_.take<std::byte>(sizes.row_input_bytes);
   }
-  inputs_.begin(shares_, arena_.take<std::byte>(inputs_.bytes(num_tokens_)));
+  inputs_.begin(
+      shares_, arena_.take<std::byte>(parallel::GatheredInputs::bytes(inputs_.map(), num_tokens_)));
   chunk_of_token_.resize(static_cast<size_t>(num_tokens_));
   for (size_t c = 0; c < batch.chunks.size(); ++c) {
     for (int64_t t = batch.chunks[c].tokens.begin; t < batch.chunks[c].tokens.end; ++t)
@@ -263,7 +223,7 @@ void Stage::add_reduced(std::span<const int64_t* const> parts, const std::vector
     const int64_t token = own.begin + tile;
     const int64_t* rows[parallel::kMaxRanksPerStage];
     for (size_t p = 0; p < parts.size(); ++p) rows[p] = parts[p] + token * shape.stride();
-    float* sum = scratch_ + thread * kScratchRows * hidden_.stride;
+    float* sum = scratch_ + thread * StepMemory::kScratchRows * hidden_.stride;
     const int64_t bad =
         table_.finish_exact(rows, static_cast<int>(parts.size()), config_.hidden_size,
                             bias.empty() ? nullptr : bias.data(), sum);
@@ -281,7 +241,7 @@ void Stage::add_reduced(std::span<const int64_t* const> parts, const std::vector
 }
 
 void Stage::lay_out(const NextInput& next, int64_t token, int thread) {
-  float* normed = scratch_ + (thread * kScratchRows + 1) * hidden_.stride;
+  float* normed = scratch_ + (thread * StepMemory::kScratchRows + 1) * hidden_.stride;
   table_.rms_norm(hidden_.residual + token * hidden_.stride, next.norm->data(), config_.norm_eps,
                   normed, config_.hidden_size);
   for (const auto type : parallel::GatheredInputs::kTypes) {

@@ -27,16 +27,13 @@
 #include "model/batch.h"
 #include "model/config.h"
 #include "model/rope.h"
+#include "model/step_memory.h"
 #include "model/weights.h"
 #include "parallel/linear.h"
 #include "parallel/sequence.h"
 #include "tensor/buffer.h"
 
 namespace weft::model {
-
-struct StageLimits {
-  int64_t max_tokens = 512;  // of one batch
-};
 
 // The hidden state of a step: one row a token, the same on every worker of a stage once its layers
 // have run. Within them a worker keeps its own tokens' rows alone (parallel::TokenShares).
@@ -51,7 +48,7 @@ class Stage {
   // `storage` holds one KvStorage a local shard. All references outlive the stage.
   Stage(const ModelConfig& config, const StageSplit& split, const StageWeights& weights,
         std::vector<cache::KvStorage> storage, const kernels::KernelTable& table, ThreadTeam& team,
-        comm::Communicator& communicator, const std::vector<RopeCache>& ropes, StageLimits limits);
+        comm::Communicator& communicator, const std::vector<RopeCache>& ropes, int64_t max_tokens);
 
   // Copies cache blocks, in order.
   void copy_blocks(std::span<const cache::BlockCopy> copies);
@@ -72,6 +69,8 @@ class Stage {
   int64_t cache_bytes(int shard_index) const {
     return storage_[static_cast<size_t>(shard_index)].bytes();
   }
+  // Memory of its steps, of all its shards together.
+  const StepMemory& step_memory() const { return memory_; }
   // Payload that one shard has added to reductions since the last call.
   int64_t take_reduce_bytes();
   int64_t take_reduce_ns();
@@ -91,11 +90,6 @@ class Stage {
     std::byte* row_memory = nullptr;  // of row_input
     kernels::Activations row_input;   // of the output or down projection, whichever is next
   };
-  // The largest of each over the stage's layers.
-  struct ShardSizes {
-    int64_t query = 0, key = 0, value = 0, gate = 0;  // floats a token
-    int64_t row_input_bytes = 0;                      // for limits.max_tokens
-  };
   struct AttentionTile {
     int shard = 0;
     size_t chunk = 0;
@@ -108,7 +102,6 @@ class Stage {
   void run_layer(size_t layer, const Batch& batch);
   const LayerShard& shard(int shard_index, size_t layer) const;
   int num_shards() const { return static_cast<int>(weights_.shards().size()); }
-  ShardSizes sizes_of(int shard_index) const;
   void project_qkv(size_t layer);
   void rotate_and_store(size_t layer, const Batch& batch);
   void rotate_heads(size_t layer, float* x, int64_t num_heads, const std::vector<float>& norm,
@@ -141,7 +134,6 @@ class Stage {
   // The residual, and what is known of bad sums, on every worker.
   void gather_hidden();
   std::span<const int64_t* const> reduce(const char* phase);
-  int64_t arena_bytes() const;
   NextInput attention_input(size_t layer) const;
   NextInput ffn_input(size_t layer) const;
   void add_types(const parallel::ColumnLinear& linear, NextInput& next) const;
@@ -157,21 +149,20 @@ class Stage {
   ThreadTeam& team_;
   comm::Communicator& communicator_;
   const std::vector<RopeCache>& ropes_;  // of config.ropes, shared by all workers
-  StageLimits limits_;
+  int64_t max_tokens_;                   // of one batch
+  StepMemory memory_;
   parallel::TokenShares shares_;
   parallel::GatheredInputs inputs_;
   parallel::ExactReduce exact_;
   parallel::MatmulPhase matmul_;
   tensor::Arena arena_;
   tensor::Buffer embedding_exchange_;  // FP32 rows as int64 pairs; lent to peers
-  std::vector<ShardSizes> sizes_;
   std::vector<ShardStep> steps_;
   std::vector<AttentionTile> tiles_, whole_tiles_, merges_;
-  float* partials_ = nullptr;  // [partials_floats_]: every span of one token of the full context
-  int64_t partials_floats_ = 0;
+  float* partials_ = nullptr;  // [memory_.partials_floats()]
   std::vector<size_t> chunk_of_token_;
   HiddenState hidden_;
-  float* scratch_ = nullptr;  // [num_threads, 2, stride]
+  float* scratch_ = nullptr;  // [num_threads, StepMemory::kScratchRows, stride]
   int64_t num_tokens_ = 0;
   int64_t reduce_bytes_ = 0, reduce_ns_ = 0;
 };

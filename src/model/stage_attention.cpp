@@ -125,7 +125,7 @@ void Stage::split_over_spans(size_t layer, const Batch& batch) {
     const int64_t parts = std::min(wanted, spans.size());
     const int64_t rows = tile.tokens.size() * tile.heads.size();
     const int64_t stride = spans_of_context() * kernels::partial_floats(storage_.front().layout());
-    if (parts < 2 || used + rows * stride > partials_floats_) {
+    if (parts < 2 || used + rows * stride > memory_.partials_floats()) {
       tiles_.push_back(tile);
       continue;
     }

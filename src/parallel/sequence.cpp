@@ -82,9 +82,9 @@ int64_t ExactReduce::bytes() const {
 GatheredInputs::GatheredInputs(comm::Communicator& communicator, int64_t num_inputs)
     : communicator_(communicator), map_(tensor::InputMap::whole(num_inputs)) {}
 
-int64_t GatheredInputs::bytes(int64_t num_tokens) const {
+int64_t GatheredInputs::bytes(const tensor::InputMap& map, int64_t num_tokens) {
   int64_t total = 0;
-  for (const Type type : kTypes) total += kernels::activation_bytes(type, num_tokens, map_);
+  for (const Type type : kTypes) total += kernels::activation_bytes(type, num_tokens, map);
   return total;
 }
 

@@ -103,9 +103,9 @@ class GatheredInputs {
   static constexpr bool contains(uint8_t types, Type type) { return (types & bit(type)) != 0; }
 
   GatheredInputs(comm::Communicator& communicator, int64_t num_inputs);
-  int64_t bytes(int64_t num_tokens) const;
+  static int64_t bytes(const tensor::InputMap& map, int64_t num_tokens);
 
-  // Begins a step, in memory of bytes(shares.num_tokens()).
+  // Begins a step, in memory of bytes(map(), shares.num_tokens()).
   void begin(const TokenShares& shares, std::byte* memory);
   const tensor::InputMap& map() const { return map_; }
   const kernels::Activations& of(Type type) const { return forms_[static_cast<int>(type)]; }

@@ -102,6 +102,7 @@ inline FakeState::FakeState() {
     share.kv_bytes = 120'000'000;
     share.kv_bytes_per_token = 15'360;
     share.logits_bytes = 32'768;
+    share.step_bytes = 65'536;
     share.reduce_bytes_per_token = 276'480;
     split.ranks.push_back(share);
   }

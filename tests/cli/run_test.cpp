@@ -241,6 +241,7 @@ TEST(Run, JsonIsOneObjectWithThePromisedKeysAndNothingElse) {
   EXPECT_EQ(object["ranks"][1]["weight_bytes"], 50'000'000);
   EXPECT_EQ(object["ranks"][1]["kv_bytes"], 120'000'000);
   EXPECT_EQ(object["ranks"][1]["logits_bytes"], 32'768);
+  EXPECT_EQ(object["ranks"][1]["step_bytes"], 65'536);
   EXPECT_EQ(object["ranks"][1]["reduce_bytes"], 900);
   EXPECT_FALSE(object.contains("logprobs"));
   EXPECT_FALSE(object.contains("prompt_logprobs"));

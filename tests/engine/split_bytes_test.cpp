@@ -35,6 +35,8 @@ void compare(const EngineOptions& options, const std::string& what) {
     EXPECT_EQ(got.kv_bytes, got.kv_bytes_per_token * engine->kv_cache_tokens()) << rank;
     EXPECT_EQ(got.kv_bytes_per_token, want.kv_bytes_per_token) << rank;
     EXPECT_EQ(got.logits_bytes, want.logits_bytes) << rank;
+    EXPECT_EQ(got.step_bytes, want.step_bytes) << rank;
+    EXPECT_GT(got.step_bytes, 0) << rank;
   }
   // 64 rows of FP32 of the whole vocabulary, in whole panels, on the ranks of the last stage.
   int64_t logits = 0;

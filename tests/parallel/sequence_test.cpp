@@ -141,7 +141,8 @@ TEST_P(Sequence, StepsOfAnySizeFollowEachOther) {
     const std::unique_ptr<comm::Communicator> solo = comm::make_solo();
     ExactReduce exact(member, kMaxTokens, kRows);
     GatheredInputs inputs(member, kInputs), expected(*solo, kInputs);
-    tensor::Buffer memory(inputs.bytes(kMaxTokens), "inputs"), own(memory.size(), "expected");
+    tensor::Buffer memory(GatheredInputs::bytes(inputs.map(), kMaxTokens), "inputs"),
+        own(memory.size(), "expected");
     int64_t reduction = 0;
     for (int repeat = 0; repeat < 3; ++repeat) {
       for (const int64_t tokens : kSteps) {
@@ -181,7 +182,7 @@ TEST(GatheredInputs, AMemberTakesOnlyWhatItReads) {
   comm::run_members(3, [&](comm::Communicator& member) {
     prepare_this_thread();
     GatheredInputs inputs(member, kInputs);
-    tensor::Buffer memory(inputs.bytes(kMaxTokens), "inputs");
+    tensor::Buffer memory(GatheredInputs::bytes(inputs.map(), kMaxTokens), "inputs");
     std::memset(memory.data(), 0, static_cast<size_t>(memory.size()));
     const TokenShares shares(member, kMaxTokens);
     inputs.begin(shares, memory.data());
