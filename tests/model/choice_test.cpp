@@ -430,6 +430,8 @@ TEST(Choice, FollowsTheDistribution) {
     std::vector<float> logits;
     for (int i = 0; i < 200; ++i) logits.push_back(static_cast<float>(random() % 1000) / 400.0f);
     std::vector<int64_t> drawn(200);
+    Split split = make_split(1, 2, 200, random);
+    split.threads = 1;
     std::vector<int32_t> kept;
     for (int block = 0; block < kDraws / 400; ++block) {
       Rows rows;
@@ -440,8 +442,7 @@ TEST(Choice, FollowsTheDistribution) {
         rows.add(row, logits, {}, {});
       }
       if (kept.empty()) plain_choice(rows, 0, any_table(0), &kept);
-      for (const int32_t id : choices(rows, make_split(1, 2, 200, random), any_table(1)))
-        ++drawn[static_cast<size_t>(id)];
+      for (const int32_t id : choices(rows, split, any_table(1))) ++drawn[static_cast<size_t>(id)];
     }
     double total = 0, chi_square = 0;
     const auto weight = [&](int32_t id) {
