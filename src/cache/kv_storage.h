@@ -8,10 +8,11 @@
 //             block 1: ...
 //
 // Head k of block b of layer l is at layer(l) + b * block_stride() + k * layout.head_bytes(); what
-// lies inside a head is the kernels' business (kernels::KvLayout), and a multiple of 64 bytes. A
-// block lies together, so that it is moved in one piece, and so that memory is taken from the
-// system as blocks are used: with layers outermost the first token past each huge page of a layer
-// waited for pages of all layers at once (150 ms for SmolLM2's 30 layers).
+// lies inside a head is the kernels' business (kernels::KvLayout), and a multiple of 64 bytes (of
+// 32 for codes of a head_dim that 4 does not divide). A block lies together, so that it is moved in
+// one piece, and so that memory is taken from the system as blocks are used: with layers outermost
+// the first token past each huge page of a layer waited for pages of all layers at once (150 ms for
+// SmolLM2's 30 layers).
 //
 // Example: 30 layers, heads of 64 in BF16, blocks of 16: 4 KiB a head and block; a shard with 2 KV
 // heads in every layer needs 240 KiB a block, 15 KiB a token.

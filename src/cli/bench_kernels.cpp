@@ -48,7 +48,7 @@ std::string percent(double part, double whole) {
 }
 
 constexpr kernels::KvType kCacheTypes[] = {kernels::KvType::kF32, kernels::KvType::kF16,
-                                           kernels::KvType::kBF16};
+                                           kernels::KvType::kBF16, kernels::KvType::kQ8};
 constexpr int64_t kAttentionTokens[] = {1, 512};
 constexpr int64_t kAttentionRows = std::size(kCacheTypes) * std::size(kAttentionTokens);
 

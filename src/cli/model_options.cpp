@@ -89,7 +89,7 @@ void ModelOptions::declare_context(const std::string& unset, OptionSet* options)
   options->add("--max-model-len", &engine.max_model_len,
                {"TOKENS", "longest prompt and answer together", unset}, 1, engine::kMaxModelLen);
   options->add("--kv-cache-dtype", &kv_cache_dtype,
-               {"TYPE", "how keys and values are kept", "", {"f32", "f16", "bf16"}});
+               {"TYPE", "how keys and values are kept", "", {"f32", "f16", "bf16", "q8"}});
 }
 
 void ModelOptions::declare_scheduling(OptionSet* options) {
@@ -122,6 +122,7 @@ engine::EngineOptions ModelOptions::resolve(const Environment& environment) cons
                                                 : engine::Placement::kAuto;
   resolved.kv_type = kv_cache_dtype == "f16"   ? kernels::KvType::kF16
                      : kv_cache_dtype == "f32" ? kernels::KvType::kF32
+                     : kv_cache_dtype == "q8"  ? kernels::KvType::kQ8
                                                : kernels::KvType::kBF16;
   resolved.schedule_policy = schedule_policy == "prefix"     ? engine::SchedulePolicy::kPrefix
                              : schedule_policy == "shortest" ? engine::SchedulePolicy::kShortest

@@ -11,6 +11,9 @@
 // for scores and of positions for values, as BF16 linears are: fma of the odd one, then of the even
 // one, with q and the weights rounded to BF16 (sum[l] adds the rounded ones). A position that the
 // token does not see enters its pair as 0 * 0.
+// A Q8 cache is multiplied as a BF16 one, its codes being BF16 numbers: the dot product with codes
+// of a key is multiplied by the key's scale before `scale`; sum[l] adds the weight as it is, and
+// codes of a value are multiplied by weight * the value's scale, rounded to BF16.
 // A span of 512 begins afresh; at its end sum becomes the tree sum of its lanes, and spans are
 // merged in order: with M the larger maximum, a = exp(old max - M), b = exp(span's max - M),
 //   sum = fma(span's sum, b, sum * a), values likewise; the first span is taken as it is.
@@ -21,6 +24,7 @@
 #pragma once
 
 #include "kernels/attention_block.inl.h"
+#include "kernels/attention_codes.inl.h"
 #include "kernels/float_math.inl.h"
 #include "kernels/kernels.h"
 
@@ -67,7 +71,9 @@ WEFT_INLINE float finish_scores(const Attention& op, Tile<Steps>& tile, int r, c
   F32x16 largest = none;
 #pragma GCC unroll 4
   for (int i = 0; i < kSixteens; ++i) {
-    F32x16 s = load(&tile.scores[r][16 * i]) * scale;
+    F32x16 s = load(&tile.scores[r][16 * i]);
+    if constexpr (Steps::kCoded) s = s * load(tile.widened.key_scales + 16 * i);
+    s = s * scale;
     if (op.softcap > 0) s = capped(s, cap);
     if (seen.from > 16 * i || seen.to < 16 * i + 16) s = select(seen_lanes(seen, 16 * i), s, none);
     store(&tile.scores[r][16 * i], s);
@@ -89,6 +95,21 @@ WEFT_INLINE void begin_span(Tile<Steps>& tile, int r) {
   store(tile.sums[r], zero_f32());
   float* values = tile.values + r * tile.value_stride;
   for (int64_t v = 0; v < tile.num_vectors; ++v) store(values + 16 * v, zero_f32());
+}
+
+// Stores sixteen weights as they are multiplied with values; returns what the sum of weights gains.
+template <class Steps>
+WEFT_INLINE F32x16 store_weights(Tile<Steps>& tile, int r, int i, const Seen& seen,
+                                 const F32x16& weight) {
+  if constexpr (Steps::kCoded) {
+    // The scale of a position that is not seen may be NaN, which a weight of 0 would not undo.
+    const F32x16 factor = weight * load(tile.widened.value_scales + 16 * i);
+    Steps::store_factors(&tile.weights[r][16 * i],
+                         select(seen_lanes(seen, 16 * i), factor, zero_f32()));
+    return weight;
+  } else {
+    return Steps::store_factors(&tile.weights[r][16 * i], weight);
+  }
 }
 
 // Turns scores into weights; those of positions that are not seen become zero. Each step for all
@@ -122,7 +143,7 @@ void weigh(const Attention& op, Tile<Steps>& tile, const Seen (&seen)[kTileRows]
 #pragma GCC unroll 4
     for (int i = 0; i < kSixteens; ++i) {
       const F32x16 weight = exp_nonpositive(load(&tile.scores[r][16 * i]) - top);
-      sums = sums + Steps::store_factors(&tile.weights[r][16 * i], weight);
+      sums = sums + store_weights(tile, r, i, seen[r], weight);
     }
     store(tile.sums[r], sums);
   }
@@ -142,8 +163,8 @@ WEFT_INLINE void for_each_register_tile(int num_rows, Body body) {
 }
 
 template <class Steps, int kRows = kRegisterRows>
-void score_some(Tile<Steps>& tile, int row, int count, const BlockView<Steps>& view,
-                const BlockView<Steps>& next) {
+void score_some(Tile<Steps>& tile, int row, int count, const BlockOf<Steps>& view,
+                const BlockOf<Steps>& next) {
   if constexpr (kRows > 1) {
     if (count < kRows) return score_some<Steps, kRows - 1>(tile, row, count, view, next);
   }
@@ -151,8 +172,8 @@ void score_some(Tile<Steps>& tile, int row, int count, const BlockView<Steps>& v
 }
 
 template <class Steps, int kRows = kRegisterRows>
-void add_some(Tile<Steps>& tile, int row, int count, const BlockView<Steps>& view,
-              const BlockView<Steps>& next, int from, int to) {
+void add_some(Tile<Steps>& tile, int row, int count, const BlockOf<Steps>& view,
+              const BlockOf<Steps>& next, int from, int to) {
   if constexpr (kRows > 1) {
     if (count < kRows) return add_some<Steps, kRows - 1>(tile, row, count, view, next, from, to);
   }
@@ -162,8 +183,8 @@ void add_some(Tile<Steps>& tile, int row, int count, const BlockView<Steps>& vie
 // Rows see different ends of a block: the steps that all see are added together, the rest row by
 // row. No row touches a value that it does not see: 0 * NaN is NaN.
 template <class Steps>
-void add_block(const Attention& op, Tile<Steps>& tile, int64_t block, const BlockView<Steps>& view,
-               const BlockView<Steps>& next) {
+void add_block(const Attention& op, Tile<Steps>& tile, int64_t block, const BlockOf<Steps>& view,
+               const BlockOf<Steps>& next) {
   constexpr int kInputs = Steps::kInputs;
   for_each_register_tile(
       tile.num_rows, [&](int row, int count) { score_some<Steps>(tile, row, count, view, next); });
@@ -268,11 +289,16 @@ void attend_tile(const Attention& op, Tile<Steps>& tile) {
   if (end > span_end) end = span_end;
   if (begin >= end) return;
   int64_t block = begin / kBlock * kBlock;
-  BlockView<Steps> view = view_block<Steps>(op, block, begin, end);
+  auto view = view_block<Steps>(op, block, begin, end);
   for (; block < end; block += kBlock) {
     const bool last = block + kBlock >= end;
-    const BlockView<Steps> next = last ? view : view_block<Steps>(op, block + kBlock, begin, end);
-    add_block(op, tile, block, view, next);
+    const auto next = last ? view : view_block<Steps>(op, block + kBlock, begin, end);
+    if constexpr (Steps::kCoded) {
+      const auto widened = widen_block(tile, view, next);
+      add_block(op, tile, block, widened, widened);
+    } else {
+      add_block(op, tile, block, view, next);
+    }
     if (last || (block + kBlock) % kAttentionSpan == 0) close_spans(tile, block / kAttentionSpan);
     view = next;
   }
@@ -330,6 +356,7 @@ void attention(const Attention& op) {
   if (op.layout.head_dim > kMaxHeadDim) __builtin_trap();  // the scratch would overflow
   if (op.layout.type == KvType::kF32) return attend<WidenedSteps<float>>(op);
   if (op.layout.type == KvType::kF16) return attend<WidenedSteps<CachedF16>>(op);
+  if (op.layout.type == KvType::kQ8) return attend<CodedSteps<kHardwareBf16>>(op);
   attend<PairSteps<kHardwareBf16>>(op);
 }
 

@@ -2,7 +2,8 @@
 // values += weights * V, in register tiles of rows. Part of attention.inl.h.
 //
 // Both go through the cache in *steps*: one input of F32 or F16, widened and multiplied by an FP32
-// factor; a pair of inputs of BF16, multiplied by a pair of BF16 factors.
+// factor; a pair of inputs of BF16, multiplied by a pair of BF16 factors. Codes of 8 bits become
+// pairs of BF16 first (attention_codes.inl.h).
 #pragma once
 
 #include "kernels/cached_types.h"
@@ -36,9 +37,12 @@ constexpr int kSixteens = kBlock / 16;
 
 template <typename Stored>
 struct WidenedSteps {
-  using Element = Stored;
+  using Cached = Stored;   // as it lies in the cache
+  using Element = Stored;  // as it is loaded to be multiplied
   using Factor = float;
   static constexpr int kInputs = 1;
+  static constexpr bool kCoded = false;
+  struct Widened {};  // what a block becomes first: nothing
   static WEFT_INLINE F32x16 load_step(const float* p) { return load(p); }
   static WEFT_INLINE F32x16 load_step(const CachedF16* p) { return load_f16(&p->bits); }
   static WEFT_INLINE F32x16 broadcast_step(const float* p) { return broadcast(*p); }
@@ -55,9 +59,12 @@ struct WidenedSteps {
 
 template <bool kHardware>
 struct PairSteps {
+  using Cached = CachedBf16;
   using Element = CachedBf16;
   using Factor = CachedBf16;
   static constexpr int kInputs = 2;
+  static constexpr bool kCoded = false;
+  struct Widened {};
   static WEFT_INLINE Bf16Pairs load_step(const CachedBf16* p) { return load_bf16_pairs(&p->bits); }
   static WEFT_INLINE Bf16Pairs broadcast_step(const CachedBf16* p) {
     return broadcast_bf16_pair(&p->bits);
@@ -101,28 +108,36 @@ struct Tile {
   alignas(64) float sums[kTileRows][16];
   alignas(64) float values[kTileRows * kMaxHeadDim];
   alignas(64) float merged_values[kTileRows * kMaxHeadDim];
+  typename Steps::Widened widened;
 };
 
 // Where the sixteens of a block lie in the cache: a sixteen never crosses a cache block. One that
 // no row sees points to one that is seen, so that whole blocks can be read without a branch.
-template <class Steps>
+template <typename Element>
 struct BlockView {
-  const typename Steps::Element* keys[kSixteens];    // + step * key_stride
-  const typename Steps::Element* values[kSixteens];  // + step * value_stride
+  const Element* keys[kSixteens];    // + step * key_stride
+  const Element* values[kSixteens];  // + step * value_stride
   int64_t key_stride, value_stride;
+  const float* scales[kSixteens];  // codes alone: of keys, and `scale_stride` further of values
+  int64_t scale_stride;
 };
+template <class Steps>
+using BlockOf = BlockView<typename Steps::Element>;
 
 // The block at `block`, of which some row sees [begin, end).
 template <class Steps>
-WEFT_INLINE BlockView<Steps> view_block(const Attention& op, int64_t block, int64_t begin,
-                                        int64_t end) {
-  using Element = typename Steps::Element;
+WEFT_INLINE BlockView<typename Steps::Cached> view_block(const Attention& op, int64_t block,
+                                                         int64_t begin, int64_t end) {
+  using Element = typename Steps::Cached;
   const int64_t tokens = op.layout.block_tokens, head_dim = op.layout.head_dim;
   const int64_t padded = (head_dim + 15) / 16 * 16;
-  const int64_t head_bytes = (head_dim + padded) * tokens * static_cast<int64_t>(sizeof(Element));
+  const int64_t code_bytes = (head_dim + padded) * tokens * static_cast<int64_t>(sizeof(Element));
+  const int64_t head_bytes =
+      code_bytes + (Steps::kCoded ? 2 * tokens * static_cast<int64_t>(sizeof(float)) : 0);
   const int64_t first = begin > block ? (begin - block) / 16 : 0;
   const int64_t last = end < block + kBlock ? (end - 1 - block) / 16 : kSixteens - 1;
-  BlockView<Steps> view;
+  BlockView<Element> view;
+  view.scale_stride = tokens;
   view.key_stride = tokens * Steps::kInputs;
   view.value_stride = padded * Steps::kInputs;
   for (int64_t i = 0; i < kSixteens; ++i) {
@@ -132,6 +147,9 @@ WEFT_INLINE BlockView<Steps> view_block(const Attention& op, int64_t block, int6
         op.cache + op.block_table[index] * op.block_stride + op.kv_head * head_bytes);
     view.keys[i] = head + slot * Steps::kInputs;
     view.values[i] = head + head_dim * tokens + slot * padded;
+    if constexpr (Steps::kCoded) {
+      view.scales[i] = reinterpret_cast<const float*>(head + code_bytes) + slot;
+    }
   }
   return view;
 }
@@ -144,8 +162,8 @@ WEFT_INLINE void fetch(const void* p) { __builtin_prefetch(p, 0, 3); }
 
 // scores[r][t] = sum over the steps of keys[step][t] * queries[r][step], rows from `row` on.
 template <class Steps, int kRows>
-void score_rows(Tile<Steps>& tile, int row, const BlockView<Steps>& view,
-                const BlockView<Steps>& next) {
+void score_rows(Tile<Steps>& tile, int row, const BlockOf<Steps>& view,
+                const BlockOf<Steps>& next) {
   constexpr int kVectors = tile_vectors(kRows);
   for (int first = 0; first < kSixteens; first += kVectors) {
     F32x16 sums[kRows][kVectors];
@@ -184,8 +202,8 @@ void score_rows(Tile<Steps>& tile, int row, const BlockView<Steps>& view,
 
 // values[r][column ..] += weights[r] * V[column ..] over steps [from, to) of the block, in order.
 template <class Steps, int kRows, int kVectors>
-WEFT_INLINE void add_columns(Tile<Steps>& tile, int row, const BlockView<Steps>& view,
-                             const BlockView<Steps>& next, int from, int to, int64_t column) {
+WEFT_INLINE void add_columns(Tile<Steps>& tile, int row, const BlockOf<Steps>& view,
+                             const BlockOf<Steps>& next, int from, int to, int64_t column) {
   using Element = typename Steps::Element;
   constexpr int kSixteenSteps = 16 / Steps::kInputs;
   constexpr int kVectorBytes = 16 * Steps::kInputs * static_cast<int>(sizeof(Element));
@@ -229,8 +247,8 @@ WEFT_INLINE void add_columns(Tile<Steps>& tile, int row, const BlockView<Steps>&
 }
 
 template <class Steps, int kRows>
-void add_rows(Tile<Steps>& tile, int row, const BlockView<Steps>& view,
-              const BlockView<Steps>& next, int from, int to) {
+void add_rows(Tile<Steps>& tile, int row, const BlockOf<Steps>& view, const BlockOf<Steps>& next,
+              int from, int to) {
   if (from >= to) return;
   constexpr int kVectors = tile_vectors(kRows);
   int64_t v = 0;
@@ -245,7 +263,7 @@ void add_rows(Tile<Steps>& tile, int row, const BlockView<Steps>& view,
 // One position of a pair of which the row does not see the other: that one's value counts as 0, for
 // 0 * NaN would be NaN.
 template <class Steps>
-void add_half_pair(Tile<Steps>& tile, int row, const BlockView<Steps>& view, int position) {
+void add_half_pair(Tile<Steps>& tile, int row, const BlockOf<Steps>& view, int position) {
   using Element = typename Steps::Element;
   const int step = position / 2, half = position % 2;
   const Element* pairs = view.values[position / 16] + step % 8 * view.value_stride;
@@ -260,7 +278,7 @@ void add_half_pair(Tile<Steps>& tile, int row, const BlockView<Steps>& view, int
 
 // Positions [from, to) of the block for one row.
 template <class Steps>
-void add_one_row(Tile<Steps>& tile, int row, const BlockView<Steps>& view, int from, int to) {
+void add_one_row(Tile<Steps>& tile, int row, const BlockOf<Steps>& view, int from, int to) {
   if (from >= to) return;
   if constexpr (Steps::kInputs == 1) {
     add_rows<Steps, 1>(tile, row, view, view, from, to);

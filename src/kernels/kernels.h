@@ -136,25 +136,35 @@ inline constexpr int64_t kFewestBlockedTokens = 32;
 // ---------------------------------------------------------------- attention
 
 // F16 rounds eight times finer than BF16 in the same bytes, within +-65,504; past that a key or
-// value becomes infinite and its request ends with an error.
-enum class KvType : uint8_t { kF32, kBF16, kF16 };
+// value becomes infinite and its request ends with an error. Q8 keeps the key of one token and KV
+// head as codes of 8 bits with one FP32 scale, and its value likewise: scale = max|x| / 127, code =
+// rint(x * (127 / max|x|)); smallest groups, NaN and Inf as in Activations above.
+enum class KvType : uint8_t { kF32, kBF16, kF16, kQ8 };
 inline std::string_view name(KvType type) {
-  return type == KvType::kF32 ? "f32" : type == KvType::kBF16 ? "bf16" : "f16";
+  return type == KvType::kF32    ? "f32"
+         : type == KvType::kBF16 ? "bf16"
+         : type == KvType::kF16  ? "f16"
+                                 : "q8";
 }
 
 // One KV head's part of one cache block: keys [head_dim, block_tokens], so that lanes are tokens;
 // then values [block_tokens, padded_head_dim]. In BF16 both lie in pairs, as the dot product of
 // that type takes them: keys [head_dim / 2, block_tokens, 2], values [block_tokens / 2,
 // padded_head_dim, 2]. bytes = (head_dim + padded_head_dim) * block_tokens * element size.
+// Q8 has the pairs of BF16 with sixteens of one half side by side, keys [head_dim / 2,
+// block_tokens / 16, 2, 16], values [block_tokens / 2, padded_head_dim / 16, 2, 16]; then FP32
+// scales of keys [block_tokens] and of values [block_tokens].
 // head_dim is even, block_tokens a multiple of 16.
 struct KvLayout {
   KvType type = KvType::kBF16;
   int64_t head_dim = 0;
   int64_t block_tokens = 16;
   int64_t padded_head_dim() const { return round_up(head_dim, 16); }
-  int64_t element_bytes() const { return type == KvType::kF32 ? 4 : 2; }
+  int64_t element_bytes() const { return type == KvType::kF32 ? 4 : type == KvType::kQ8 ? 1 : 2; }
+  // Key and value of one token.
+  int64_t scale_bytes() const { return type == KvType::kQ8 ? 8 : 0; }
   int64_t head_bytes() const {
-    return (head_dim + padded_head_dim()) * block_tokens * element_bytes();
+    return ((head_dim + padded_head_dim()) * element_bytes() + scale_bytes()) * block_tokens;
   }
 };
 

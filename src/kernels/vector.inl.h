@@ -133,8 +133,48 @@ WEFT_INLINE void write_head(const KvWrite& op) {
   }
 }
 
+// A vector of head_dim as codes, padded with zeros to whole sixteens; returns its scale.
+WEFT_INLINE float quantize_head(const float* x, int64_t head_dim, int32_t* codes) {
+  F32x16 largest_lanes = zero_f32();
+  bool finite = true;
+  for (int64_t d = 0; d < head_dim; d += 16) {
+    const F32x16 size = abs(load_some(x + d, head_dim - d < 16 ? head_dim - d : 16));
+    finite = finite && bits(size < broadcast(__builtin_inff())) == 0xffff;
+    largest_lanes = max(largest_lanes, size);
+  }
+  const float largest = reduce_max(largest_lanes);
+  const bool usable = finite && largest >= kSmallestGroup;
+  const F32x16 inverse = broadcast(usable ? 127.0f / largest : 0.0f);
+  for (int64_t d = 0; d < head_dim; d += 16) {
+    const F32x16 some = load_some(x + d, head_dim - d < 16 ? head_dim - d : 16);
+    store_int(codes + d, usable ? to_int(some * inverse) : broadcast_int(0));
+  }
+  return !finite ? __builtin_nanf("") : usable ? largest / 127.0f : 0.0f;
+}
+
+void write_codes(const KvWrite& op) {
+  const int64_t head_dim = op.layout.head_dim, tokens = op.layout.block_tokens;
+  const int64_t padded = (head_dim + 15) / 16 * 16, slot = op.slot;
+  int32_t codes[kMaxHeadDim];
+  auto* keys = reinterpret_cast<int8_t*>(op.head) + slot / 16 * 32 + slot % 16;
+  auto* scales = reinterpret_cast<float*>(op.head + (head_dim + padded) * tokens);
+  scales[slot] = quantize_head(op.k, head_dim, codes);
+  for (int64_t d = 0; d < head_dim; ++d) {
+    keys[d / 2 * 2 * tokens + d % 2 * 16] = static_cast<int8_t>(codes[d]);
+  }
+  auto* values = reinterpret_cast<int8_t*>(op.head) + head_dim * tokens + slot / 2 * 2 * padded +
+                 slot % 2 * 16;
+  scales[tokens + slot] = quantize_head(op.v, head_dim, codes);
+  for (int64_t d = 0; d < padded; ++d) {
+    values[d / 16 * 32 + d % 16] = static_cast<int8_t>(codes[d]);
+  }
+}
+
 void write_kv(const KvWrite& op) {
-  if (op.layout.type == KvType::kF32) {
+  if (op.layout.head_dim > kMaxHeadDim) __builtin_trap();  // the scratch would overflow
+  if (op.layout.type == KvType::kQ8) {
+    write_codes(op);
+  } else if (op.layout.type == KvType::kF32) {
     write_head<float, 1>(op);
   } else if (op.layout.type == KvType::kBF16) {
     write_head<CachedBf16, 2>(op);

@@ -21,6 +21,7 @@ struct Bounds {
 
 constexpr Bounds kQuantized{0.97, 0.01};  // weights of the file, activations of 8 bits
 constexpr Bounds kBf16{0.99, 1e-3};       // weights and activations
+constexpr Bounds kQ8Cache{0.95, 0.01};    // whatever the weights
 
 struct Param {
   std::string file, goldens;
@@ -28,7 +29,7 @@ struct Param {
   kernels::KvType kv_type;
 };
 
-const char* kv_name(kernels::KvType type) { return type == kernels::KvType::kF32 ? "f32" : "bf16"; }
+std::string kv_name(kernels::KvType type) { return std::string(kernels::name(type)); }
 
 void PrintTo(const Param& param, std::ostream* out) {
   *out << param.goldens << ", cache " << kv_name(param.kv_type);
@@ -40,11 +41,13 @@ std::string name_of(const testing::TestParamInfo<Param>& info) {
 
 std::vector<Param> params() {
   std::vector<Param> list;
-  for (const auto kv_type : {kernels::KvType::kBF16, kernels::KvType::kF32}) {
+  for (const auto kv_type : {kernels::KvType::kBF16, kernels::KvType::kF32, kernels::KvType::kQ8}) {
     list.push_back({"SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2-135m-q4_1", kQuantized, kv_type});
     list.push_back({"SmolLM2-135M-Instruct.BF16.gguf", "smollm2-135m-bf16", kBf16, kv_type});
     list.push_back({"gemma-3-270m.Q4_K_M.gguf", "gemma-3-270m-q4_k_m", kQuantized, kv_type});
   }
+  for (Param& param : list)
+    if (param.kv_type == kernels::KvType::kQ8) param.bounds = kQ8Cache;
   return list;
 }
 

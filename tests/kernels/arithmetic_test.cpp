@@ -50,10 +50,10 @@ uint64_t hash_of_rope(const KernelTable& table) {
   return hash(x);
 }
 
-// 1,500 positions of one KV head of 40 in BF16, four tokens of three query heads.
-uint64_t hash_of_attention(const KernelTable& table) {
+// 1,500 positions of one KV head of 40, four tokens of three query heads.
+uint64_t hash_of_attention(const KernelTable& table, KvType type) {
   constexpr int64_t kHeadDim = 40, kContext = 1500, kHeads = 3, kChunk = 4;
-  const KvLayout layout{KvType::kBF16, kHeadDim, 32};
+  const KvLayout layout{type, kHeadDim, 32};
   std::vector<std::byte> cache(static_cast<size_t>(layout.head_bytes() * 47));
   std::vector<int32_t> blocks(47);
   for (size_t i = 0; i < 47; ++i) blocks[i] = static_cast<int32_t>(46 - i);
@@ -90,7 +90,8 @@ TEST(Arithmetic, KeepsItsNumbers) {
     EXPECT_EQ(hash_of_gates(*table), 687123993598620041u) << table->name;
     EXPECT_EQ(hash_of_norm(*table), 11647672025041568070u) << table->name;
     EXPECT_EQ(hash_of_rope(*table), 1208765093197414190u) << table->name;
-    EXPECT_EQ(hash_of_attention(*table), 8014746420417408669u) << table->name;
+    EXPECT_EQ(hash_of_attention(*table, KvType::kBF16), 8014746420417408669u) << table->name;
+    EXPECT_EQ(hash_of_attention(*table, KvType::kQ8), 8005579774288001123u) << table->name;
     const std::vector<float> logits = fixed_numbers(5000, 12.0f, 10);
     EXPECT_EQ(table->exp_sum(logits.data(), 5000, 12.0f, 0.7f), 335497320175718) << table->name;
   }

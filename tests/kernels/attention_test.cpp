@@ -10,10 +10,7 @@ std::string describe(const AttentionCase& c) {
   return "head_dim " + std::to_string(c.head_dim) + " block " + std::to_string(c.block_tokens) +
          " heads " + std::to_string(c.num_heads) + " context " + std::to_string(c.context) +
          " chunk " + std::to_string(c.chunk) + " window " + std::to_string(c.window) + " cap " +
-         std::to_string(c.softcap) +
-         (c.type == KvType::kF32   ? " f32"
-          : c.type == KvType::kF16 ? " f16"
-                                   : " bf16");
+         std::to_string(c.softcap) + " " + std::string(name(c.type));
 }
 
 void expect_reference(const AttentionCase& c) {
@@ -26,37 +23,36 @@ void expect_reference(const AttentionCase& c) {
 
 TEST(Attention, IsTheReferenceForEveryHeadSize) {
   for (const int64_t head_dim : {16, 40, 64, 80, 96, 128, 256, 512})
-    for (const KvType type : {KvType::kF32, KvType::kBF16, KvType::kF16})
+    for (const KvType type : {KvType::kF32, KvType::kBF16, KvType::kF16, KvType::kQ8})
       expect_reference({.type = type, .head_dim = head_dim, .context = 150, .chunk = 3});
 }
 
 TEST(Attention, IsTheReferenceForEveryGroup) {
   for (int64_t num_heads = 1; num_heads <= 13; ++num_heads)
     for (const int64_t chunk : {1, 2, 5})
-      expect_reference({.type = KvType::kBF16,
-                        .head_dim = 40,
-                        .num_heads = num_heads,
-                        .context = 90,
-                        .chunk = chunk});
+      for (const KvType type : {KvType::kBF16, KvType::kQ8})
+        expect_reference(
+            {.type = type, .head_dim = 40, .num_heads = num_heads, .context = 90, .chunk = chunk});
 }
 
 TEST(Attention, IsTheReferenceAtEveryLength) {
   for (const int64_t context :
        {1, 2, 3, 15, 16, 17, 63, 64, 65, 127, 128, 129, 511, 512, 513, 1023, 1024, 1025, 1088})
     for (const int64_t chunk : {int64_t{1}, std::min<int64_t>(context, 7)})
-      for (const KvType type : {KvType::kF32, KvType::kBF16, KvType::kF16})
+      for (const KvType type : {KvType::kF32, KvType::kBF16, KvType::kF16, KvType::kQ8})
         expect_reference({.type = type, .head_dim = 16, .context = context, .chunk = chunk});
 }
 
 TEST(Attention, IsTheReferenceOverManySpans) {
   expect_reference({.type = KvType::kBF16, .head_dim = 32, .context = 3300, .chunk = 4});
+  expect_reference({.type = KvType::kQ8, .head_dim = 32, .context = 3300, .chunk = 4});
   expect_reference({.head_dim = 16, .context = 2100, .chunk = 80});
 }
 
 TEST(Attention, IsTheReferenceForEveryWindow) {
   for (const int64_t window : {1, 2, 3, 15, 16, 17, 63, 64, 65, 200, 511, 512, 1024, 5000})
     for (const int64_t chunk : {1, 70})
-      for (const KvType type : {KvType::kF32, KvType::kBF16})
+      for (const KvType type : {KvType::kF32, KvType::kBF16, KvType::kQ8})
         expect_reference({.type = type,
                           .head_dim = 16,
                           .num_heads = 2,
@@ -67,13 +63,16 @@ TEST(Attention, IsTheReferenceForEveryWindow) {
 
 TEST(Attention, IsTheReferenceWithSoftcap) {
   for (const float softcap : {0.5f, 30.0f, 50.0f})
-    expect_reference({.type = KvType::kBF16, .context = 300, .chunk = 5, .softcap = softcap});
+    for (const KvType type : {KvType::kBF16, KvType::kQ8})
+      expect_reference({.type = type, .context = 300, .chunk = 5, .softcap = softcap});
 }
 
 // The size of the cache's blocks, the chunk, the heads of a call: none changes a bit.
 TEST(Attention, CacheBlocksNeverShow) {
-  AttentionCase c{.type = KvType::kBF16, .head_dim = 40, .context = 1200, .chunk = 9, .window = 0};
-  for (const int64_t window : {0, 100}) {
+  AttentionCase c{.head_dim = 40, .context = 1200, .chunk = 9};
+  for (const auto& [type, window] :
+       {std::pair<KvType, int64_t>{KvType::kBF16, 0}, {KvType::kBF16, 100}, {KvType::kQ8, 100}}) {
+    c.type = type;
     c.window = window;
     c.block_tokens = 16;
     const std::vector<float> expected = attend(AttentionCache(c), reference::attention);
@@ -137,7 +136,7 @@ TEST(Attention, PositionsDecideNotChunks) {
 
 // Spans computed apart, in any order, and merged: the same bits.
 TEST(Attention, SpansApartNeverShow) {
-  for (const KvType type : {KvType::kF32, KvType::kBF16})
+  for (const KvType type : {KvType::kF32, KvType::kBF16, KvType::kQ8})
     for (const int64_t window : {0, 700}) {
       const AttentionCase c{.type = type,
                             .head_dim = 40,
@@ -168,7 +167,7 @@ TEST(Attention, SpansApartNeverShow) {
 }
 
 TEST(Attention, MaskedPositionsContributeNothing) {
-  for (const KvType type : {KvType::kF32, KvType::kBF16, KvType::kF16}) {
+  for (const KvType type : {KvType::kF32, KvType::kBF16, KvType::kF16, KvType::kQ8}) {
     const AttentionCase c{.type = type, .head_dim = 40, .context = 300, .chunk = 100, .window = 20};
     const AttentionCache clean(c);
     AttentionCache dirty(c);
@@ -270,7 +269,7 @@ double worst_error(const AttentionCase& c, const AttentionCache& cache, const Ke
 
 TEST(Attention, IsTheSoftmaxWithinItsTypesRounding) {
   constexpr std::pair<KvType, double> kBounds[] = {
-      {KvType::kF32, 1e-5}, {KvType::kF16, 2e-3}, {KvType::kBF16, 2e-2}};
+      {KvType::kF32, 1e-5}, {KvType::kF16, 2e-3}, {KvType::kBF16, 2e-2}, {KvType::kQ8, 3e-2}};
   for (AttentionCase c :
        {AttentionCase{.context = 4100, .chunk = 2}, AttentionCase{.head_dim = 128, .context = 700},
         AttentionCase{.context = 2000, .chunk = 3, .window = 600},
@@ -314,13 +313,15 @@ TEST(Attention, OfNothingIsNothing) {
 }
 
 TEST(WriteKv, IsTheReference) {
-  for (const KvType type : {KvType::kF32, KvType::kBF16, KvType::kF16})
+  for (const KvType type : {KvType::kF32, KvType::kBF16, KvType::kF16, KvType::kQ8})
     for (const int64_t head_dim : {2, 16, 40, 64, 80, 128})
       for (const int64_t block_tokens : {16, 48}) {
         const KvLayout layout{type, head_dim, block_tokens};
         std::vector<float> k = Random(1).numbers(head_dim), v = Random(2).numbers(head_dim);
         const float special[] = {kNaN, 3.4e38f, 1e-40f, -0.0f, 0x1.01p0f, 0x1.03p0f, 0x1.010002p0f};
-        for (size_t i = 0; i < std::size(special) && i < k.size(); ++i) k[i] = v[i] = special[i];
+        // Beside a NaN no code is left to compare.
+        for (size_t i = 0; i < std::size(special) && i < k.size() && type != KvType::kQ8; ++i)
+          k[i] = v[i] = special[i];
         std::vector<std::byte> expected(static_cast<size_t>(layout.head_bytes()) + 64);
         std::fill(expected.begin(), expected.end(), std::byte{0xa5});
         const std::vector<std::byte> start = expected;
@@ -351,6 +352,41 @@ TEST(WriteKv, RoundsToNearestEven) {
                   bits_of(expected[d]))
             << table->name;
   }
+}
+
+// A key or a value of 4, as codes of token 17 in blocks of 32, and their scale.
+TEST(WriteKv, KeepsCodesWithAScaleAToken) {
+  struct Case {
+    float x[4];
+    int8_t codes[4];
+    float scale;
+  };
+  const Case cases[] = {
+      {{254.0f, -254.0f, 1.0f, 3.0f}, {127, -127, 0, 2}, 2.0f},  // ties go to even
+      {{-0.5f, 0.25f, 0.0f, 0.1f}, {-127, 64, 0, 25}, 0.5f / 127.0f},
+      {{0x1p-101f, 0.0f, -0x1p-110f, 0.0f}, {0, 0, 0, 0}, 0.0f},  // too small to be divided by
+      {{0.0f, 0.0f, 0.0f, 0.0f}, {0, 0, 0, 0}, 0.0f},
+      {{1.0f, kNaN, 2.0f, 3.0f}, {0, 0, 0, 0}, kNaN},
+      {{1.0f, 2.0f, 3.0f, -HUGE_VALF}, {0, 0, 0, 0}, kNaN},
+      {{3.4e38f, 1.0f, 0.0f, -1.69e38f}, {127, 0, 0, -63}, 3.4e38f / 127.0f}};
+  const KvLayout layout{KvType::kQ8, 4, 32};
+  ASSERT_EQ(layout.head_bytes(), (4 + 16 + 8) * 32);
+  const float other[] = {1.0f, 2.0f, 3.0f, 4.0f};
+  prepare_this_thread();
+  for (const KernelTable* table : every_table())
+    for (const Case& c : cases)
+      for (const bool in_key : {true, false}) {
+        std::vector<std::byte> block(static_cast<size_t>(layout.head_bytes()), std::byte{0x55});
+        table->write_kv({in_key ? c.x : other, in_key ? other : c.x, layout, block.data(), 17});
+        for (size_t d = 0; d < 4; ++d) {
+          const size_t key = d / 2 * 64 + 32 + d % 2 * 16 + 1, value = 4 * 32 + 8 * 32 + 16 + d;
+          EXPECT_EQ(static_cast<int8_t>(block[in_key ? key : value]), c.codes[d])
+              << table->name << " " << c.x[d];
+        }
+        float scale;
+        std::memcpy(&scale, &block[20 * 32 + 4 * (in_key ? 17 : 17 + 32)], sizeof(scale));
+        EXPECT_EQ(bits_of(scale), bits_of(c.scale)) << table->name << " " << c.x[0];
+      }
 }
 
 TEST(WriteKv, RoundsToF16AsTheProcessorDoes) {

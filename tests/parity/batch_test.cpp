@@ -80,7 +80,8 @@ TEST_P(Batch, NeighboursDoNotShow) {
         .chunk = 101,
         .placement = engine::Placement::kDedicated},
         Setting{.name = "AVX2", .isa = kernels::Isa::kAvx2},
-        Setting{.name = "deep, BF16 cache", .depth = 40, .kv = kernels::KvType::kBF16}}) {
+        Setting{.name = "deep, BF16 cache", .depth = 40, .kv = kernels::KvType::kBF16},
+        Setting{.name = "deep, Q8 cache", .tp = 2, .depth = 40, .kv = kernels::KvType::kQ8}}) {
     SCOPED_TRACE(setting.name);
     if (setting.isa && kernels::table_for(*setting.isa) == nullptr) continue;
     const Setting alone{.name = "alone", .depth = setting.depth, .kv = setting.kv};
@@ -116,7 +117,8 @@ TEST_P(Batch, SharedContextsDoNotShow) {
   const std::string path = model_path(GetParam());
   if (path.empty()) GTEST_SKIP() << "WEFT_TINY_MODELS is not set";
   constexpr int64_t kDepth = 1300;
-  for (const kernels::KvType kv : {kernels::KvType::kF32, kernels::KvType::kBF16}) {
+  for (const kernels::KvType kv :
+       {kernels::KvType::kF32, kernels::KvType::kBF16, kernels::KvType::kQ8}) {
     const std::vector<uint64_t> expected =
         hashes(path, {.name = "alone", .depth = kDepth, .kv = kv}, {5});
     for (Setting setting :

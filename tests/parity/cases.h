@@ -54,6 +54,8 @@ inline Case parse_case(const std::string& words, const std::string& model_path) 
       o.kv_type = kernels::KvType::kF16;
     else if (word == "kvbf16")
       o.kv_type = kernels::KvType::kBF16;
+    else if (word == "kvq8")
+      o.kv_type = kernels::KvType::kQ8;
     else if (word == "isa=avx2")
       o.isa = kernels::Isa::kAvx2;
     else if (word == "isa=avx512")
