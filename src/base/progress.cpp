@@ -121,6 +121,7 @@ std::string Progress::bar_line(int64_t done, double seconds) const {
   }
   line += fmt::format("  {}  {}", done_text(done, total, options_.unit),
                       rate_text(done, seconds, options_.unit));
+  if (options_.remark) line += "  " + options_.remark();
   const std::string left = left_text(done, total, seconds);
   return left.empty() ? line : line + "  " + left;
 }
@@ -131,6 +132,7 @@ std::string Progress::plain_line(int64_t done, double seconds) const {
   if (total > 0) line += fmt::format(" {} %,", percent(done, total));
   line += fmt::format(" {}, {}", done_text(done, total, options_.unit),
                       rate_text(done, seconds, options_.unit));
+  if (options_.remark) line += ", " + options_.remark();
   const std::string left = left_text(done, total, seconds);
   return left.empty() ? line : line + ", " + left;
 }

@@ -30,6 +30,8 @@ class Progress {
     Unit unit = Unit::kBytes;
     bool is_terminal = false;
     std::function<int64_t()> clock_ns = now_ns;
+    // What else is to be said, after the rate: "512.3 tokens/s". Called by whoever draws.
+    std::function<std::string()> remark = {};
   };
 
   // `out` must outlive this.
@@ -38,7 +40,7 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void add(int64_t amount);
+  void add(int64_t amount);  // 0: draws where it is time to
   // Replaces the bar by a line that stays. Later calls do nothing.
   void finish();
 

@@ -1,20 +1,24 @@
-// weft run MODEL: answers one prompt, or chats in the terminal.
+// weft run MODEL: answers one prompt, chats in the terminal, or answers a file of prompts.
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <ostream>
 
 #include "base/error.h"
-#include "base/progress.h"
 #include "cli/answer_report.h"
-#include "cli/banner.h"
 #include "cli/chat.h"
 #include "cli/interrupt.h"
+#include "cli/load_engine.h"
 #include "cli/model_options.h"
 #include "cli/prompt.h"
+#include "cli/run_file.h"
 
 namespace weft::cli {
 namespace {
+
+// Requests of a file that are with the engine, in batches of --max-num-seqs: enough that a batch
+// never waits for the next lines to be read, and that prefixes which they share are found.
+constexpr int64_t kWindowsOfFile = 4;
 
 class RunCommand : public Command {
  public:
@@ -34,7 +38,9 @@ class RunCommand : public Command {
     options_.exclude("--system", "--prompt-ids", [this] { return !system_.empty(); });
     options_.exclude("--system", "--no-chat-template",
                      [this] { return !system_.empty() && no_chat_template_; });
+    declare_file();
     model_.declare(&options_);
+    model_.declare_scheduling(&options_);
     declare_generation();
     options_.group("Output");
     options_.add("--json", &json_, {"", "one JSON object on standard output and nothing else"});
@@ -51,6 +57,7 @@ class RunCommand : public Command {
     check_together();
     Console& console = context.console;
     engine::EngineOptions engine_options = model_.resolve(context.environment);
+    if (file_) return answer_file(context, engine_options);
     engine_options.max_num_seqs = 1;
     const bool one_answer = prompt_ || prompt_ids_ || json_;
     const bool chats = !one_answer && console.in_is_terminal && console.out_is_terminal;
@@ -62,7 +69,7 @@ class RunCommand : public Command {
       model.check_prompt(prompt_ids);
     };
     std::unique_ptr<engine::Engine> engine =
-        load(context, engine_options, chats ? engine::OnOpen() : take_prompt);
+        load_engine(context, engine_options, chats ? engine::OnOpen() : take_prompt, quiet_);
     if (chats) return hold_chat(*engine, console);
     if (prompt.is_built_in && !quiet_) console.err << "> " << prompt.text << std::endl;
     return answer_once(*engine, std::move(prompt_ids), console);
@@ -73,6 +80,24 @@ class RunCommand : public Command {
     std::string text;
     bool is_built_in = false;
   };
+
+  void declare_file() {
+    options_.group("File of prompts");
+    options_.add("--file,-f", &file_,
+                 {.unit = "FILE",
+                  .help = "answer every line of it, many at a time: OpenAI batch requests, or "
+                          "{\"prompt\": \"...\"}, which is answered as -p is",
+                  .may_be_empty = false});
+    options_.add("--out,-o", &out_,
+                 {.unit = "FILE",
+                  .help = "answers, a line each as they end; a line without a custom_id is line-N. "
+                          "What is answered there already is not done again, so that a stopped run "
+                          "goes on",
+                  .unset = "standard output",
+                  .may_be_empty = false});
+    options_.add("--overwrite", &overwrite_, {"", "forget what --out holds and start anew"});
+    for (const char* other : {"--prompt", "--prompt-ids"}) options_.exclude("--file", other);
+  }
 
   void declare_generation() {
     options_.group("Generation");
@@ -97,6 +122,19 @@ class RunCommand : public Command {
     const auto refuse = [](const char* what, const char* why) {
       throw Error(ErrorKind::kUsage, what, why, "give one of the two");
     };
+    if (file_ && (prompt_ || prompt_ids_)) {
+      refuse(
+          prompt_ ? "--file and --prompt are both given" : "--file and --prompt-ids are both given",
+          "each says what is to be answered");
+    }
+    if (file_ && json_) {
+      refuse("--file and --json are both given", "answers of a file are JSON anyway, a line each");
+    }
+    if (!file_ && (out_ || overwrite_)) {
+      throw Error(ErrorKind::kUsage, out_ ? "--out needs --file" : "--overwrite needs --file",
+                  "one answer is written to standard output",
+                  "name the prompts with --file, or write > FILE");
+    }
     if (prompt_ && prompt_ids_) {
       refuse("--prompt and --prompt-ids are both given", "each is the whole prompt");
     }
@@ -143,31 +181,6 @@ class RunCommand : public Command {
     return {std::string(kBuiltInPrompt), true};
   }
 
-  std::unique_ptr<engine::Engine> load(const Context& context, const engine::EngineOptions& options,
-                                       const engine::OnOpen& on_open) const {
-    Console& console = context.console;
-    std::unique_ptr<engine::Engine> engine;
-    {
-      std::ostream says(quiet_ ? nullptr : console.err.rdbuf());
-      std::optional<Progress> progress;  // begins when the engine knows how much there is
-      int64_t seen = 0;
-      const engine::OnLoad show = [&](int64_t done, int64_t total) {
-        if (!progress) {
-          progress.emplace(says, Progress::Options{"loading", total, Progress::Unit::kBytes,
-                                                   console.err_is_terminal});
-        }
-        progress->add(done - seen);
-        seen = done;
-      };
-      engine = context.engine.load(options, show, on_open);
-    }
-    if (!quiet_) {
-      for (const std::string& line : banner_lines(*engine, options)) console.err << line << "\n";
-      console.err.flush();
-    }
-    return engine;
-  }
-
   // Everything but the prompt.
   engine::GenerationRequest request() const {
     engine::GenerationRequest request;
@@ -194,6 +207,43 @@ class RunCommand : public Command {
       console.err << "this model ships no chat template: the prompt is continued as plain text\n";
     }
     return writer.conversation_ids(messages);
+  }
+
+  int answer_file(const Context& context, const engine::EngineOptions& engine_options) const {
+    FileRunOptions options{.file = *file_,
+                           .out = out_,
+                           .overwrite = overwrite_,
+                           .quiet = quiet_,
+                           .stats = stats_,
+                           .window = kWindowsOfFile * engine_options.max_num_seqs,
+                           .defaults = line_defaults()};
+    const LoadEngine load = [&](const engine::OnOpen& on_open) {
+      return load_engine(context, engine_options, on_open, quiet_);
+    };
+    return run_file(options, load, context.console);
+  }
+
+  // Options that were given hold for every line that does not say otherwise. Where none was, a
+  // prompt alone has the defaults of this command, a request of the API those of the API.
+  LineDefaults line_defaults() const {
+    LineDefaults defaults;
+    defaults.chat.max_tokens = kOpenMaxTokens;
+    for (engine::SamplingParams* p : {&defaults.prompt, &defaults.chat, &defaults.completion}) {
+      const auto holds = [&](std::string_view option) {
+        return p == &defaults.prompt || options_.origin(option) != Origin::kDefault;
+      };
+      if (holds("--max-tokens")) p->max_tokens = max_tokens_;
+      if (holds("--temperature")) p->temperature = temperature_;
+      p->stop = stop_;
+      p->ignore_eos = ignore_eos_;
+      if (logprobs_ >= 0) p->logprobs = logprobs_;
+      if (prompt_logprobs_ >= 0) p->prompt_logprobs = prompt_logprobs_;
+    }
+    defaults.seed = seed_;
+    defaults.system = system_;
+    defaults.chat_template = !no_chat_template_;
+    defaults.hash_logits = logits_hash_;
+    return defaults;
   }
 
   int hold_chat(engine::Engine& engine, Console& console) const {
@@ -231,11 +281,11 @@ class RunCommand : public Command {
     console.err.flush();
   }
 
-  OptionSet options_{"run", "answer a prompt, or chat in the terminal"};
+  OptionSet options_{"run", "answer a prompt or a file of them, or chat in the terminal"};
   ModelOptions model_;
-  std::optional<std::string> prompt_, prompt_ids_;
+  std::optional<std::string> prompt_, prompt_ids_, file_, out_;
   std::string system_;
-  bool no_chat_template_ = false;
+  bool no_chat_template_ = false, overwrite_ = false;
   int64_t max_tokens_ = 512;
   float temperature_ = 0.0f;
   uint64_t seed_ = 0;

@@ -35,6 +35,18 @@ class ProgressTest : public testing::Test {
   std::ostringstream out_;
 };
 
+TEST_F(ProgressTest, SaysWhatElseThereIsAfterTheRate) {
+  for (const bool is_terminal : {true, false}) {
+    Progress::Options with_remark = options(10, is_terminal, Progress::Unit::kItems);
+    with_remark.remark = [] { return "7.0 tokens/s"; };
+    Progress progress(out_, with_remark);
+    now_ms_ += 6000;
+    progress.add(5);
+    EXPECT_THAT(last_line(), HasSubstr(is_terminal ? "0.8/s  7.0 tokens/s  6 s left"
+                                                   : "0.8/s, 7.0 tokens/s, 6 s left"));
+  }
+}
+
 TEST_F(ProgressTest, DrawsABarWithRateAndTimeLeft) {
   Progress progress(out_, options(4'000'000'000, true));
   now_ms_ += 500;

@@ -2,12 +2,18 @@
 // writes "role:content\n", and it answers what it was told to answer.
 #pragma once
 
+#include <algorithm>
+#include <deque>
+#include <functional>
 #include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
 #include <span>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "cli/commands.h"
 
@@ -42,7 +48,15 @@ class FakeTemplate : public text::ChatTemplate {
     for (const auto& message : messages) text += message.role + ":" + message.content + "\n";
     return text;
   }
-  std::string render_json(std::string_view, bool, std::string_view) const override { return ""; }
+  std::string render_json(std::string_view messages_json, bool add_generation_prompt,
+                          std::string_view) const override {
+    std::string text;
+    for (const auto& message : nlohmann::json::parse(messages_json))
+      text += message["role"].get<std::string>() + ":" + message["content"].get<std::string>() +
+              (add_generation_prompt ? "\n" : "");
+    if (text.find("refused") != text.npos) throw Error(ErrorKind::kModel, "the template says no");
+    return text;
+  }
 };
 
 // What a test sets before, and reads after.
@@ -54,6 +68,17 @@ struct FakeState {
   int64_t max_model_len = 2048;
   engine::ModelReport model;
   engine::SplitReport split;
+
+  // Of many requests: what is answered, and what happens at the beginning of each step.
+  std::function<std::string(const engine::Request&, int choice)> reply;
+  std::function<void(int64_t step)> on_step;
+  std::string fails_in_a_step;  // prompts that hold this (where it is not empty)
+  int64_t max_running = 4;
+
+  std::vector<engine::Request> submitted;
+  std::vector<uint64_t> cancelled;
+  engine::EngineStats stats;
+  size_t most_open = 0;  // requests at once
 
   engine::EngineOptions loaded_with;
   std::vector<engine::GenerationRequest> requests;
@@ -168,16 +193,131 @@ class FakeEngine : public engine::Engine {
     return result;
   }
   void cancel() override { ++state_.num_cancels; }
-  uint64_t submit(engine::Request) override { return 0; }
-  void cancel(uint64_t) override {}
-  bool step(const engine::OnEvent&) override { return false; }
-  engine::EngineStats stats() const override { return {}; }
+
+  uint64_t submit(engine::Request request) override;
+  void cancel(uint64_t request) override;
+  bool step(const engine::OnEvent& on_event) override;
+  engine::EngineStats stats() const override { return state_.stats; }
 
  private:
+  struct Open {
+    engine::Request request;
+    engine::RequestState state;
+    std::vector<std::string> replies;  // [choice], whole
+  };
+  void begin(Open& open);
+  void advance(Open& open, const engine::OnEvent& on_event);
+  void add_token(const Open& open, engine::Choice& choice) const;
+
+  std::deque<Open> open_;  // in order of submission; the first max_running of them run
+  std::vector<std::pair<uint64_t, std::vector<int32_t>>> prompts_;  // salts and ids, for the cache
+  uint64_t num_requests_ = 0;
   FakeState& state_;
   FakeTokenizer tokenizer_;
   FakeTemplate template_;
 };
+
+inline uint64_t FakeEngine::submit(engine::Request request) {
+  engine::check_sampling(request.sampling, tokenizer_.vocab_size());
+  if (static_cast<int64_t>(request.prompt_ids.size()) > state_.max_model_len)
+    throw Error(ErrorKind::kUsage, "the prompt is too long");
+  state_.submitted.push_back(request);
+  Open open;
+  open.state.id = ++num_requests_;
+  open.state.arrived_ns = now_ns();
+  open.state.num_prompt_tokens = static_cast<int64_t>(request.prompt_ids.size());
+  open.state.choices.resize(static_cast<size_t>(request.sampling.num_choices()));
+  open.request = std::move(request);
+  for (size_t choice = 0; choice < open.state.choices.size(); ++choice)
+    open.replies.push_back(state_.reply ? state_.reply(open.request, static_cast<int>(choice))
+                                        : state_.answer);
+  open_.push_back(std::move(open));
+  state_.most_open = std::max(state_.most_open, open_.size());
+  return num_requests_;
+}
+
+inline void FakeEngine::cancel(uint64_t request) {
+  state_.cancelled.push_back(request);
+  std::erase_if(open_, [request](const Open& open) { return open.state.id == request; });
+}
+
+// One token of each choice of those that run.
+inline bool FakeEngine::step(const engine::OnEvent& on_event) {
+  if (open_.empty()) return false;
+  if (state_.on_step) state_.on_step(state_.stats.num_steps);
+  ++state_.stats.num_steps;
+  std::vector<uint64_t> running;
+  for (const Open& open : open_)
+    if (static_cast<int64_t>(running.size()) < state_.max_running) running.push_back(open.state.id);
+  for (const uint64_t id : running) {
+    const auto found = std::find_if(open_.begin(), open_.end(),
+                                    [id](const Open& open) { return open.state.id == id; });
+    if (found != open_.end()) advance(*found, on_event);  // an earlier event may have cancelled it
+  }
+  std::erase_if(open_, [](const Open& open) { return open.state.ended; });
+  return !open_.empty();
+}
+
+// What an earlier prompt of the same salt had at its beginning comes from the cache.
+inline void FakeEngine::begin(Open& open) {
+  const std::vector<int32_t>& ids = open.request.prompt_ids;
+  for (const auto& [salt, earlier] : prompts_) {
+    if (salt != open.request.cache_salt) continue;
+    const auto mismatch = std::mismatch(ids.begin(), ids.end() - 1, earlier.begin(), earlier.end());
+    open.state.num_cached_tokens =
+        std::max(open.state.num_cached_tokens, mismatch.first - ids.begin());
+  }
+  prompts_.emplace_back(open.request.cache_salt, ids);
+  open.state.scheduled_ns = open.state.first_token_ns = now_ns();
+  state_.stats.prompt_tokens += open.state.num_prompt_tokens;
+  state_.stats.cached_prompt_tokens += open.state.num_cached_tokens;
+  if (open.request.sampling.prompt_logprobs) {
+    for (const int32_t id : ids) open.state.prompt_logprobs.push_back({{id, -1.0f}, {'p', -3.0f}});
+    open.state.prompt_logprobs[0].clear();
+  }
+}
+
+inline void FakeEngine::add_token(const Open& open, engine::Choice& choice) const {
+  const engine::SamplingParams& sampling = open.request.sampling;
+  const size_t index = static_cast<size_t>(&choice - open.state.choices.data());
+  const std::string& reply = open.replies[index];
+  const size_t length = choice.token_ids.size();
+  const char token = reply[length % reply.size()];
+  choice.token_ids.push_back(static_cast<unsigned char>(token));
+  choice.text += token;
+  if (sampling.logprobs) choice.logprobs.push_back({{'z', -0.125f}, {token, -0.25f}});
+  if (open.request.hash_logits) choice.logits_hash += length + 1;
+  if (static_cast<int64_t>(length) + 1 == sampling.max_tokens) {
+    choice.finish = engine::FinishReason::kLength;
+  } else if (length + 1 == reply.size() && !sampling.ignore_eos) {
+    choice.finish = engine::FinishReason::kStop;
+  }
+}
+
+inline void FakeEngine::advance(Open& open, const engine::OnEvent& on_event) {
+  engine::RequestState& state = open.state;
+  if (state.scheduled_ns == 0) begin(open);
+  const std::string prompt = tokenizer_.decode(open.request.prompt_ids, true);
+  if (!state_.fails_in_a_step.empty() && prompt.find(state_.fails_in_a_step) != prompt.npos) {
+    state.error = Error(ErrorKind::kModel, "a sum in layer 3 left the range of exact reduction");
+    for (engine::Choice& choice : state.choices) choice.finish = engine::FinishReason::kError;
+    state.ended = true;
+    return on_event({state, 0, 0, 0});
+  }
+  for (size_t i = 0; i < state.choices.size(); ++i) {
+    engine::Choice& choice = state.choices[i];
+    if (choice.finish) continue;
+    const size_t tokens = choice.token_ids.size(), text = choice.text.size();
+    add_token(open, choice);
+    ++state_.stats.generated_tokens;
+    state.ended = std::all_of(state.choices.begin(), state.choices.end(),
+                              [](const engine::Choice& c) { return c.finish.has_value(); });
+    if (state.ended) state.ended_ns = now_ns();
+    if (state.ended && open.request.sampling.best_of > open.request.sampling.n)
+      state.choices.resize(static_cast<size_t>(open.request.sampling.n));
+    on_event({state, i, tokens, text});
+  }
+}
 
 // The whole program with a fake engine behind it, and all that it wrote.
 struct Program {
