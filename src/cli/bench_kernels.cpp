@@ -19,17 +19,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-tensor::DType dtype_named(const std::string& name) {
-  std::vector<std::string_view> known;
-  for (int i = 0; i < tensor::kNumDTypes; ++i) {
-    const auto dtype = static_cast<tensor::DType>(i);
-    if (tensor::name(dtype) == name) return dtype;
-    known.push_back(tensor::name(dtype));
-  }
-  throw Error(ErrorKind::kUsage, fmt::format("no weight type is called '{}'", name),
-              fmt::format("--types takes {}", fmt::join(known, ", ")));
-}
-
 // The bound that a type's products stand against.
 double peak_of(const Bounds& bounds, tensor::DType dtype) {
   switch (kernels::activation_type(tensor::panel_format(dtype))) {

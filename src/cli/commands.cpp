@@ -22,6 +22,8 @@ Commands all_commands() {
   commands.push_back(make_pull_command());
   commands.push_back(make_pack_command());
   commands.push_back(make_bench_batch_command());
+  commands.push_back(make_bench_throughput_command());
+  commands.push_back(make_bench_latency_command());
   commands.push_back(make_bench_kernels_command());
   return commands;
 }
@@ -37,12 +39,13 @@ std::string overview(const Commands& commands) {
       "weft runs one language model on any number of ranks, with the same bits for every split\n\n"
       "usage: weft COMMAND [options]\n\n";
   for (const auto& command : commands) {
-    text += fmt::format("  {:<15}{}\n", command->options().command(), command->options().summary());
+    text += fmt::format("  {:<18}{}\n", command->options().command(), command->options().summary());
   }
   text +=
       "\n  weft COMMAND --help    the command's options\n"
       "  weft --version         version, compiler and kernel table\n"
-      "\nexit codes: 2 usage, 3 model, 4 memory, 5 communication, 70 internal, 130 Ctrl-C\n";
+      "\nexit codes: 1 lines of a file failed, 2 usage, 3 model, 4 memory, 5 communication, "
+      "70 internal, 130 Ctrl-C\n";
   return text;
 }
 

@@ -2,7 +2,8 @@
 // (base/options.h). Nothing here knows the terminal or the engine directly: a command sees them
 // through `Context`, so that tests put their own in their place.
 //
-// Exit codes: 0, 2 usage, 3 model, 4 memory, 5 communication, 70 internal, 130 after Ctrl-C.
+// Exit codes: 0, 1 some lines of a file failed, 2 usage, 3 model, 4 memory, 5 communication,
+// 70 internal, 130 after Ctrl-C.
 #pragma once
 
 #include <functional>
@@ -60,6 +61,8 @@ std::unique_ptr<Command> make_inspect_command();
 std::unique_ptr<Command> make_pull_command();
 std::unique_ptr<Command> make_pack_command();
 std::unique_ptr<Command> make_bench_batch_command();
+std::unique_ptr<Command> make_bench_throughput_command();
+std::unique_ptr<Command> make_bench_latency_command();
 std::unique_ptr<Command> make_bench_kernels_command();
 
 // The whole program behind main(): `arguments` are those after the program's name. Never throws.

@@ -1,5 +1,7 @@
 #include "cli/kernel_bench.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -8,6 +10,7 @@
 #include <numeric>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/random.h"
 #include "parallel/linear.h"
 #include "tensor/buffer.h"
@@ -116,6 +119,17 @@ struct Input {
 };
 
 }  // namespace
+
+tensor::DType dtype_named(const std::string& name) {
+  std::vector<std::string_view> known;
+  for (int i = 0; i < tensor::kNumDTypes; ++i) {
+    const auto dtype = static_cast<tensor::DType>(i);
+    if (tensor::name(dtype) == name) return dtype;
+    known.push_back(tensor::name(dtype));
+  }
+  throw Error(ErrorKind::kUsage, fmt::format("no weight type is called '{}'", name),
+              fmt::format("there are {}", fmt::join(known, ", ")));
+}
 
 Bounds measure_bounds(const kernels::KernelTable& table, ThreadTeam& team) {
   return {read_rate(team), product_rate(team, table.probe_int8),

@@ -11,6 +11,9 @@
 
 namespace weft::cli {
 
+// A weight type as `weft inspect` names it. Error(kUsage) lists those that there are.
+tensor::DType dtype_named(const std::string& name);
+
 // Rates of all threads together.
 struct Bounds {
   double read_gb_per_s = 0;                               // of memory that no cache holds

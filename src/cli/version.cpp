@@ -9,6 +9,8 @@ namespace weft::cli {
 
 std::string_view version() { return WEFT_VERSION; }
 
+std::string_view commit() { return WEFT_COMMIT; }
+
 std::string version_text(std::string_view isa) {
 #if defined(__clang__)
   const std::string compiler = "clang " __clang_version__;

@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "cli/fake_engine.h"
@@ -47,6 +49,126 @@ TEST(BenchBatch, RefusesSizesThatAreNone) {
   EXPECT_EQ(program.run({"bench"}), 2);
   EXPECT_EQ(program.run({"bench", "btach"}), 2);
   EXPECT_THAT(program.err, HasSubstr("did you mean bench batch?"));
+}
+
+TEST(BenchThroughput, AnswersEveryRequestInFull) {
+  Program program;
+  ASSERT_EQ(program.run({"bench", "throughput", ".", "--num-prompts", "10", "--input-len", "20",
+                         "--output-len", "5", "--max-num-seqs", "4", "--no-bounds", "--json"}),
+            0)
+      << program.err;
+  const json found = json::parse(program.out);
+  EXPECT_EQ(found["num_requests"], 10);
+  EXPECT_EQ(found["total_num_tokens"], 10 * 25);
+  EXPECT_EQ(found["total_output_tokens"], 50);
+  EXPECT_NEAR(found["output_tokens_per_second"].get<double>() * found["elapsed_time"].get<double>(),
+              50, 1e-6);
+  EXPECT_TRUE(found["p99_itl_ms"].is_number());
+  EXPECT_FALSE(found.contains("bounds"));
+  EXPECT_EQ(program.state.loaded_with.max_model_len, 25);
+  EXPECT_EQ(program.state.loaded_with.max_num_seqs, 4);
+  EXPECT_THAT(program.err, HasSubstr("answering: 10 in "));
+  // The first ones warm memory up.
+  ASSERT_EQ(program.state.submitted.size(), 4u + 10u);
+  const engine::Request& last = program.state.submitted.back();
+  EXPECT_EQ(last.prompt_ids.size(), 20u);
+  EXPECT_TRUE(last.sampling.ignore_eos);
+  EXPECT_NE(last.prompt_ids, program.state.submitted[12].prompt_ids);
+}
+
+TEST(BenchThroughput, StaticBatchesAreAModeToCompareWith) {
+  for (const char* batching : {"static", "static-drop"}) {
+    Program program;
+    ASSERT_EQ(program.run({"bench", "throughput", ".", "--num-prompts", "12", "--workload", "mix",
+                           "--seed", "5", "--max-num-seqs", "4", "--batching", batching,
+                           "--no-bounds", "--json"}),
+              0)
+        << program.err;
+    EXPECT_EQ(program.state.most_open, 4u);
+    const json found = json::parse(program.out);
+    const bool rectangular = std::string(batching) == "static";
+    const int64_t own = found["total_output_tokens"];
+    EXPECT_EQ(found["batching"], batching);
+    // Four tokens of each of the four that warm up.
+    EXPECT_EQ(program.state.stats.generated_tokens - 16 > own, rectangular);
+  }
+}
+
+TEST(BenchThroughput, SharedPrefixesComeFromTheCache) {
+  Program program;
+  ASSERT_EQ(program.run({"bench", "throughput", ".", "--workload", "shared-prefix", "--num-prompts",
+                         "20", "--prefix-len", "100", "--input-len", "7", "--output-len", "3",
+                         "--no-bounds", "--json"}),
+            0)
+      << program.err;
+  const json found = json::parse(program.out);
+  EXPECT_DOUBLE_EQ(found["prefix_cached_share"], 19.0 / 20.0);  // the fake caches to the token
+  EXPECT_EQ(found["nothing_shared"]["cached_input_tokens"], 0);
+  EXPECT_EQ(found["max_concurrency"], 1);
+  EXPECT_TRUE(found["ttft_ratio"].is_number());
+}
+
+TEST(BenchThroughput, ALongPromptComesAmongRunningAnswers) {
+  Program program;
+  program.state.max_running = 8;
+  program.state.max_model_len = 5120;
+  ASSERT_EQ(program.run({"bench", "throughput", ".", "--workload", "long-prompt", "--num-prompts",
+                         "3", "--input-len", "4", "--long-len", "50", "--no-bounds", "--json"}),
+            0)
+      << program.err;
+  const json found = json::parse(program.out);
+  EXPECT_EQ(found["num_running"], 3);
+  EXPECT_EQ(found["long_ttft_alone_runs_ms"].size(), 3u);
+  for (const char* key : {"median_gap_before_ms", "p99_gap_during_ms", "long_ttft_ms"})
+    EXPECT_GE(found[key], 0.0) << key;
+  EXPECT_EQ(program.state.cancelled.size(), 3u);  // the running ones, at the end
+}
+
+TEST(BenchThroughput, TheMachineStandsBesideTheFigures) {
+  Program program;
+  const std::string file = testing::TempDir() + "bench_throughput.json";
+  ASSERT_EQ(program.run({"bench", "throughput", ".", "--num-prompts", "2", "--input-len", "4",
+                         "--output-len", "2", "--output-json", file}),
+            0)
+      << program.err;
+  EXPECT_THAT(program.out, HasSubstr("of the int8 peak"));
+  std::ifstream in(file);
+  const json found = json::parse(in);
+  std::filesystem::remove(file);
+  EXPECT_GT(found["bounds"]["int8_gops"], 0.0);
+  EXPECT_GT(found["bounds"]["read_gb_per_s"], 0.0);
+  EXPECT_EQ(found["peak"], "int8");
+  EXPECT_GT(found["share_of_peak"], 0.0);
+  EXPECT_TRUE(found["commit"].is_string());
+}
+
+TEST(BenchThroughput, WhatDoesNotFitIsRefusedBeforeLoading) {
+  Program program;
+  EXPECT_EQ(program.run({"bench", "throughput", ".", "--max-model-len", "100"}), 2);
+  EXPECT_THAT(program.err, HasSubstr("longest sequence is 256 tokens"));
+  EXPECT_EQ(program.run({"bench", "throughput", ".", "--output-json", "/nowhere/x.json"}), 2);
+  EXPECT_THAT(program.err, HasSubstr("/nowhere/x.json cannot be written"));
+  EXPECT_EQ(program.run({"bench", "latency", ".", "--max-model-len", "100"}), 2);
+  EXPECT_EQ(program.run({"bench", "throughput", ".", "--workload", "mixed"}), 2);
+  EXPECT_EQ(program.state.num_loads, 0);
+}
+
+TEST(BenchLatency, TimesWholeBatches) {
+  Program program;
+  ASSERT_EQ(
+      program.run({"bench", "latency", ".", "--batch-size", "3", "--input-len", "4", "--output-len",
+                   "5", "--num-iters-warmup", "1", "--num-iters", "4", "--no-bounds", "--json"}),
+      0)
+      << program.err;
+  const json found = json::parse(program.out);
+  ASSERT_EQ(found["latencies"].size(), 4u);
+  EXPECT_GT(found["avg_latency"], 0.0);
+  for (const char* percent : {"10", "25", "50", "75", "90", "99"})
+    EXPECT_TRUE(found["percentiles"][percent].is_number());
+  EXPECT_LE(found["percentiles"]["50"], found["percentiles"]["99"]);
+  EXPECT_EQ(program.state.submitted.size(), 5u * 3u);
+  EXPECT_EQ(program.state.stats.cached_prompt_tokens, 0);  // each iteration starts cold
+  EXPECT_THAT(program.err, HasSubstr("measuring: 5 in "));
 }
 
 TEST(BenchKernels, MeasuresAgainstItsOwnBounds) {

@@ -28,7 +28,7 @@ TEST(Commands, AMistypedOneSuggestsTheNearest) {
 TEST(Commands, HelpGoesToStandardOutput) {
   Program program;
   EXPECT_EQ(program.run({"--help"}), 0);
-  EXPECT_THAT(program.out, HasSubstr("exit codes: 2 usage, 3 model, 4 memory"));
+  EXPECT_THAT(program.out, HasSubstr("exit codes: 1 lines of a file failed, 2 usage, 3 model"));
   EXPECT_EQ(program.run({"help", "run"}), 0);
   const std::string by_help = program.out;
   EXPECT_EQ(program.run({"run", "--help"}), 0);

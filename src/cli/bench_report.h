@@ -1,0 +1,30 @@
+// What the offline benches say: one JSON object, for programs (--json), files (--output-json), and
+// as a few lines for people.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/options.h"
+#include "cli/commands.h"
+
+namespace weft::cli {
+
+struct BenchOutput {
+  bool json = false;
+  std::optional<std::string> file;
+
+  void declare(OptionSet* options);
+  // lines: for people. Error(kUsage) where the file cannot be written.
+  void write(const nlohmann::ordered_json& object, const std::vector<std::string>& lines,
+             Console& console) const;
+  // Before the work begins: an empty file, or the error that it cannot be written.
+  void check() const;
+};
+
+// model, file_type, topology, threads_per_rank, load_s.
+nlohmann::ordered_json model_json(const engine::Engine& engine);
+
+}  // namespace weft::cli
