@@ -161,6 +161,12 @@ TEST_P(Requests, NeighboursDoNotShow) {
   }
 }
 
+std::string name_of(const testing::TestParamInfo<Mix>& mix) {
+  std::string name = std::string(mix.param.model) + "_" + mix.param.words;
+  for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+  return name;
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Parity, Requests,
     testing::Values(Mix{"llama.Q4_K.gguf", "threads2", 40},
@@ -170,11 +176,24 @@ INSTANTIATE_TEST_SUITE_P(
                     Mix{"llama.Q4_K.gguf", "tp5 pooled cache400 chunk48 guess4", 40},
                     Mix{"llama.Q4_K.gguf", "pp3 dedicated guess8 seqs12", 40},
                     Mix{"llama.Q4_K.gguf", "tp2 noprefix unchunked", 40}),
-    [](const auto& mix) {
-      std::string name = mix.param.words;
-      for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
-      return name;
-    });
+    name_of);
+
+INSTANTIATE_TEST_SUITE_P(
+    Full, Requests,
+    testing::Values(Mix{"llama.Q4_K.gguf", "threads2 guess5", 500},
+                    Mix{"llama.Q4_K.gguf", "tp3 dedicated chunk64 seqs16", 500},
+                    Mix{"llama.Q4_K.gguf", "tp7 pooled cache400", 500},
+                    Mix{"llama.Q4_K.gguf", "pp2 dedicated cache400 shortest guess3", 500},
+                    Mix{"llama.Q4_K.gguf", "pp4 dedicated micro3", 500},
+                    Mix{"llama.Q4_K.gguf", "stages=1@2,3@1 dedicated chunk100 prefix", 500},
+                    Mix{"llama.Q4_K.gguf", "weights=3,2,1,1 pooled noprefix guess8", 500},
+                    Mix{"llama.Q4_K.gguf", "tp2 pp2 threads2 dedicated seqs100", 500},
+                    Mix{"gemma3.Q8_0.gguf", "tp2 dedicated cache400 guess4", 500},
+                    Mix{"gemma3.Q8_0.gguf", "tp3 pp3 pooled chunk37 shortest", 500},
+                    Mix{"qwen2.BF16.gguf", "pp2 dedicated kvf32 cache480 prefix", 500},
+                    Mix{"qwen2.BF16.gguf", "tp5 pooled isa=avx2 unchunked", 500},
+                    Mix{"qwen3.Q6_K.gguf", "stages=3@3,1@4 pooled block32 guess6", 500}),
+    name_of);
 
 }  // namespace
 }  // namespace weft::parity
