@@ -172,7 +172,9 @@ bool LocalEngine::step(const OnEvent& on_event) {
 
 GenerationResult LocalEngine::generate(const GenerationRequest& request, const OnText& on_text) {
   cancelled_.store(false);
-  const std::vector<RankClock> before = clocks();
+  const bool is_alone = replica_->in_flight() == 0;  // otherwise the clocks run on
+  if (is_alone) replica_->settle();
+  const std::vector<RankClock> before = is_alone ? clocks() : std::vector<RankClock>();
   const uint64_t id = submit(request_of(request));
   std::optional<GenerationResult> result;
   std::optional<Error> error;
@@ -190,13 +192,15 @@ GenerationResult LocalEngine::generate(const GenerationRequest& request, const O
     if (cancelled_.load()) loop_->cancel(id);
     step(on_event);
   }
-  if (loop_->is_idle()) replica_->settle();
   if (error) throw *error;
   const auto num_steps = static_cast<int64_t>(result->token_ids.size()) - 1;
   for (int w = 0; w < replica_->num_workers(); ++w)
     result->weight_bytes_read +=
         std::max<int64_t>(0, num_steps) * replica_->worker(w).step_weight_bytes();
-  report_clocks(before, *result);
+  if (is_alone && replica_->in_flight() == 0) {
+    replica_->settle();
+    report_clocks(before, *result);
+  }
   return std::move(*result);
 }
 
