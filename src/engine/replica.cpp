@@ -202,6 +202,8 @@ void Replica::throw_if_failed() {
 }
 
 void Replica::stop() {
+  // Steps under way are finished first: one that only some ranks begin, the others wait for.
+  if (!failed_.load()) guarded([this] { await_workers(num_submitted_); });
   stopping_.store(true);
   release(submitted_);
   const uint32_t count = static_cast<uint32_t>(threads_.size());

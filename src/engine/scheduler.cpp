@@ -101,12 +101,14 @@ void Scheduler::fail(Sequence& s, int64_t first_token) {
   s.state = Sequence::State::kNone;
   s.first_valid = next_number_;
   std::sort(withdrawn_.begin(), withdrawn_.end());
+  const auto is_withdrawn = [this](int32_t block) {
+    return std::binary_search(withdrawn_.begin(), withdrawn_.end(), block);
+  };
   for (size_t i = running_.size(); i-- > 0;) {
     Sequence& other = *running_[i];
     const bool shares =
-        std::any_of(other.blocks.ids().begin(), other.blocks.ids().end(), [this](int32_t id) {
-          return std::binary_search(withdrawn_.begin(), withdrawn_.end(), id);
-        });
+        is_withdrawn(other.copied_from) ||
+        std::any_of(other.blocks.ids().begin(), other.blocks.ids().end(), is_withdrawn);
     if (!shares) continue;
     send_back(other);
     other.sampling = false;
@@ -359,6 +361,7 @@ bool Scheduler::begin(Sequence& s, Schedule& out) {
   const auto length = static_cast<int64_t>(s.tokens.size());
   const auto num_known_blocks = static_cast<int64_t>(match_.blocks.size());
   const int64_t known = match_.num_tokens;
+  const int32_t copied_from = match_.copy_from.value_or(-1);
   if (!find_blocks(pool_.blocks_for(length) - num_known_blocks + num_running())) {
     cache_.give_back(match_);
     return false;
@@ -371,6 +374,7 @@ bool Scheduler::begin(Sequence& s, Schedule& out) {
   erase_from(waiting_, s);
   s.num_planned = s.num_reused = known;
   s.num_published = num_known_blocks;
+  s.copied_from = copied_from;
   s.num_overtaken = 0;
   start(s);
   return true;
@@ -446,6 +450,7 @@ void Scheduler::send_back(Sequence& s) {
   erase_from(running_, s);
   s.blocks.release();
   s.num_planned = s.num_reused = s.num_published = 0;
+  s.copied_from = -1;
   s.state = Sequence::State::kWaiting;
   insert_in_order(waiting_, s);
 }

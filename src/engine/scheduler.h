@@ -81,6 +81,7 @@ struct Sequence {
   int64_t num_planned = 0;    // tokens whose keys and values are cached, or will be by plans made
   int64_t num_published = 0;  // blocks of the table in the prefix tree
   bool sampling = false;      // a token of it is being chosen by a step in flight
+  int32_t copied_from = -1;   // the block that its last reused tokens were copied out of
   int64_t num_reused = 0;     // tokens taken over from the cache when it was let in last
   int64_t num_preemptions = 0;
   int64_t num_overtaken = 0;

@@ -127,6 +127,32 @@ TEST(Scheduler, TheYoungestOfTheLowestPriorityIsSentBack) {
   EXPECT_EQ(machine.preempted.front(), 2u);
 }
 
+// Who has taken over, or copied out of, a block that a failed step wrote computes it again.
+TEST(Scheduler, AFailureReachesThoseWhoReadItsBlocks) {
+  MachineOptions o = small();
+  o.scheduler.num_stages = 2;
+  o.scheduler.max_in_flight = 3;
+  ScheduledMachine machine(o);
+  auto& leader = machine.submit(prompt_of(5, 40), 5);
+  ASSERT_TRUE(machine.plan());
+  std::vector<int32_t> begins_alike = prompt_of(5, 24);
+  begins_alike.push_back(2000);
+  auto& copies = machine.submit(begins_alike, 5);  // 16 tokens shared, 8 copied
+  auto& shares = machine.submit(prompt_of(5, 36), 5);
+  auto& before = machine.submit(prompt_of(5, 17), 5);  // what it shares was right
+  ASSERT_TRUE(machine.plan());
+  EXPECT_EQ(copies.sequence.num_reused, 24);
+  EXPECT_EQ(shares.sequence.num_reused, 32);
+  EXPECT_EQ(before.sequence.num_reused, 16);
+  machine.scheduler().fail(leader.sequence, 20);
+  leader.ended = true;
+  EXPECT_EQ(copies.sequence.state, Sequence::State::kWaiting);
+  EXPECT_EQ(shares.sequence.state, Sequence::State::kWaiting);
+  EXPECT_EQ(before.sequence.state, Sequence::State::kRunning);
+  machine.finish();
+  EXPECT_LE(copies.sequence.num_reused, 16);
+}
+
 TEST(Scheduler, WhatCanNeverFitIsKnown) {
   ScheduledMachine machine(small());
   EXPECT_TRUE(machine.scheduler().can_ever_fit(64 * 16));
