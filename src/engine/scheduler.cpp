@@ -194,7 +194,10 @@ void Scheduler::verified(Sequence& s, int64_t guessed, int64_t accepted) {
 void Scheduler::plan_again(Sequence& s) {
   s.first_valid = next_number_;
   s.sampling = false;
-  if (s.state == Sequence::State::kRunning) --s.num_planned;
+  if (s.state != Sequence::State::kRunning) return;
+  --s.num_planned;
+  // The last block may have been full by that token.
+  s.num_published = std::min(s.num_published, s.num_planned / pool_.block_size());
 }
 
 int64_t Scheduler::num_decoding() const {

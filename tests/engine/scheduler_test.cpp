@@ -227,5 +227,20 @@ TEST(Scheduler, MicroBatchesFollowTheMeasuredTime) {
   }
 }
 
+// The newest token filled its block, which was published; it is planned again, and before that the
+// sequence leaves.
+TEST(Scheduler, WhatIsPlannedAgainMayLeaveFirst) {
+  ScheduledMachine machine(small());
+  ScheduledMachine::Job& job = machine.submit(prompt_of(1, 15), 9);
+  ASSERT_TRUE(machine.plan());
+  machine.answer();
+  ASSERT_TRUE(machine.plan());
+  ASSERT_EQ(job.sequence.num_planned, 16);
+  machine.scheduler().plan_again(job.sequence);
+  machine.answer();
+  machine.cancel(job);
+  machine.finish();
+}
+
 }  // namespace
 }  // namespace weft::engine
