@@ -191,6 +191,13 @@ bool Answering::has_news(size_t c) const {
          (choice.finish && !told_[c].end);
 }
 
+bool Answering::has_news() const {
+  for (size_t c = 0; c < state_.choices.size(); ++c) {
+    if (has_news(c)) return true;
+  }
+  return false;
+}
+
 RequestEvent Answering::tell(size_t c) {
   const Choice& choice = state_.choices[c];
   const RequestEvent event{state_, c, told_[c].tokens, told_[c].text};

@@ -83,6 +83,7 @@ class Answering {
 
   // Whether a choice has come further than the last event said, and that event.
   bool has_news(size_t choice) const;
+  bool has_news() const;  // of any choice
   RequestEvent tell(size_t choice);
 
   // The loop's: chunks in plans that are under way, and whether it is on the list of news.

@@ -229,7 +229,9 @@ void RequestLoop::take_guesses(const Schedule& schedule, const Schedule::Chunk& 
     totals_.guessed_tokens += chunk.guesses.size();
     totals_.accepted_guesses += accepted;
   }
-  if (num_speculative_tokens_ > 0 && chunk.samples && !branch.ended)
+  // After a step that is planned again nothing is guessed: the same guess would spoil it again.
+  const bool is_ignored = schedule.number < s.first_valid;
+  if (num_speculative_tokens_ > 0 && chunk.samples && !branch.ended && !is_ignored)
     s.answering->guess(branch, num_speculative_tokens_);
 }
 
@@ -251,38 +253,36 @@ void RequestLoop::touch(Answering& answering) {
   touched_.push_back(&answering);
 }
 
-// on_event may submit and cancel: touched_ may grow meanwhile.
+// on_event may submit and cancel: touched_ may grow meanwhile, also by requests that it holds
+// already, and what on_event throws leaves the list for the next time.
 void RequestLoop::report(const OnEvent& on_event) {
   for (size_t i = 0; i < touched_.size(); ++i) {
     Answering& answering = *touched_[i];
     answering.is_touched = false;
     if (!answering.state().ended) report(answering, on_event);
   }
-  for (size_t i = 0; i < touched_.size(); ++i) {
-    Answering& answering = *touched_[i];
-    const bool is_over = answering.state().ended && answering.num_in_flight == 0;
-    if (is_over && !answering.is_touched) requests_.erase(answering.state().id);
+  std::sort(touched_.begin(), touched_.end());
+  touched_.erase(std::unique(touched_.begin(), touched_.end()), touched_.end());
+  for (Answering* answering : touched_) {
+    const bool is_over = answering->state().ended && answering->num_in_flight == 0;
+    if (is_over) requests_.erase(answering->state().id);
   }
   touched_.clear();
 }
 
+// on_event may cancel this very request, so what is left to tell is asked anew for each event.
 void RequestLoop::report(Answering& answering, const OnEvent& on_event) {
   RequestState& state = answering.state();
-  const bool is_last = answering.all_ended();
-  if (is_last) {
+  if (answering.all_ended()) {
     answering.keep_the_best();
-    state.ended_ns = now_ns();
   } else if (answering.reports_only_the_end()) {
     return;
   }
-  size_t last_news = state.choices.size();
-  for (size_t c = 0; c < state.choices.size(); ++c) {
-    if (answering.has_news(c)) last_news = c;
-  }
   for (size_t c = 0; c < state.choices.size(); ++c) {
     if (!answering.has_news(c)) continue;
-    state.ended = is_last && c == last_news;
     const RequestEvent event = answering.tell(c);
+    state.ended = answering.all_ended() && !answering.has_news();
+    if (state.ended) state.ended_ns = now_ns();
     if (on_event) on_event(event);
   }
 }
