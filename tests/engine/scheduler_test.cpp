@@ -164,6 +164,7 @@ TEST(Scheduler, ChunksBesideAnswersKeepTheStepShort) {
   MachineOptions o = small();
   o.scheduler.max_num_batched_tokens = 512;
   o.scheduler.max_num_seqs = 64;
+  o.scheduler.max_slowdown = 2.5;
   o.num_blocks = 4096;
   ScheduledMachine machine(o);
   for (const int64_t count : {16, 32, 64, 128, 256, 512}) {
