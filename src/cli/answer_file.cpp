@@ -52,7 +52,9 @@ void AnswerFile::open_file(bool overwrite) {
     throw Error(ErrorKind::kUsage, fmt::format("{} {}", path_, what), why, mend);
   };
   descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) refuse("cannot be written", std::strerror(errno));
+  if (descriptor_ < 0)
+    refuse("cannot be written", std::strerror(errno),
+           errno == ENOENT ? "make the folder first, or name another file with --out" : "");
   struct stat status {};
   if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode))
     refuse("is no file", "a stopped run goes on with it, which needs a file",

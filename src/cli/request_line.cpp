@@ -141,6 +141,8 @@ void read_fields(const Fields& fields, const LineDefaults& defaults, RequestLine
   if (line->custom_id.empty() || line->custom_id.size() > kMaxCustomId)
     fields.refuse("custom_id", fmt::format("a text of 1 to {} bytes is expected", kMaxCustomId));
   if (fields.has("body")) return read_batch_request(fields, defaults, line);
+  if (fields.has("messages") && fields.has("prompt"))
+    fields.fail("messages and prompt are both given", "each is the whole prompt");
   if (fields.has("messages")) return read_chat(fields, defaults, line);
   if (!fields.has("prompt"))
     fields.fail("neither body, nor messages, nor prompt is given",
@@ -159,7 +161,8 @@ std::string text_of(const engine::SamplingParams& p) {
 
 std::string LineDefaults::fingerprint() const {
   return digest_of({text_of(prompt), text_of(chat), text_of(completion), std::to_string(seed),
-                    system, chat_template ? "template" : "plain", hash_logits ? "hash" : ""})
+                    system, chat_template ? "template" : "plain", hash_logits ? "hash" : "",
+                    kv_cache_dtype})
       .hex;
 }
 

@@ -29,6 +29,7 @@ struct LineDefaults {
   std::string system;         // system message of prompts alone
   bool chat_template = true;  // of prompts alone
   bool hash_logits = false;
+  std::string kv_cache_dtype = "bf16";  // each type gives bits of its own
 
   // A text that differs wherever one of them does.
   std::string fingerprint() const;

@@ -243,6 +243,7 @@ class RunCommand : public Command {
     defaults.system = system_;
     defaults.chat_template = !no_chat_template_;
     defaults.hash_logits = logits_hash_;
+    defaults.kv_cache_dtype = model_.kv_cache_dtype;
     return defaults;
   }
 

@@ -172,6 +172,8 @@ TEST(RequestLine, MessagesKeepWhatTemplatesRead) {
 TEST(RequestLine, MistakesNameTheLineAndTheField) {
   EXPECT_THAT(refusal("{"), HasSubstr("line 7 is no JSON"));
   EXPECT_THAT(refusal("[1]"), HasSubstr("line 7 is [1]: an object is expected"));
+  EXPECT_THAT(refusal(R"({"prompt": "a", "messages": [{"role": "user", "content": "b"}]})"),
+              HasSubstr("messages and prompt are both given"));
   EXPECT_THAT(refusal("{}"), HasSubstr("neither body, nor messages, nor prompt"));
   EXPECT_THAT(refusal_of_body(R"("temperature": "hot")"),
               HasSubstr("line 7, body: temperature is \"hot\": a number is expected"));
@@ -246,6 +248,9 @@ TEST(RequestLine, TheRequestsIdFollowsFromTheLineAndTheOptions) {
   EXPECT_EQ(id(R"("a")"), id(R"("a")"));
   EXPECT_NE(id(R"("a")"), id(R"("b")"));
   EXPECT_NE(id(R"("a")"), id(R"("a")", hotter));
+  LineDefaults coarser;
+  coarser.kv_cache_dtype = "q8";
+  EXPECT_NE(id(R"("a")"), id(R"("a")", coarser));
   EXPECT_NE(parse_request_line(R"("a")", 8, {}).request_id, id(R"("a")"));
 }
 

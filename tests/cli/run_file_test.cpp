@@ -161,6 +161,7 @@ TEST_F(RunFile, FilesThatAreNoneAreRefused) {
   EXPECT_THAT(program_.err, HasSubstr("name the same file"));
   EXPECT_EQ(run(file, {"--out", "/nowhere/answers.jsonl"}), 2);
   EXPECT_THAT(program_.err, HasSubstr("cannot be written"));
+  EXPECT_THAT(program_.err, HasSubstr("make the folder first"));
   EXPECT_EQ(program_.state.num_loads, 0);
 }
 
@@ -335,8 +336,11 @@ TEST_F(RunFile, AFinishedFileLoadsNothing) {
 TEST_F(RunFile, AnswersOfOtherRequestsAreNotMixedIn) {
   const fs::path file = write_numbered(3);
   ASSERT_EQ(run_to_out(file), 0);
-  EXPECT_EQ(run_to_out(file, {"--temperature", "0.7"}), 2);
-  EXPECT_THAT(program_.err, HasSubstr("answers another request 'line-1' than line 1"));
+  for (const std::vector<std::string>& more :
+       {std::vector<std::string>{"--temperature", "0.7"}, {"--kv-cache-dtype", "q8"}}) {
+    EXPECT_EQ(run_to_out(file, more), 2);
+    EXPECT_THAT(program_.err, HasSubstr("answers another request 'line-1' than line 1"));
+  }
   write("\"prompt 0\"\n\"changed\"\n\"prompt 2\"\n");
   EXPECT_EQ(run_to_out(file), 2);
   write_numbered(4);
