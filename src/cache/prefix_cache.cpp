@@ -222,6 +222,26 @@ void PrefixCache::withdraw(std::span<const int32_t> blocks, std::vector<int32_t>
   stats_.num_withdrawn += static_cast<int64_t>(withdrawn.size() - before);
 }
 
+void PrefixCache::withdraw(uint64_t salt, std::span<const int32_t> tokens, int64_t first_token,
+                           std::vector<int32_t>& withdrawn) {
+  if (!options_.enabled) return;
+  const int64_t depth = first_token / block_size_;
+  int32_t parent = kNoBlock;
+  for (int64_t i = 0; i < depth; ++i) {
+    const auto [block, num_common] =
+        tree_.longest_common(salt, parent, block_tokens(tokens, i, block_size_));
+    if (num_common < block_size_) return;
+    parent = block;
+  }
+  const auto part = tokens.first(static_cast<size_t>(first_token + 1))
+                        .subspan(static_cast<size_t>(depth * block_size_));
+  for (;;) {
+    const auto [block, num_common] = tree_.longest_common(salt, parent, part);
+    if (num_common < static_cast<int64_t>(part.size())) return;
+    withdraw(std::span(&block, 1), withdrawn);
+  }
+}
+
 void PrefixCache::clear() {
   for (int64_t block = 0; options_.enabled && block < pool_.num_blocks(); ++block)
     if (tree_.contains(static_cast<int32_t>(block)))

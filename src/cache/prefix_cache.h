@@ -115,6 +115,10 @@ class PrefixCache final : private BlockKeeper {
   // are not published are passed over.
   void withdraw(std::span<const int32_t> blocks, std::vector<int32_t>& withdrawn);
 
+  // The same for everything published under `salt` that begins with tokens [0, first_token].
+  void withdraw(uint64_t salt, std::span<const int32_t> tokens, int64_t first_token,
+                std::vector<int32_t>& withdrawn);
+
   // Frees idle blocks, longest idle first, until the pool has num_blocks free ones or none is
   // idle. Returns how many it freed.
   int64_t evict(int64_t num_blocks);

@@ -190,7 +190,12 @@ GenerationResult LocalEngine::generate(const GenerationRequest& request, const O
   };
   while (!result) {
     if (cancelled_.load()) loop_->cancel(id);
-    step(on_event);
+    try {
+      step(on_event);
+    } catch (...) {  // of on_text: nobody waits for the answer any more
+      loop_->cancel(id);
+      throw;
+    }
   }
   if (error) throw *error;
   const auto num_steps = static_cast<int64_t>(result->token_ids.size()) - 1;

@@ -64,10 +64,6 @@ void RequestLoop::cancel(uint64_t request) {
   if (found != requests_.end()) end_all(*found->second, FinishReason::kCancelled);
 }
 
-void RequestLoop::cancel_all() {
-  for (const auto& [id, answering] : requests_) end_all(*answering, FinishReason::kCancelled);
-}
-
 void RequestLoop::end_all(Answering& answering, FinishReason reason) {
   for (const auto& branch : answering.branches()) {
     if (branch->ended) continue;
@@ -163,18 +159,17 @@ void RequestLoop::take_answer() {
 }
 
 // A bad sum added nothing to its token's state, and later tokens attend to it: the answer is lost,
-// and so is what others have read of its blocks.
+// and so is what others have read of its blocks, also where it was cancelled or sent back
+// meanwhile.
 void RequestLoop::take_failures(const Flight& flight, const StepAnswer& answer) {
   for (size_t i = 0; i < flight.schedule.chunks.size(); ++i) {
+    if (answer.bad_layer[i] < 0) continue;
     const Schedule::Chunk& chunk = flight.schedule.chunks[i];
     Sequence& s = *chunk.sequence;
-    const bool is_ignored = flight.schedule.number < s.first_valid;
-    if (answer.bad_layer[i] < 0 || is_ignored || s.answering->branch_of(s).ended) continue;
-    if (!chunk.guesses.empty()) {  // perhaps a guess that is wrong
-      scheduler_.plan_again(s);
-      continue;
-    }
-    scheduler_.fail(s, chunk.positions.begin);
+    const bool counts = flight.schedule.number >= s.first_valid && !s.answering->branch_of(s).ended;
+    scheduler_.distrust(s, chunk.positions.begin);
+    // After a guess nothing is certain: computed again without one, it fails if it has to.
+    if (!counts || !chunk.guesses.empty()) continue;
     fail(*s.answering, Error(ErrorKind::kModel,
                              fmt::format("a sum in layer {} left the range of exact reduction",
                                          answer.bad_layer[i]),

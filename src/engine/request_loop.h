@@ -32,7 +32,6 @@ class RequestLoop {
   uint64_t submit(Request request);
   // Unknown numbers, and requests that have ended: nothing happens.
   void cancel(uint64_t request);
-  void cancel_all();
   // One turn: false where nothing is left to do. Throws what ended the replica.
   bool step(const OnEvent& on_event);
 

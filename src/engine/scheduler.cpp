@@ -90,29 +90,25 @@ void Scheduler::remove(Sequence& s) {
   s.state = Sequence::State::kNone;
 }
 
-void Scheduler::fail(Sequence& s, int64_t first_token) {
+void Scheduler::distrust(const Sequence& s, int64_t first_token) {
   withdrawn_.clear();
-  const std::span<const int32_t> ids = s.blocks.ids();
-  const auto first = static_cast<size_t>(first_token / pool_.block_size());
-  cache_.withdraw(ids.subspan(std::min(first, ids.size())), withdrawn_);
-  if (s.state == Sequence::State::kWaiting) erase_from(waiting_, s);
-  if (s.state == Sequence::State::kRunning) erase_from(running_, s);
-  s.blocks.release();
-  s.state = Sequence::State::kNone;
-  s.first_valid = next_number_;
-  std::sort(withdrawn_.begin(), withdrawn_.end());
-  const auto is_withdrawn = [this](int32_t block) {
-    return std::binary_search(withdrawn_.begin(), withdrawn_.end(), block);
+  cache_.withdraw(s.salt, s.tokens, first_token, withdrawn_);
+  const auto is_spoilt = [&](const Sequence& other) {
+    return other.salt == s.salt && common_prefix(other, s) > first_token;
   };
+  const auto ignore = [this](Sequence& other) {
+    other.sampling = false;
+    other.guesses.clear();
+    other.first_valid = next_number_;
+  };
+  for (Sequence* other : waiting_) {
+    if (is_spoilt(*other)) ignore(*other);
+  }
   for (size_t i = running_.size(); i-- > 0;) {
     Sequence& other = *running_[i];
-    const bool shares =
-        is_withdrawn(other.copied_from) ||
-        std::any_of(other.blocks.ids().begin(), other.blocks.ids().end(), is_withdrawn);
-    if (!shares) continue;
+    if (!is_spoilt(other)) continue;
     send_back(other);
-    other.sampling = false;
-    other.first_valid = next_number_;
+    ignore(other);
   }
 }
 
@@ -139,6 +135,7 @@ void Scheduler::schedule(Schedule& out) {
   PromptRoom room = prompt_room(out);
   plan_begun_prompts(out, room);
   let_in(out, room);
+  if (out.empty()) fork_copies_.swap(out.copies);  // for the plan that will be made
 }
 
 // ---- decodes
@@ -189,15 +186,6 @@ void Scheduler::verified(Sequence& s, int64_t guessed, int64_t accepted) {
   s.record.learn(guessed, accepted);
   // Their keys and values are in its blocks, unless it has lost those meanwhile.
   if (s.state == Sequence::State::kRunning) s.num_planned += accepted;
-}
-
-void Scheduler::plan_again(Sequence& s) {
-  s.first_valid = next_number_;
-  s.sampling = false;
-  if (s.state != Sequence::State::kRunning) return;
-  --s.num_planned;
-  // The last block may have been full by that token.
-  s.num_published = std::min(s.num_published, s.num_planned / pool_.block_size());
 }
 
 int64_t Scheduler::num_decoding() const {
@@ -364,7 +352,6 @@ bool Scheduler::begin(Sequence& s, Schedule& out) {
   const auto length = static_cast<int64_t>(s.tokens.size());
   const auto num_known_blocks = static_cast<int64_t>(match_.blocks.size());
   const int64_t known = match_.num_tokens;
-  const int32_t copied_from = match_.copy_from.value_or(-1);
   if (!find_blocks(pool_.blocks_for(length) - num_known_blocks + num_running())) {
     cache_.give_back(match_);
     return false;
@@ -377,7 +364,6 @@ bool Scheduler::begin(Sequence& s, Schedule& out) {
   erase_from(waiting_, s);
   s.num_planned = s.num_reused = known;
   s.num_published = num_known_blocks;
-  s.copied_from = copied_from;
   s.num_overtaken = 0;
   start(s);
   return true;
@@ -453,7 +439,6 @@ void Scheduler::send_back(Sequence& s) {
   erase_from(running_, s);
   s.blocks.release();
   s.num_planned = s.num_reused = s.num_published = 0;
-  s.copied_from = -1;
   s.state = Sequence::State::kWaiting;
   insert_in_order(waiting_, s);
 }

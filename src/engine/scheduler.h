@@ -81,7 +81,6 @@ struct Sequence {
   int64_t num_planned = 0;    // tokens whose keys and values are cached, or will be by plans made
   int64_t num_published = 0;  // blocks of the table in the prefix tree
   bool sampling = false;      // a token of it is being chosen by a step in flight
-  int32_t copied_from = -1;   // the block that its last reused tokens were copied out of
   int64_t num_reused = 0;     // tokens taken over from the cache when it was let in last
   int64_t num_preemptions = 0;
   int64_t num_overtaken = 0;
@@ -133,13 +132,11 @@ class Scheduler {
   // Of the guesses of a plan, the first `accepted` were right; the caller has appended them, and
   // the token after them, to the sequence.
   void verified(Sequence& sequence, int64_t guessed, int64_t accepted);
-  // The answer to the sequence's plan is to be ignored and its last token planned again: a guess
-  // that may never come has spoilt it.
-  void plan_again(Sequence& sequence);
-  // A step in flight has failed for this sequence at `first_token` or after, and others may have
-  // built on its blocks: takes it out with all that it published from there on, and sends those who
-  // share withdrawn blocks back to wait. What is in flight of any of them is to be ignored.
-  void fail(Sequence& sequence, int64_t first_token);
+  // A step has failed for this sequence (running, waiting or gone) at `first_token` or after. All
+  // that was published of tokens [0, first_token] and what follows them leaves the cache, and every
+  // sequence that begins with them, this one too, computes everything again: what is in flight of
+  // it is to be ignored. Whoever has the token that failed fails by itself then.
+  void distrust(const Sequence& sequence, int64_t first_token);
 
   // Fills the next micro-batch; empty where nothing can be computed before an answer comes.
   void schedule(Schedule& out);

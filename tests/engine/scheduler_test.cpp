@@ -144,8 +144,8 @@ TEST(Scheduler, AFailureReachesThoseWhoReadItsBlocks) {
   EXPECT_EQ(copies.sequence.num_reused, 24);
   EXPECT_EQ(shares.sequence.num_reused, 32);
   EXPECT_EQ(before.sequence.num_reused, 16);
-  machine.scheduler().fail(leader.sequence, 20);
-  leader.ended = true;
+  machine.scheduler().distrust(leader.sequence, 20);
+  machine.cancel(leader);
   EXPECT_EQ(copies.sequence.state, Sequence::State::kWaiting);
   EXPECT_EQ(shares.sequence.state, Sequence::State::kWaiting);
   EXPECT_EQ(before.sequence.state, Sequence::State::kRunning);
@@ -230,6 +230,25 @@ TEST(Scheduler, MicroBatchesFollowTheMeasuredTime) {
 
 // The newest token filled its block, which was published; it is planned again, and before that the
 // sequence leaves.
+// The same where the one that failed was cancelled, or sent back, before its answer came.
+TEST(Scheduler, AFailureOfOneThatIsGoneReachesThemToo) {
+  MachineOptions o = small();
+  o.scheduler.num_stages = 2;
+  o.scheduler.max_in_flight = 3;
+  ScheduledMachine machine(o);
+  auto& leader = machine.submit(prompt_of(5, 40), 5);
+  ASSERT_TRUE(machine.plan());
+  machine.cancel(leader);  // what it published stays, its tail too
+  auto& follower = machine.submit(prompt_of(5, 48), 5);
+  ASSERT_TRUE(machine.plan());
+  EXPECT_EQ(follower.sequence.num_reused, 40);
+  machine.scheduler().distrust(leader.sequence, 33);
+  EXPECT_EQ(follower.sequence.state, Sequence::State::kWaiting);
+  EXPECT_GT(follower.sequence.first_valid, 2u);
+  EXPECT_EQ(machine.cache().peek(0, prompt_of(5, 48), 48), 32);
+  machine.finish();
+}
+
 TEST(Scheduler, WhatIsPlannedAgainMayLeaveFirst) {
   ScheduledMachine machine(small());
   ScheduledMachine::Job& job = machine.submit(prompt_of(1, 15), 9);
@@ -237,7 +256,7 @@ TEST(Scheduler, WhatIsPlannedAgainMayLeaveFirst) {
   machine.answer();
   ASSERT_TRUE(machine.plan());
   ASSERT_EQ(job.sequence.num_planned, 16);
-  machine.scheduler().plan_again(job.sequence);
+  machine.scheduler().distrust(job.sequence, 15);
   machine.answer();
   machine.cancel(job);
   machine.finish();
