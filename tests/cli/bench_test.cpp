@@ -185,7 +185,7 @@ TEST(BenchKernels, MeasuresAgainstItsOwnBounds) {
   EXPECT_EQ(linear["type"], "Q4_0");
   EXPECT_GT(linear["row_gops"], 0.0);
   EXPECT_LT(linear["column_gops"], linear["peak_gops"]);
-  EXPECT_EQ(found["attention"].size(), 8u);  // three cache types, one token and many
+  EXPECT_EQ(found["attention"].size(), 8u);  // four cache types, one token and many
   // The bounds, a linear and the attention; standard output is the JSON alone.
   EXPECT_THAT(program.err, HasSubstr("measuring: 10 in "));
   EXPECT_EQ(std::count(program.out.begin(), program.out.end(), '\n'), 1);
