@@ -135,8 +135,9 @@ class FileRun {
     const auto [open, index] = std::move(found->second);
     requests_.erase(found);
     if (state.error) {
+      const Error error = *state.error;  // cancelling the line's other requests may end the state
       forget(*open);
-      return fail(open->line, *state.error);
+      return fail(open->line, error);
     }
     open->states[index] = state;
     if (--open->num_open == 0) answer(*open);
