@@ -33,6 +33,12 @@ void ModelOptions::declare_split(OptionSet* options) {
                 .help = "number of stages, or the layers of each: 13,13,4",
                 .unset = "1",
                 .may_be_empty = false});
+  options->add("--pp-balance", &pp_balance,
+               {"WORK",
+                "what --pp N balances the stages for: decode counts the head for every token, "
+                "prefill for the last of a prompt alone, mixed in between",
+                parallel::name(parallel::kDefaultBalance),
+                {"decode", "prefill", "mixed"}});
   options->add("--tp-weights", &topology.tp_weights,
                {.unit = "LIST",
                 .help = "shares of unequal ranks: 2,1,1",
@@ -44,6 +50,10 @@ void ModelOptions::declare_split(OptionSet* options) {
                 .may_be_empty = false});
   for (const char* other : {"--tensor-parallel-size", "--pipeline-parallel-size", "--tp-weights"})
     options->exclude("--stages", other);
+  options->exclude("--pp-balance", "--stages");
+  options->exclude("--pp-balance", "--pipeline-parallel-size", [&topology] {
+    return topology.pipeline_parallel.find(',') != std::string::npos;
+  });
   options->exclude("--tensor-parallel-size", "--tp-weights", [&topology] {
     return topology.tensor_parallel_size !=
            std::count(topology.tp_weights.begin(), topology.tp_weights.end(), ',') + 1;
@@ -129,6 +139,10 @@ engine::EngineOptions ModelOptions::resolve(const Environment& environment) cons
                                                              : engine::SchedulePolicy::kFcfs;
   resolved.prefix_caching = !no_prefix_caching;
   resolved.chunked_prefill = !no_chunked_prefill;
+  if (!pp_balance.empty())
+    resolved.topology.balance = pp_balance == "prefill" ? parallel::PipelineBalance::kPrefill
+                                : pp_balance == "mixed" ? parallel::PipelineBalance::kMixed
+                                                        : parallel::PipelineBalance::kDecode;
   resolved.deadline_ms = timeout_s * 1000;
   return resolved;
 }

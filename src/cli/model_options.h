@@ -12,6 +12,7 @@ namespace weft::cli {
 struct ModelOptions {
   std::string model;  // as typed: a path, or a name of the catalogue
   engine::EngineOptions engine;
+  std::string pp_balance;  // empty: not given
   std::string placement = "auto", kv_cache_dtype = "bf16", schedule_policy = "fcfs";
   bool no_prefix_caching = false, no_chunked_prefill = false;
   int64_t timeout_s = 60;

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <unordered_set>
+#include <utility>
 
 #include "base/cpu.h"
 #include "base/error.h"
@@ -28,14 +29,34 @@ parallel::TopologyRequest request_of(const checkpoint::PackedSplit& split) {
   return request;
 }
 
-checkpoint::PackedSplit split_of(const parallel::TopologyRequest& request) {
-  return {request.tensor_parallel_size, request.pipeline_parallel, request.tp_weights,
-          request.stages};
+// Layers that were balanced are written as they came out: what costs a balance weighs, in this
+// version or a later one, does not move them.
+checkpoint::PackedSplit split_of(const parallel::TopologyRequest& request,
+                                 const parallel::Topology& topology) {
+  std::string layers;
+  if (request.stages.empty() && topology.num_stages() > 1) {
+    for (const parallel::Stage& stage : topology.stages())
+      layers += fmt::format("{}{}", layers.empty() ? "" : ",", stage.layers.size());
+  }
+  return {request.tensor_parallel_size, layers, request.tp_weights, request.stages};
 }
 
 bool is_empty(const parallel::TopologyRequest& request) {
   return request.tensor_parallel_size == 0 && request.pipeline_parallel.empty() &&
-         request.tp_weights.empty() && request.stages.empty();
+         request.tp_weights.empty() && request.stages.empty() && !request.balance;
+}
+
+// A balance alone is asked of the ranks and the number of stages that the packed model has.
+parallel::TopologyRequest completed(parallel::TopologyRequest asked,
+                                    const checkpoint::PackedSplit& split,
+                                    const parallel::Topology& own) {
+  const std::optional<parallel::PipelineBalance> balance = std::exchange(asked.balance, {});
+  if (is_empty(asked) && split.stages.empty()) {
+    asked = request_of(split);
+    asked.pipeline_parallel = std::to_string(own.num_stages());
+  }
+  asked.balance = balance;
+  return asked;
 }
 
 bool same_cut(const parallel::Topology& a, const parallel::Topology& b) {
@@ -165,13 +186,9 @@ class Packer {
 parallel::Topology packed_topology(const ModelSource& source, const EngineOptions& options) {
   const checkpoint::PackedModel& packed = *source.checkpoint->packed();
   const std::string file = source.checkpoint->path().string();
-  const auto resolve = [&](const parallel::TopologyRequest& request) {
-    return parallel::Topology::resolve(request, source.config.num_layers,
-                                       model::stage_costs(source.config));
-  };
   parallel::Topology own;
   try {
-    own = resolve(request_of(packed.manifest.split));
+    own = model::resolve_topology(source.config, request_of(packed.manifest.split));
   } catch (const Error& error) {
     throw Error(ErrorKind::kModel,
                 fmt::format("{}: the split cannot be: {}", file, error.summary()),
@@ -183,7 +200,8 @@ parallel::Topology packed_topology(const ModelSource& source, const EngineOption
                             own.description(), own.num_ranks()),
                 "the file is damaged", "pack the model again: weft pack MODEL");
   if (is_empty(options.topology)) return own;
-  const parallel::Topology asked = resolve(options.topology);
+  const parallel::Topology asked = model::resolve_topology(
+      source.config, completed(options.topology, packed.manifest.split, own));
   if (!same_cut(own, asked))
     throw Error(ErrorKind::kUsage,
                 fmt::format("{} was packed for {}, not for {}", options.model_path,
@@ -204,7 +222,7 @@ PackReport pack(const PackRequest& request, const OnPack& on_pack) {
   const parallel::Topology topology = resolve_topology(source, request.engine);
   const std::vector<model::StageSplit> splits = model::split_model(source.config, topology);
   Plan plan = plan_packing(source, splits);
-  plan.manifest.split = split_of(request.engine.topology);
+  plan.manifest.split = split_of(request.engine.topology, topology);
 
   PackReport report;
   report.topology = topology.description();

@@ -129,8 +129,7 @@ std::vector<int64_t> kv_heads_per_layer(const model::ShardSplit& shard) {
 
 parallel::Topology resolve_topology(const ModelSource& source, const EngineOptions& options) {
   if (source.checkpoint->packed() != nullptr) return packed_topology(source, options);
-  return parallel::Topology::resolve(options.topology, source.config.num_layers,
-                                     model::stage_costs(source.config));
+  return model::resolve_topology(source.config, options.topology);
 }
 
 model::StepLimits step_limits(const EngineOptions& options, int64_t max_model_len) {

@@ -39,6 +39,20 @@ class LayerCutter {
   std::vector<double> attention_load_, ffn_load_;
 };
 
+// Of the tokens that a layer computes.
+double share_of_tokens_with_logits(parallel::PipelineBalance balance) {
+  constexpr double kPromptTokens = 220, kAnswerTokens = 180;
+  switch (balance) {
+    case parallel::PipelineBalance::kDecode:
+      return 1.0;
+    case parallel::PipelineBalance::kPrefill:
+      return 1.0 / kPromptTokens;
+    case parallel::PipelineBalance::kMixed:
+      return kAnswerTokens / (kPromptTokens + kAnswerTokens);
+  }
+  return 1.0;
+}
+
 }  // namespace
 
 std::vector<StageSplit> split_model(const ModelConfig& config, const parallel::Topology& topology) {
@@ -62,12 +76,18 @@ std::vector<StageSplit> split_model(const ModelConfig& config, const parallel::T
   return stages;
 }
 
-parallel::StageCosts stage_costs(const ModelConfig& c) {
+parallel::StageCosts stage_costs(const ModelConfig& c, parallel::PipelineBalance balance) {
   const double attention =
       static_cast<double>(c.hidden_size * c.head_dim * (2 * c.num_heads + 2 * c.num_kv_heads));
   const double ffn = 3.0 * static_cast<double>(c.hidden_size * c.ffn_size);
   const double head = static_cast<double>(c.vocab_size * c.hidden_size);
-  return {0.0, head / (attention + ffn)};
+  return {0.0, share_of_tokens_with_logits(balance) * head / (attention + ffn)};
+}
+
+parallel::Topology resolve_topology(const ModelConfig& config,
+                                    const parallel::TopologyRequest& request) {
+  return parallel::Topology::resolve(request, config.num_layers,
+                                     stage_costs(config, request.balance_or_default()));
 }
 
 }  // namespace weft::model

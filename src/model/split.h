@@ -32,8 +32,21 @@ struct StageSplit {
 
 std::vector<StageSplit> split_model(const ModelConfig& config, const parallel::Topology& topology);
 
-// Cost of embedding and head in layers, for balancing stages (facts: the head's rows against a
-// layer's weights; the embedding is a look-up).
-parallel::StageCosts stage_costs(const ModelConfig& config);
+// Cost of embedding and head in layers, for balancing stages. The embedding is a look-up and costs
+// nothing. The head costs its parameters over those of a layer, times the share of the tokens that
+// a stage computes whose logits are wanted:
+//
+//   decode   1          every generated token; the default: most of a request's time goes there
+//   prefill  1 / 220    of a prompt only the last token
+//   mixed    180 / 400  prompts of 220 tokens with answers of 180, the means of public chat traces
+//                       (`weft bench throughput --workload mix`)
+//
+// Parameters and not bytes: a step of many tokens is bound by operations, and a model is cut alike
+// whatever types its file has (bytes differ by at most the head's 6 or 8 bits against 4).
+parallel::StageCosts stage_costs(const ModelConfig& config, parallel::PipelineBalance balance);
+
+// The topology that is asked for, with the costs of this model.
+parallel::Topology resolve_topology(const ModelConfig& config,
+                                    const parallel::TopologyRequest& request);
 
 }  // namespace weft::model

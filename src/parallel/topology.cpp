@@ -141,12 +141,33 @@ std::vector<Stage> parse_stages(const std::string& text, int64_t num_layers) {
   return make_stages(layers, weights);
 }
 
+// Layers by hand leave nothing to balance.
+void refuse_balance(const TopologyRequest& request, std::string_view by_hand) {
+  if (!request.balance) return;
+  usage_error(
+      fmt::format("--pp-balance {} stands together with {}", name(*request.balance), by_hand),
+      "the layers of every stage are given by hand already",
+      "give --pp and the number of stages to have them balanced, or leave --pp-balance out");
+}
+
 bool all_equal(std::span<const double> weights) {
   return std::all_of(weights.begin(), weights.end(),
                      [&](double w) { return w == weights.front(); });
 }
 
 }  // namespace
+
+const char* name(PipelineBalance balance) {
+  switch (balance) {
+    case PipelineBalance::kDecode:
+      return "decode";
+    case PipelineBalance::kPrefill:
+      return "prefill";
+    case PipelineBalance::kMixed:
+      return "mixed";
+  }
+  return "";
+}
 
 Topology Topology::resolve(const TopologyRequest& request, int64_t num_layers, StageCosts costs) {
   WEFT_CHECK_LT(0, num_layers);
@@ -157,6 +178,7 @@ Topology Topology::resolve(const TopologyRequest& request, int64_t num_layers, S
       usage_error("--stages stands together with --tp, --pp or --tp-weights",
                   "--stages names the layers and ranks of every stage already",
                   "give --stages alone, or the others without it");
+    refuse_balance(request, fmt::format("--stages {}", request.stages));
     topology.stages_ = parse_stages(request.stages, num_layers);
     return topology;
   }
@@ -164,14 +186,15 @@ Topology Topology::resolve(const TopologyRequest& request, int64_t num_layers, S
   const std::vector<double> weights = parse_weights(request);
   const std::string& pp = request.pipeline_parallel;
   std::vector<int64_t> layers;
-  topology.balanced_ = pp.find(',') == std::string::npos;
-  if (topology.balanced_) {
+  if (pp.find(',') == std::string::npos) {
+    topology.balance_ = request.balance_or_default();
     const int64_t num_stages = pp.empty() ? 1 : parse_count(trimmed(pp), "--pp", pp);
     if (num_stages < 1) usage_error("--pp 0: no stage", "", "--pp 1 or more");
     const std::vector<int64_t> widths(static_cast<size_t>(num_stages),
                                       static_cast<int64_t>(weights.size()));
     layers = balance_layers(num_layers, widths, costs.embedding, costs.head);
   } else {
+    refuse_balance(request, fmt::format("--pp {}", pp));
     layers = parse_layers(pp, num_layers);
   }
   topology.stages_ = make_stages(layers, std::vector(layers.size(), weights));
@@ -210,8 +233,10 @@ std::string Topology::description() const {
   }
   std::string pp;
   if (num_stages() > 1)
-    pp = balanced_ ? fmt::format("pp={}", num_stages())
-                   : fmt::format("pp={}", fmt::join(layers, ","));
+    pp = balance_ ? fmt::format("pp={}", num_stages())
+                  : fmt::format("pp={}", fmt::join(layers, ","));
+  if (num_stages() > 1 && balance_ && *balance_ != kDefaultBalance)
+    pp += fmt::format(" pp-balance={}", name(*balance_));
   std::string tp = all_equal(weights) ? fmt::format("tp={}", weights.size())
                                       : fmt::format("tp-weights={}", fmt::join(weights, ","));
   if (pp.empty()) return tp;

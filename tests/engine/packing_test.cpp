@@ -78,7 +78,7 @@ TEST_F(Packing, AnotherSplitIsAUsageErrorThatSaysHow) {
   SKIP_WITHOUT_TINY_MODELS();
   EngineOptions options =
       tiny_options(packed({.tensor_parallel_size = 3, .pipeline_parallel = "2"}));
-  EXPECT_EQ(inspect(options).split.topology, "tp=3 pp=2");
+  EXPECT_EQ(inspect(options).split.topology, "tp=3 pp=2,2");
   options.topology = {.tensor_parallel_size = 3, .pipeline_parallel = "2"};
   EXPECT_EQ(inspect(options).split.topology, "tp=3 pp=2");
   options.topology = {.stages = "2@3,2@3"};  // the same cut in other words
@@ -90,10 +90,38 @@ TEST_F(Packing, AnotherSplitIsAUsageErrorThatSaysHow) {
         {.tensor_parallel_size = 3, .pipeline_parallel = "3,1"}}) {
     options.topology = other;
     const std::string text = usage_error([&] { inspect(options); });
-    EXPECT_THAT(text, HasSubstr("was packed for tp=3 pp=2, not for"));
+    EXPECT_THAT(text, HasSubstr("was packed for tp=3 pp=2,2, not for"));
     EXPECT_THAT(text, HasSubstr("weft pack llama.Q4_0.gguf --"));
     EXPECT_EQ(usage_error([&] { Engine::load(options); }), text);
   }
+}
+
+// Balanced layers are kept as they came out, so that a balance that weighs otherwise moves none of
+// them; asking for a balance is asking for layers.
+TEST_F(Packing, KeepsTheLayersThatABalanceGave) {
+  SKIP_WITHOUT_TINY_MODELS();
+  constexpr auto kPrefill = parallel::PipelineBalance::kPrefill;
+  const std::string source = tiny_path("layers29.Q8_0");
+  const PackReport report = pack(request(source, {.pipeline_parallel = "2", .balance = kPrefill}));
+  EXPECT_EQ(report.topology, "pp=2 pp-balance=prefill");
+  std::ifstream file(fs::path(report.folder) / "packed.json");
+  const std::string manifest{std::istreambuf_iterator<char>(file), {}};
+  EXPECT_THAT(manifest, HasSubstr(R"("pipeline_parallel": "15,14")"));
+  EngineOptions options = tiny_options(report.folder);
+  for (const parallel::TopologyRequest& same : {parallel::TopologyRequest{},
+                                                {.balance = kPrefill},
+                                                {.pipeline_parallel = "2", .balance = kPrefill},
+                                                {.pipeline_parallel = "15,14"}}) {
+    options.topology = same;
+    EXPECT_EQ(inspect(options).split.ranks.at(0).layers.size(), 15);
+  }
+  PackRequest by_hand = request(source, {.pipeline_parallel = "20,9"});
+  by_hand.folder = folder_ / "hand.packed";
+  options.model_path = pack(by_hand).folder;
+  options.topology = {.balance = kPrefill};
+  EXPECT_THAT(usage_error([&] { inspect(options); }),
+              testing::AllOf(HasSubstr("was packed for pp=20,9, not for pp=2 pp-balance=prefill"),
+                             HasSubstr("--pp 2 --pp-balance prefill")));
 }
 
 TEST_F(Packing, APackedModelIsNotPackedAgain) {

@@ -94,7 +94,8 @@ TEST(SplitModel, TilesEverything) {
   for (const Shape& shape : kShapes) {
     const ModelConfig c = config_of(shape);
     for (const parallel::TopologyRequest& request : requests(c.num_layers)) {
-      const auto topology = parallel::Topology::resolve(request, c.num_layers, stage_costs(c));
+      const auto topology = parallel::Topology::resolve(request, c.num_layers,
+                                                        stage_costs(c, parallel::kDefaultBalance));
       const auto stages = split_model(c, topology);
       ASSERT_EQ(static_cast<int>(stages.size()), topology.num_stages());
       std::vector<Range> layers;
@@ -119,13 +120,73 @@ TEST(SplitModel, TilesEverything) {
   }
 }
 
+// Beside the shapes above.
+constexpr Shape kLlama8B{"Llama 8B", 32, 32, 8, 128, 14336, 128256};
+constexpr Shape kLlama70B{"Llama 70B", 80, 64, 8, 128, 28672, 128256};
+
+std::vector<int64_t> layers_of(const Shape& shape, int num_stages,
+                               parallel::PipelineBalance balance) {
+  const auto topology = resolve_topology(
+      config_of(shape), {.pipeline_parallel = std::to_string(num_stages), .balance = balance});
+  std::vector<int64_t> layers;
+  for (const parallel::Stage& stage : topology.stages()) layers.push_back(stage.layers.size());
+  return layers;
+}
+
+// The head in layers, as published for these models: its parameters over a layer's.
+TEST(StageCosts, TheHeadInLayers) {
+  const auto head = [](const Shape& shape, parallel::PipelineBalance balance) {
+    return stage_costs(config_of(shape), balance).head;
+  };
+  constexpr auto kDecode = parallel::PipelineBalance::kDecode;
+  EXPECT_NEAR(head(kShapes[0], kDecode), 8.0, 0.05);
+  EXPECT_NEAR(head(kShapes[2], kDecode), 9.1, 0.05);
+  EXPECT_NEAR(head(kLlama8B, kDecode), 2.4, 0.05);
+  EXPECT_NEAR(head(kLlama70B, kDecode), 1.2, 0.05);
+  EXPECT_NEAR(head(kShapes[0], parallel::PipelineBalance::kMixed), 0.45 * 8.0, 0.03);
+  EXPECT_NEAR(head(kShapes[0], parallel::PipelineBalance::kPrefill), 8.0 / 220, 0.001);
+}
+
+// Where several splits have the same slowest stage, the others of ours are the more equal ones:
+// SmolLM2 in four could be 10, 10, 10, 0 as well.
+TEST(StageCosts, TheLayersOfStagesFollowTheWork) {
+  constexpr auto kDecode = parallel::PipelineBalance::kDecode,
+                 kPrefill = parallel::PipelineBalance::kPrefill,
+                 kMixed = parallel::PipelineBalance::kMixed;
+  using Layers = std::vector<int64_t>;
+  const Shape &smollm2 = kShapes[0], &qwen = kShapes[2];
+  EXPECT_EQ(layers_of(smollm2, 2, kDecode), (Layers{19, 11}));
+  EXPECT_EQ(layers_of(smollm2, 3, kDecode), (Layers{13, 13, 4}));
+  EXPECT_EQ(layers_of(smollm2, 4, kDecode), (Layers{10, 10, 9, 1}));
+  EXPECT_EQ(layers_of(qwen, 2, kDecode), (Layers{17, 7}));
+  EXPECT_EQ(layers_of(qwen, 3, kDecode), (Layers{11, 11, 2}));
+  EXPECT_EQ(layers_of(kLlama8B, 2, kDecode), (Layers{17, 15}));
+  EXPECT_EQ(layers_of(kLlama8B, 4, kDecode), (Layers{9, 9, 8, 6}));
+  EXPECT_EQ(layers_of(kLlama70B, 2, kDecode), (Layers{41, 39}));
+
+  EXPECT_EQ(layers_of(smollm2, 2, kPrefill), (Layers{15, 15}));
+  EXPECT_EQ(layers_of(smollm2, 3, kPrefill), (Layers{10, 10, 10}));
+  EXPECT_EQ(layers_of(smollm2, 4, kPrefill), (Layers{8, 8, 7, 7}));
+  EXPECT_EQ(layers_of(qwen, 2, kPrefill), (Layers{12, 12}));
+  EXPECT_EQ(layers_of(kLlama8B, 4, kPrefill), (Layers{8, 8, 8, 8}));
+  EXPECT_EQ(layers_of(kLlama70B, 2, kPrefill), (Layers{40, 40}));
+
+  EXPECT_EQ(layers_of(smollm2, 2, kMixed), (Layers{17, 13}));
+  EXPECT_EQ(layers_of(smollm2, 3, kMixed), (Layers{11, 11, 8}));
+  EXPECT_EQ(layers_of(qwen, 2, kMixed), (Layers{14, 10}));
+  EXPECT_EQ(layers_of(kLlama8B, 4, kMixed), (Layers{9, 8, 8, 7}));
+  // Nothing was said: generated tokens.
+  const auto plain = resolve_topology(config_of(smollm2), {.pipeline_parallel = "2"});
+  EXPECT_EQ(plain.stages()[0].layers.size(), 19);
+}
+
 // The remainder rotates: over the layers of a stage no rank holds two units more than another
 // where all weigh the same, though no layer divides.
 TEST(SplitModel, RotatesTheRemainder) {
   const ModelConfig c = config_of(kShapes[0]);
   for (const int tp : {2, 4, 5, 7}) {
-    const auto topology =
-        parallel::Topology::resolve({.tensor_parallel_size = tp}, c.num_layers, stage_costs(c));
+    const auto topology = parallel::Topology::resolve({.tensor_parallel_size = tp}, c.num_layers,
+                                                      stage_costs(c, parallel::kDefaultBalance));
     const auto stages = split_model(c, topology);
     std::vector<int64_t> units;
     for (const ShardSplit& shard : stages[0].shards) {
@@ -140,8 +201,8 @@ TEST(SplitModel, RotatesTheRemainder) {
 
 TEST(SplitModel, IsAFunctionOfItsInputs) {
   const ModelConfig c = config_of(kShapes[2]);
-  const auto topology =
-      parallel::Topology::resolve({.tp_weights = "3,2,1,1"}, c.num_layers, stage_costs(c));
+  const auto topology = parallel::Topology::resolve({.tp_weights = "3,2,1,1"}, c.num_layers,
+                                                    stage_costs(c, parallel::kDefaultBalance));
   const auto first = split_model(c, topology), second = split_model(c, topology);
   for (size_t r = 0; r < 4; ++r) {
     EXPECT_EQ(first[0].shards[r].vocab, second[0].shards[r].vocab);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ using ::testing::IsEmpty;
 struct Options {
   int tp = 0;
   std::string pp, weights, stages;
+  std::optional<PipelineBalance> balance = {};
 };
 
 Topology resolve(const Options& options, int64_t num_layers = 30, StageCosts costs = {}) {
@@ -26,6 +28,7 @@ Topology resolve(const Options& options, int64_t num_layers = 30, StageCosts cos
   request.pipeline_parallel = options.pp;
   request.tp_weights = options.weights;
   request.stages = options.stages;
+  request.balance = options.balance;
   return Topology::resolve(request, num_layers, costs);
 }
 
@@ -164,7 +167,10 @@ TEST(Topology, DescriptionRoundTrips) {
                            {.pp = "13,13,4"},
                            {.tp = 2, .pp = "29,1,0"},
                            {.pp = "5", .weights = "1,2.5,0.125"},
-                           {.stages = "12@1,14@3,4@2"}};
+                           {.stages = "12@1,14@3,4@2"},
+                           {.tp = 2, .pp = "3", .balance = PipelineBalance::kPrefill},
+                           {.pp = "2", .balance = PipelineBalance::kMixed},
+                           {.pp = "2", .balance = PipelineBalance::kDecode}};
   const StageCosts costs{.embedding = 0, .head = 8.0};
   for (const Options& options : asked) {
     const Topology first = resolve(options, 30, costs);
@@ -179,7 +185,11 @@ TEST(Topology, DescriptionRoundTrips) {
       if (key == "pp") again.pp = value;
       if (key == "tp-weights") again.weights = value;
       if (key == "stages") again.stages = value;
+      for (const PipelineBalance balance :
+           {PipelineBalance::kDecode, PipelineBalance::kPrefill, PipelineBalance::kMixed})
+        if (key == "pp-balance" && value == name(balance)) again.balance = balance;
     }
+    EXPECT_EQ(again.balance.value_or(kDefaultBalance), options.balance.value_or(kDefaultBalance));
     const Topology second = resolve(again, 30, costs);
     EXPECT_EQ(layers_of(second), layers_of(first));
     ASSERT_EQ(widths_of(second), widths_of(first));
@@ -231,6 +241,23 @@ TEST(Topology, StagesStandAlone) {
   expect_error({.tp = 2, .stages = "30@2"}, {"--stages", "--tp"});
   expect_error({.pp = "2", .stages = "30@2"}, {"--stages", "--pp"});
   expect_error({.weights = "1,1", .stages = "30@2"}, {"--stages", "--tp-weights"});
+}
+
+TEST(Topology, ABalanceIsNamedWhereItIsNotTheUsualOne) {
+  const auto described = [](PipelineBalance balance, const char* pp) {
+    return resolve({.pp = pp, .balance = balance}).description();
+  };
+  EXPECT_EQ(described(PipelineBalance::kDecode, "2"), "pp=2");
+  EXPECT_EQ(described(PipelineBalance::kPrefill, "2"), "pp=2 pp-balance=prefill");
+  EXPECT_EQ(described(PipelineBalance::kMixed, "31"), "pp=31 pp-balance=mixed");
+  EXPECT_EQ(described(PipelineBalance::kMixed, "1"), "tp=1");  // nothing is balanced
+}
+
+TEST(Topology, LayersByHandLeaveNothingToBalance) {
+  expect_error({.pp = "15,15", .balance = PipelineBalance::kPrefill},
+               {"--pp-balance prefill", "--pp 15,15"});
+  expect_error({.stages = "15@1,15@2", .balance = PipelineBalance::kDecode},
+               {"--pp-balance decode", "--stages 15@1,15@2"});
 }
 
 TEST(TopologyDeathTest, RanksOutsideAreABug) {

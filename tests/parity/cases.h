@@ -66,6 +66,10 @@ inline Case parse_case(const std::string& words, const std::string& model_path) 
       o.topology.tp_weights = v;
     else if (v = after("stages="); !v.empty())
       o.topology.stages = v;
+    else if (word == "prefill")
+      o.topology.balance = parallel::PipelineBalance::kPrefill;
+    else if (word == "mixed")
+      o.topology.balance = parallel::PipelineBalance::kMixed;
     else if (v = after("pp="); !v.empty())
       o.topology.pipeline_parallel = v;
     else if (v = after("pp"); !v.empty())
