@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/answer_report.h"
+#include "cli/stop_reason.h"
 
 namespace weft::cli {
 namespace {
@@ -45,7 +46,8 @@ class Writer {
       object["logprobs"] = completion_logprobs(prompt, choice);
     }
     object["finish_reason"] = engine::name(*choice.finish);
-    object["stop_reason"] = stop_reason(choice);
+    object["stop_reason"] =
+        stop_reason_json(choice.stop_reason, choice.token_ids, line_.sampling.stop);
     if (line_.return_token_ids) object["token_ids"] = choice.token_ids;
     if (line_.return_token_ids) object["prompt_token_ids"] = prompt.prompt_ids;
     if (line_.hash_logits) object["logits_hash"] = hash_text(choice.logits_hash);
@@ -71,16 +73,6 @@ class Writer {
 
  private:
   std::string piece(int32_t id) const { return context_.tokenizer.piece(id, true); }
-
-  // A number where a token's id ended the answer.
-  Json stop_reason(const engine::Choice& choice) const {
-    if (choice.stop_reason.empty()) return nullptr;
-    const bool is_id =
-        !choice.token_ids.empty() &&
-        choice.stop_reason == std::to_string(choice.token_ids.back()) &&
-        std::count(line_.sampling.stop.begin(), line_.sampling.stop.end(), choice.stop_reason) == 0;
-    return is_id ? Json(choice.token_ids.back()) : Json(choice.stop_reason);
-  }
 
   std::string shown_text(const AnsweredPrompt& prompt, const engine::Choice& choice) const {
     const std::string answer = line_.only_echo ? "" : choice.text;

@@ -7,6 +7,7 @@
 
 #include "base/counted.h"
 #include "cli/quantity.h"
+#include "cli/stop_reason.h"
 #include "cli/text_table.h"
 
 namespace weft::cli {
@@ -156,6 +157,8 @@ std::string answer_json(const Answer& answer) {
       {"generated_tokens", result.token_ids.size()},
       {"logits_hash", request.hash_logits ? Json(hash_text(result.logits_hash)) : Json(nullptr)},
       {"finish_reason", engine::name(result.finish_reason)},
+      {"stop_reason",
+       stop_reason_json(result.stop_reason, result.token_ids, request.sampling.stop)},
       {"prompt_tokens_per_s", number(prompt_rate(answer))},
       {"generation_tokens_per_s", number(generation_rate(answer))},
       {"read_gb_per_s", number(read_rate_gb(answer))},
@@ -166,8 +169,8 @@ std::string answer_json(const Answer& answer) {
       {"prompt_token_ids", request.prompt_ids},
       {"ranks", ranks_json(answer)},
       {"pool", pool_json(answer)}};
-  if (request.num_logprobs >= 0) object["logprobs"] = logprobs_json(result.logprobs);
-  if (request.num_prompt_logprobs >= 0) {
+  if (request.sampling.logprobs) object["logprobs"] = logprobs_json(result.logprobs);
+  if (request.sampling.prompt_logprobs) {
     object["prompt_logprobs"] = logprobs_json(result.prompt_logprobs);
   }
   // Text of a model may hold half characters in no case, but a bug must not end in an exception.
@@ -208,10 +211,10 @@ std::vector<std::string> detail_lines(const Answer& answer) {
       lines.push_back(std::move(line));
     }
   };
-  if (request.num_prompt_logprobs >= 0) {
+  if (request.sampling.prompt_logprobs) {
     append("prompt logprobs:", result.prompt_logprobs, request.prompt_ids);
   }
-  if (request.num_logprobs >= 0) append("logprobs:", result.logprobs, result.token_ids);
+  if (request.sampling.logprobs) append("logprobs:", result.logprobs, result.token_ids);
   if (request.hash_logits) lines.push_back("logits-hash " + hash_text(result.logits_hash));
   return lines;
 }

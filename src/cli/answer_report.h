@@ -13,7 +13,7 @@ namespace weft::cli {
 // What belongs to an answer: borrowed for the time of a call.
 struct Answer {
   const engine::Engine& engine;
-  const engine::GenerationRequest& request;
+  const engine::Request& request;
   const engine::GenerationResult& result;
 };
 
@@ -27,7 +27,8 @@ std::optional<double> read_rate_gb(const Answer& answer);
 std::string hash_text(uint64_t hash);
 
 // One JSON object in one line. Keys that were not asked for are null (logits_hash) or absent
-// (logprobs, prompt_logprobs). What was not measured is null: a rate without a step, a rank's times
+// (logprobs, prompt_logprobs); stop_reason is null unless a stop text or a stop token id ended the
+// answer. What was not measured is null: a rate without a step, a rank's times
 // where one pool ran all ranks ("pool" holds the pool's, and is null otherwise). JSON has no NaN
 // and no infinity: such numbers become null too.
 std::string answer_json(const Answer& answer);

@@ -36,6 +36,48 @@ Batching batching_named(const std::string& name) {
                                  : Batching::kContinuous;
 }
 
+// A bar for each phase of the long prompt's measurement.
+class PhaseProgress {
+ public:
+  explicit PhaseProgress(Console& console) : console_(console) {}
+
+  void show(LongPromptPhase phase, int64_t done, int64_t total) {
+    if (!bar_ || phase != phase_) {
+      finish();
+      phase_ = phase;
+      seen_ = 0;
+      bar_.emplace(console_.err, Progress::Options{.label = name(phase),
+                                                   .total = total,
+                                                   .unit = Progress::Unit::kItems,
+                                                   .is_terminal = console_.err_is_terminal});
+    }
+    bar_->add(done - seen_);
+    seen_ = done;
+  }
+  void finish() {
+    if (bar_) bar_->finish();
+    bar_.reset();
+  }
+
+ private:
+  static const char* name(LongPromptPhase phase) {
+    switch (phase) {
+      case LongPromptPhase::kAlone:
+        return "long prompt alone, runs";
+      case LongPromptPhase::kSettling:
+        return "answers alone, tokens";
+      case LongPromptPhase::kAmong:
+        return "answers beside the long prompt, tokens";
+    }
+    return "";
+  }
+
+  Console& console_;
+  std::optional<Progress> bar_;
+  LongPromptPhase phase_ = LongPromptPhase::kAlone;
+  int64_t seen_ = 0;
+};
+
 class BenchThroughputCommand : public Command {
  public:
   BenchThroughputCommand() {
@@ -234,15 +276,15 @@ class BenchThroughputCommand : public Command {
   }
 
   void measure_long_prompt(const Work& work, Json* object, std::vector<std::string>* lines) const {
-    Console& console = work.console;
-    Progress progress(console.err, {.label = "answering",
-                                    .unit = Progress::Unit::kItems,
-                                    .is_terminal = console.err_is_terminal});
-    const LongPromptRun run = run_long_prompt(work.engine, {.num_running = num_prompts(),
-                                                            .input_len = input_len_,
-                                                            .long_len = long_len_,
-                                                            .seed = seed_,
-                                                            .on_step = [&] { progress.add(1); }});
+    PhaseProgress progress(work.console);
+    const LongPromptRun run = run_long_prompt(
+        work.engine, {.num_running = num_prompts(),
+                      .input_len = input_len_,
+                      .long_len = long_len_,
+                      .seed = seed_,
+                      .on_progress = [&](LongPromptPhase phase, int64_t done, int64_t total) {
+                        progress.show(phase, done, total);
+                      }});
     progress.finish();
     const double before = percentile(run.gaps_before_ms, 50);
     const double during = percentile(run.gaps_during_ms, 99);

@@ -117,7 +117,7 @@ class Chat {
     messages.push_back({"user", question});
     try {
       const size_t forgotten = forget_oldest(engine_, &messages);
-      engine::GenerationRequest request = make_request_();
+      engine::Request request = make_request_();
       request.prompt_ids = writer_of(engine_).conversation_ids(messages);
       const engine::GenerationResult result = generate(&request, forgotten);
       messages.push_back({"assistant", result.text});
@@ -130,7 +130,7 @@ class Chat {
     }
   }
 
-  engine::GenerationResult generate(engine::GenerationRequest* request, size_t num_forgotten) {
+  engine::GenerationResult generate(engine::Request* request, size_t num_forgotten) {
     const bool fits = static_cast<int64_t>(request->prompt_ids.size()) <= engine_.max_model_len();
     if (num_forgotten > 0 && fits) {
       console_.err << "(the oldest messages are forgotten: the context is full)" << std::endl;

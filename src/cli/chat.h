@@ -13,7 +13,7 @@ namespace weft::cli {
 
 using ReadLine = std::function<TypedLine(const std::string& prompt)>;
 // Sets everything of a request but its prompt.
-using MakeRequest = std::function<engine::GenerationRequest()>;
+using MakeRequest = std::function<engine::Request()>;
 
 struct ChatOptions {
   std::string system;  // may be empty

@@ -49,16 +49,26 @@ std::string overview(const Commands& commands) {
   return text;
 }
 
+// "bench" alone names several commands: what they are; empty for any other name.
+std::string overview_of_group(const Commands& commands, const std::string& name) {
+  std::string lines;
+  for (const auto& command : commands) {
+    const std::string& whole = command->options().command();
+    if (whole.starts_with(name + " "))
+      lines +=
+          fmt::format("  {:<18}{}\n", whole.substr(name.size() + 1), command->options().summary());
+  }
+  if (lines.empty()) return {};
+  return fmt::format(
+      "usage: weft {0} COMMAND [options]\n\n{1}\n  weft {0} COMMAND --help    the command's "
+      "options\n",
+      name, lines);
+}
+
 Command& find_command(const Commands& commands, const std::string& name) {
-  std::vector<std::string> longer;  // "bench" alone names several
   for (const auto& command : commands) {
     if (command->options().command() == name) return *command;
-    if (command->options().command().starts_with(name + " "))
-      longer.push_back("weft " + command->options().command());
   }
-  if (!longer.empty())
-    throw Error(ErrorKind::kUsage, fmt::format("'{}' needs a second word", name),
-                fmt::format("there are {}", fmt::join(longer, " and ")));
   throw Error(ErrorKind::kUsage,
               fmt::format("unknown command '{}'{}", name, did_you_mean(name, names_of(commands))),
               "", "weft --help lists the commands");
@@ -94,6 +104,16 @@ int execute(const Commands& commands, Command& command, const std::vector<std::s
   return command.execute(context);
 }
 
+bool asks_for_help(const std::string& word) {
+  return word == "--help" || word == "-h" || word == "help";
+}
+
+std::string help_about(const Commands& commands, const std::vector<std::string>& topic) {
+  if (topic.empty()) return overview(commands);
+  const std::string group = topic.size() == 1 ? overview_of_group(commands, topic[0]) : "";
+  return group.empty() ? find_command(commands, command_name(topic)).options().help() : group;
+}
+
 int dispatch(const std::vector<std::string>& arguments, const Context& context) {
   const Commands commands = all_commands();
   if (arguments.empty()) {
@@ -105,11 +125,19 @@ int dispatch(const std::vector<std::string>& arguments, const Context& context) 
     context.console.out << version_text(context.engine.isa());
     return 0;
   }
-  if (first == "--help" || first == "-h" || first == "help") {
+  if (asks_for_help(first)) {
     const std::vector<std::string> topic(arguments.begin() + 1, arguments.end());
-    context.console.out << (topic.empty()
-                                ? overview(commands)
-                                : find_command(commands, command_name(topic)).options().help());
+    context.console.out << help_about(commands, topic);
+    return 0;
+  }
+  const std::string group = overview_of_group(commands, first);
+  if (!group.empty() && arguments.size() == 1) {  // as weft alone: nothing was asked for
+    context.console.err << group;
+    return static_cast<int>(ErrorKind::kUsage);
+  }
+  if (!group.empty() && asks_for_help(arguments[1])) {
+    context.console.out << help_about(
+        commands, arguments.size() > 2 ? std::vector{first, arguments[2]} : std::vector{first});
     return 0;
   }
   const auto rest = arguments.begin() + static_cast<std::ptrdiff_t>(words_of_command(arguments));

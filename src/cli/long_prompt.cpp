@@ -27,21 +27,31 @@ class LongPrompt {
 
   LongPromptRun run() {
     for (int64_t i = 0; i < options_.num_alone; ++i) {
+      report(LongPromptPhase::kAlone, i, options_.num_alone);
       const ServingRun alone = serve(engine_, {long_request(static_cast<uint64_t>(i))}, {});
       run_.ttft_alone_ms.push_back(1e3 * alone.requests[0].tokens_s.at(0));
     }
+    report(LongPromptPhase::kAlone, options_.num_alone, options_.num_alone);
     submit_running();
-    const size_t wanted = kSettlingTokens + static_cast<size_t>(options_.gaps_before);
-    step_until([&] { return shortest() > wanted; });
+    const size_t wanted = kSettlingTokens + static_cast<size_t>(options_.gaps_before) + 1;
+    step_until([&] { return shortest() >= wanted; },
+               [&] {
+                 report(LongPromptPhase::kSettling, num_tokens(wanted),
+                        options_.num_running * static_cast<int64_t>(wanted));
+               });
+    const int64_t tokens_before = num_tokens(SIZE_MAX);
+    const auto report_among = [&] {
+      report(LongPromptPhase::kAmong, num_tokens(SIZE_MAX) - tokens_before, 0);
+    };
     const int64_t begin_ns = now_ns();
     const uint64_t long_id =
         engine_.submit(long_request(static_cast<uint64_t>(options_.num_alone)));
     long_id_ = long_id;
-    step_until([&] { return long_token_ns_ != 0; });
+    step_until([&] { return long_token_ns_ != 0; }, report_among);
     run_.ttft_ms = ms_between(begin_ns, long_token_ns_);
     // The gaps that it is a part of end with the next token of each.
     const int64_t end_ns = long_token_ns_;
-    step_until([&] { return all_after(end_ns); });
+    step_until([&] { return all_after(end_ns); }, report_among);
     collect_gaps(begin_ns, end_ns);
     leave();
     return std::move(run_);
@@ -65,12 +75,16 @@ class LongPrompt {
                        std::vector<int64_t>());
   }
 
-  template <typename Done>
-  void step_until(Done done) {
+  void report(LongPromptPhase phase, int64_t done, int64_t total) const {
+    if (options_.on_progress) options_.on_progress(phase, done, total);
+  }
+
+  template <typename Done, typename Report>
+  void step_until(Done done, Report report_step) {
     while (!done()) {
       const bool more = engine_.step([this](const engine::RequestEvent& event) { take(event); });
       if (error_) throw *error_;
-      if (options_.on_step) options_.on_step();
+      report_step();
       WEFT_CHECK(more || done(), "the running answers ended before the long prompt was computed");
     }
   }
@@ -93,6 +107,13 @@ class LongPrompt {
     size_t fewest = SIZE_MAX;
     for (const auto& [id, times] : running_) fewest = std::min(fewest, times.size());
     return fewest;
+  }
+
+  // Of all running answers, of each at most so many.
+  int64_t num_tokens(size_t at_most) const {
+    size_t sum = 0;
+    for (const auto& [id, times] : running_) sum += std::min(times.size(), at_most);
+    return static_cast<int64_t>(sum);
   }
 
   bool all_after(int64_t moment_ns) const {

@@ -23,7 +23,7 @@ PromptWriter writer_of(const engine::Engine& engine) {
   return {engine.tokenizer(), engine.chat_template()};
 }
 
-std::vector<int32_t> parse_ids(std::string_view list, int64_t vocab_size) {
+std::vector<int32_t> parse_ids(std::string_view option, std::string_view list, int64_t vocab_size) {
   std::vector<int32_t> ids;
   size_t begin = 0;
   while (begin <= list.size()) {
@@ -33,7 +33,7 @@ std::vector<int32_t> parse_ids(std::string_view list, int64_t vocab_size) {
     while (!word.empty() && word.back() == ' ') word.remove_suffix(1);
     const auto id = parse_whole_number(word);
     if (!id || *id < 0 || *id >= vocab_size) {
-      throw Error(ErrorKind::kUsage, fmt::format("--prompt-ids holds '{}'", word),
+      throw Error(ErrorKind::kUsage, fmt::format("{} holds '{}'", option, word),
                   fmt::format("whole numbers from 0 to {}, separated by commas, are expected",
                               vocab_size - 1));
     }
@@ -43,9 +43,11 @@ std::vector<int32_t> parse_ids(std::string_view list, int64_t vocab_size) {
   return ids;
 }
 
-void fit_answer(const engine::Engine& engine, engine::GenerationRequest* request) {
+void fit_answer(const engine::Engine& engine, engine::Request* request) {
   const int64_t room = engine.max_model_len() - static_cast<int64_t>(request->prompt_ids.size());
-  request->max_tokens = std::max<int64_t>(1, std::min(request->max_tokens, room));
+  engine::SamplingParams& p = request->sampling;
+  p.max_tokens = std::max<int64_t>(1, std::min(p.max_tokens, room));
+  p.min_tokens = std::min(p.min_tokens, p.max_tokens);
 }
 
 size_t forget_oldest(const engine::Engine& engine, std::vector<text::Message>* messages) {

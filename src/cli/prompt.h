@@ -27,12 +27,13 @@ struct PromptWriter {
 };
 PromptWriter writer_of(const engine::Engine& engine);
 
-// "1,2,3". Error(kUsage) for anything else, and for ids outside [0, vocab_size).
-std::vector<int32_t> parse_ids(std::string_view list, int64_t vocab_size);
+// "1,2,3". Error(kUsage), which names the option, for anything else and for ids outside
+// [0, vocab_size).
+std::vector<int32_t> parse_ids(std::string_view option, std::string_view list, int64_t vocab_size);
 
-// Shortens request.max_tokens to what the context leaves after the prompt (at least one token: the
-// engine says what is wrong with a prompt that fills it).
-void fit_answer(const engine::Engine& engine, engine::GenerationRequest* request);
+// Shortens max_tokens, and with it min_tokens, to what the context leaves after the prompt (at
+// least one token: the engine says what is wrong with a prompt that fills it).
+void fit_answer(const engine::Engine& engine, engine::Request* request);
 
 // Forgets the oldest messages, a system message at the front apart, until the rendered conversation
 // leaves room for an answer or one message is left. Returns how many were forgotten.

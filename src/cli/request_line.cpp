@@ -152,8 +152,10 @@ void read_fields(const Fields& fields, const LineDefaults& defaults, RequestLine
 }
 
 std::string text_of(const engine::SamplingParams& p) {
-  return fmt::format("{} {} {} {} {} {}", p.max_tokens, p.temperature, p.ignore_eos,
-                     p.logprobs.value_or(-2), p.prompt_logprobs.value_or(-2),
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", p.max_tokens, p.min_tokens,
+                     p.temperature, p.top_k, p.top_p, p.min_p, p.typical_p, p.repetition_penalty,
+                     p.presence_penalty, p.frequency_penalty, fmt::join(p.stop_token_ids, ","),
+                     p.ignore_eos, p.logprobs.value_or(-2), p.prompt_logprobs.value_or(-2),
                      fmt::join(p.stop, "\x1f"));
 }
 

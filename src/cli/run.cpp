@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cli/answer_report.h"
 #include "cli/chat.h"
+#include "cli/generation_options.h"
 #include "cli/interrupt.h"
 #include "cli/load_engine.h"
 #include "cli/model_options.h"
@@ -41,7 +42,7 @@ class RunCommand : public Command {
     declare_file();
     model_.declare(&options_);
     model_.declare_scheduling(&options_);
-    declare_generation();
+    generation_.declare(&options_);
     options_.group("Output");
     options_.add("--json", &json_, {"", "one JSON object on standard output and nothing else"});
     options_.add("--stats", &stats_,
@@ -55,6 +56,7 @@ class RunCommand : public Command {
 
   int execute(const Context& context) override {
     check_together();
+    generation_.check();
     Console& console = context.console;
     engine::EngineOptions engine_options = model_.resolve(context.environment);
     if (file_) return answer_file(context, engine_options);
@@ -64,12 +66,14 @@ class RunCommand : public Command {
     // Before the model is loaded, which may take long.
     const PromptText prompt = chats || prompt_ids_ ? PromptText{} : find_prompt(console);
     std::vector<int32_t> prompt_ids;
-    const engine::OnOpen take_prompt = [&](const engine::OpenedModel& model) {
+    const engine::OnOpen check = [&](const engine::OpenedModel& model) {
+      engine::check_sampling(generation_.sampling(), model.report.vocab_size);
+      if (chats) return;
       prompt_ids = prompt_token_ids(model, prompt.text, console);
       model.check_prompt(prompt_ids);
     };
-    std::unique_ptr<engine::Engine> engine =
-        load_engine(context, engine_options, chats ? engine::OnOpen() : take_prompt, quiet_);
+    const std::unique_ptr<engine::Engine> engine =
+        load_engine(context, engine_options, check, quiet_);
     if (chats) return hold_chat(*engine, console);
     if (prompt.is_built_in && !quiet_) console.err << "> " << prompt.text << std::endl;
     return answer_once(*engine, std::move(prompt_ids), console);
@@ -97,24 +101,6 @@ class RunCommand : public Command {
                   .may_be_empty = false});
     options_.add("--overwrite", &overwrite_, {"", "forget what --out holds and start anew"});
     for (const char* other : {"--prompt", "--prompt-ids"}) options_.exclude("--file", other);
-  }
-
-  void declare_generation() {
-    options_.group("Generation");
-    options_.add("--max-tokens,-n", &max_tokens_,
-                 {"TOKENS", "longest answer; the context's end comes first"}, 1, INT32_MAX);
-    options_.add("--temperature", &temperature_, {"T", "0 always takes the likeliest token"}, 0.0f,
-                 100.0f);
-    options_.add("--seed", &seed_, {"N", "of the sampling"});
-    options_.add("--stop", &stop_,
-                 {.unit = "TEXT",
-                  .help = "end before this text; may be given several times",
-                  .may_be_empty = false});
-    options_.add("--ignore-eos", &ignore_eos_, {"", "go on to --max-tokens, for measuring"});
-    options_.add("--logprobs", &logprobs_,
-                 {"N", "logprobs of the N likeliest tokens and the chosen one", "none"}, 0, 100);
-    options_.add("--prompt-logprobs", &prompt_logprobs_,
-                 {"N", "the same for the prompt's tokens", "none"}, 0, 100);
   }
 
   // Combinations that say two things at once. Before the model is loaded, which may take long.
@@ -182,22 +168,16 @@ class RunCommand : public Command {
   }
 
   // Everything but the prompt.
-  engine::GenerationRequest request() const {
-    engine::GenerationRequest request;
-    request.max_tokens = max_tokens_;
-    request.temperature = temperature_;
-    request.seed = seed_;
-    request.ignore_eos = ignore_eos_;
-    request.num_logprobs = logprobs_;
-    request.num_prompt_logprobs = prompt_logprobs_;
+  engine::Request request() const {
+    engine::Request request;
+    request.sampling = generation_.sampling();
     request.hash_logits = logits_hash_;
-    request.stop = stop_;
     return request;
   }
 
   std::vector<int32_t> prompt_token_ids(const engine::OpenedModel& model, const std::string& text,
                                         Console& console) const {
-    if (prompt_ids_) return parse_ids(*prompt_ids_, model.report.vocab_size);
+    if (prompt_ids_) return parse_ids("--prompt-ids", *prompt_ids_, model.report.vocab_size);
     const PromptWriter writer{model.tokenizer, model.chat_template};
     if (no_chat_template_) return writer.plain_ids(text);
     std::vector<text::Message> messages;
@@ -228,18 +208,11 @@ class RunCommand : public Command {
   LineDefaults line_defaults() const {
     LineDefaults defaults;
     defaults.chat.max_tokens = kOpenMaxTokens;
-    for (engine::SamplingParams* p : {&defaults.prompt, &defaults.chat, &defaults.completion}) {
-      const auto holds = [&](std::string_view option) {
-        return p == &defaults.prompt || options_.origin(option) != Origin::kDefault;
-      };
-      if (holds("--max-tokens")) p->max_tokens = max_tokens_;
-      if (holds("--temperature")) p->temperature = temperature_;
-      p->stop = stop_;
-      p->ignore_eos = ignore_eos_;
-      if (logprobs_ >= 0) p->logprobs = logprobs_;
-      if (prompt_logprobs_ >= 0) p->prompt_logprobs = prompt_logprobs_;
-    }
-    defaults.seed = seed_;
+    defaults.prompt = generation_.sampling();
+    defaults.prompt.seed.reset();  // each line has its own
+    for (engine::SamplingParams* p : {&defaults.chat, &defaults.completion})
+      generation_.apply_given(p);
+    defaults.seed = generation_.seed();
     defaults.system = system_;
     defaults.chat_template = !no_chat_template_;
     defaults.hash_logits = logits_hash_;
@@ -255,7 +228,7 @@ class RunCommand : public Command {
   }
 
   int answer_once(engine::Engine& engine, std::vector<int32_t> prompt_ids, Console& console) const {
-    engine::GenerationRequest request = this->request();
+    engine::Request request = this->request();
     request.prompt_ids = std::move(prompt_ids);
     fit_answer(engine, &request);
     const InterruptAction interrupt(
@@ -284,15 +257,10 @@ class RunCommand : public Command {
 
   OptionSet options_{"run", "answer a prompt or a file of them, or chat in the terminal"};
   ModelOptions model_;
+  GenerationOptions generation_;
   std::optional<std::string> prompt_, prompt_ids_, file_, out_;
   std::string system_;
   bool no_chat_template_ = false, overwrite_ = false;
-  int64_t max_tokens_ = 512;
-  float temperature_ = 0.0f;
-  uint64_t seed_ = 0;
-  std::vector<std::string> stop_;
-  bool ignore_eos_ = false;
-  int logprobs_ = -1, prompt_logprobs_ = -1;
   bool json_ = false, stats_ = false, logits_hash_ = false, quiet_ = false;
 };
 

@@ -40,7 +40,7 @@ class LocalEngine final : public Engine {
   void cancel(uint64_t request) override { loop_->cancel(request); }
   bool step(const OnEvent& on_event) override;
   EngineStats stats() const override { return loop_->stats(); }
-  GenerationResult generate(const GenerationRequest& request, const OnText& on_text) override;
+  GenerationResult generate(const Request& request, const OnText& on_text) override;
   BatchTiming run_batch(const BatchWorkload& workload) override;
   void cancel() override { cancelled_.store(true); }
 
@@ -63,28 +63,13 @@ class LocalEngine final : public Engine {
   std::atomic<bool> cancelled_{false};
 };
 
-Request request_of(const GenerationRequest& g) {
-  Request request;
-  request.prompt_ids = g.prompt_ids;
-  request.hash_logits = g.hash_logits;
-  request.full_prompt_logits = g.full_prompt_logits;
-  SamplingParams& p = request.sampling;
-  p.max_tokens = g.max_tokens;
-  p.temperature = g.temperature;
-  p.seed = g.seed;
-  p.ignore_eos = g.ignore_eos;
-  p.stop = g.stop;
-  if (g.num_logprobs >= 0) p.logprobs = g.num_logprobs;
-  if (g.num_prompt_logprobs >= 0) p.prompt_logprobs = g.num_prompt_logprobs;
-  return request;
-}
-
 GenerationResult result_of(const RequestState& state) {
   const Choice& choice = state.choices.front();
   GenerationResult result;
   result.token_ids = choice.token_ids;
   result.text = choice.text;
   result.finish_reason = choice.finish.value();
+  result.stop_reason = choice.stop_reason;
   result.logprobs = choice.logprobs;
   result.prompt_logprobs = state.prompt_logprobs;
   result.prompt_logits = state.prompt_logits;
@@ -170,12 +155,16 @@ bool LocalEngine::step(const OnEvent& on_event) {
   return loop_->step(on_event);
 }
 
-GenerationResult LocalEngine::generate(const GenerationRequest& request, const OnText& on_text) {
+GenerationResult LocalEngine::generate(const Request& request, const OnText& on_text) {
+  if (request.sampling.n != 1)
+    throw Error(ErrorKind::kUsage,
+                fmt::format("n is {}, where one answer is made", request.sampling.n), "",
+                "leave n out; best_of returns the best of several");
   cancelled_.store(false);
   const bool is_alone = replica_->in_flight() == 0;  // otherwise the clocks run on
   if (is_alone) replica_->settle();
   const std::vector<RankClock> before = is_alone ? clocks() : std::vector<RankClock>();
-  const uint64_t id = submit(request_of(request));
+  const uint64_t id = submit(request);
   std::optional<GenerationResult> result;
   std::optional<Error> error;
   const OnEvent on_event = [&](const RequestEvent& event) {

@@ -110,20 +110,6 @@ struct Inspection {
 };
 Inspection inspect(const EngineOptions& options);
 
-// One prompt and one answer: a Request for callers that have nothing else to do meanwhile.
-struct GenerationRequest {
-  std::vector<int32_t> prompt_ids;
-  int64_t max_tokens = 256;
-  float temperature = 0.0f;  // 0: greedy
-  uint64_t seed = 0;
-  bool ignore_eos = false;
-  int num_logprobs = -1;  // < 0: none; N: the N best and the chosen one
-  int num_prompt_logprobs = -1;
-  bool hash_logits = false;
-  bool full_prompt_logits = false;  // raw logits of every prompt position (tests, research)
-  std::vector<std::string> stop;    // stop strings
-};
-
 // Of the request's time; ranks of one pool share the pool's.
 struct RankTimes {
   double compute_s = 0;
@@ -132,10 +118,12 @@ struct RankTimes {
   int64_t reduce_bytes = 0;
 };
 
+// One answer, for callers that have nothing else to do meanwhile.
 struct GenerationResult {
   std::vector<int32_t> token_ids;  // generated; the end-of-text token is included
   std::string text;
   FinishReason finish_reason = FinishReason::kStop;
+  std::string stop_reason;  // the stop string or the stop token's id that ended it; else empty
   std::vector<std::vector<TokenLogprob>> logprobs;         // [generated]
   std::vector<std::vector<TokenLogprob>> prompt_logprobs;  // [prompt]; entry 0 is empty
   std::vector<std::vector<float>> prompt_logits;           // [prompt][vocab], where asked for
@@ -223,10 +211,9 @@ class Engine {
   virtual bool step(const OnEvent& on_event) = 0;
   virtual EngineStats stats() const = 0;
 
-  // Answers one request, beside those that are queued (whose events nobody sees). Errors as of
-  // `submit` and `step`, and the request's own.
-  virtual GenerationResult generate(const GenerationRequest& request,
-                                    const OnText& on_text = {}) = 0;
+  // Answers one request of one choice, beside those that are queued (whose events nobody sees).
+  // Errors as of `submit` and `step`, and the request's own; kUsage where sampling.n is not 1.
+  virtual GenerationResult generate(const Request& request, const OnText& on_text = {}) = 0;
   // With nothing queued. Errors as of `generate`; kUsage where the batch does not fit max_num_seqs,
   // max_model_len or the cache.
   virtual BatchTiming run_batch(const BatchWorkload& workload) = 0;

@@ -29,6 +29,24 @@ int64_t default_budget(const SplitReport& split) {
   return static_cast<int64_t>(kCacheMemoryShare * static_cast<double>(std::max<int64_t>(0, left)));
 }
 
+std::string size_text(int64_t bytes) {
+  return bytes < 100'000 ? fmt::format("{} bytes", bytes)
+                         : fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
+}
+
+// Memory that was never there is taken without a word by a system that overcommits, and the process
+// is killed when the cache fills.
+void check_cache_bytes(int64_t asked) {
+  const int64_t available = available_memory_bytes();
+  if (available <= 0 || asked <= available) return;
+  throw Error(ErrorKind::kMemory,
+              fmt::format("--kv-cache-memory-bytes asks for {} of cache; {} of memory are free",
+                          size_text(asked), size_text(available)),
+              "",
+              "lower --kv-cache-memory-bytes, or leave it out: half of what the weights leave free "
+              "is taken then");
+}
+
 CacheSize cache_size(const SplitReport& split, const EngineOptions& options) {
   CacheSize size;
   for (const RankShare& rank : split.ranks) size.bytes_per_token += rank.kv_bytes_per_token;
@@ -38,11 +56,6 @@ CacheSize cache_size(const SplitReport& split, const EngineOptions& options) {
   const int64_t step = size.tokens > kCoarseTokens ? kCoarseTokens : options.block_size;
   size.tokens = size.tokens / step * step;
   return size;
-}
-
-std::string size_text(int64_t bytes) {
-  return bytes < 100'000 ? fmt::format("{} bytes", bytes)
-                         : fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
 }
 
 // A prompt of `length` tokens is too long: what holds it back, and what therefore helps.
@@ -91,6 +104,7 @@ void check_model_len(int64_t asked, int64_t context_length) {
 
 int64_t choose_model_len(const SplitReport& split, int64_t context_length,
                          const EngineOptions& options) {
+  check_cache_bytes(options.kv_cache_bytes);
   const CacheSize size = cache_size(split, options);
   const int64_t asked = options.max_model_len;
   check_model_len(asked, context_length);

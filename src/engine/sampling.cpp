@@ -27,7 +27,8 @@ void check_closed(std::string_view field, float value, float low, float high) {
 // Numbers that the engine's floating-point state flushes to zero are zero.
 void check_positive(std::string_view field, float value, float high) {
   if (!(value >= std::numeric_limits<float>::min() && value <= high))
-    refuse(field, fmt::format("{}", value), fmt::format("more than 0, at most {}", high));
+    refuse(field, fmt::format("{}", value),
+           fmt::format("more than 0, at most {0}: the range is (0, {0}]", high));
 }
 
 void check_ids(std::string_view field, std::span<const int32_t> ids, int64_t vocab_size) {

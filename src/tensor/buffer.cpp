@@ -38,11 +38,13 @@ std::byte* map_huge(int64_t num_bytes) {
 }
 
 [[noreturn]] void no_memory(int64_t num_bytes, const char* purpose) {
-  throw Error(ErrorKind::kMemory,
-              fmt::format("cannot allocate {} bytes ({:.1f} MB) for {}", num_bytes,
-                          static_cast<double>(num_bytes) / 1e6, purpose),
-              "the system has no such memory",
-              "use a smaller model or context (--max-model-len), or more machines");
+  throw Error(
+      ErrorKind::kMemory,
+      fmt::format("cannot allocate {} bytes ({:.1f} MB) for {}", num_bytes,
+                  static_cast<double>(num_bytes) / 1e6, purpose),
+      "the system has no such memory",
+      "use a smaller model, context (--max-model-len) or cache (--kv-cache-memory-bytes), or more "
+      "machines");
 }
 
 }  // namespace

@@ -122,6 +122,10 @@ TEST(BenchThroughput, ALongPromptComesAmongRunningAnswers) {
   for (const char* key : {"median_gap_before_ms", "p99_gap_during_ms", "long_ttft_ms"})
     EXPECT_GE(found[key], 0.0) << key;
   EXPECT_EQ(program.state.cancelled.size(), 3u);  // the running ones, at the end
+  // Each phase counts what it has: runs of the prompt, and the three answers' tokens to their 73rd.
+  EXPECT_THAT(program.err, HasSubstr("long prompt alone, runs: 3 in"));
+  EXPECT_THAT(program.err, HasSubstr("answers alone, tokens: 219 in"));
+  EXPECT_THAT(program.err, HasSubstr("answers beside the long prompt, tokens: "));
 }
 
 TEST(BenchThroughput, TheMachineStandsBesideTheFigures) {

@@ -33,7 +33,7 @@ struct ChatRun {
       return TypedLine{TypedLine::Kind::kText, line};
     };
     code = chat(
-        engine, {system, false}, [] { return engine::GenerationRequest{}; }, read, console);
+        engine, {system, false}, [] { return engine::Request{}; }, read, console);
     return *this;
   }
 };

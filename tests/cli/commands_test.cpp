@@ -35,6 +35,27 @@ TEST(Commands, HelpGoesToStandardOutput) {
   EXPECT_EQ(program.out, by_help);
 }
 
+TEST(Commands, AGroupOfCommandsListsThem) {
+  Program program;
+  for (const auto& words :
+       {std::vector<std::string>{"bench", "--help"}, {"bench", "-h"}, {"help", "bench"}}) {
+    EXPECT_EQ(program.run(words), 0) << words.back() << program.err;
+    EXPECT_THAT(program.out, HasSubstr("usage: weft bench COMMAND"));
+    for (const char* name : {"  throughput ", "  latency ", "  batch ", "  kernels "})
+      EXPECT_THAT(program.out, HasSubstr(name));
+    EXPECT_THAT(program.out, Not(HasSubstr("inspect")));
+  }
+  // As weft without a command: a script that lost a word must not have succeeded.
+  EXPECT_EQ(program.run({"bench"}), 2);
+  EXPECT_THAT(program.out, IsEmpty());
+  EXPECT_THAT(program.err, HasSubstr("usage: weft bench COMMAND"));
+  EXPECT_EQ(program.run({"bench", "help", "batch"}), 0);
+  EXPECT_THAT(program.out, HasSubstr("usage: weft bench batch"));
+  EXPECT_EQ(program.run({"bench", "bacth"}), 2);
+  EXPECT_THAT(program.err, HasSubstr("did you mean bench batch?"));
+  EXPECT_EQ(program.run({"bench", "--json"}), 2);
+}
+
 // What the project promises its users by name must not get lost.
 TEST(Commands, RunKnowsEveryPromisedOption) {
   Program program;
@@ -52,8 +73,18 @@ TEST(Commands, RunKnowsEveryPromisedOption) {
                              "--kv-cache-dtype",
                              "--temperature",
                              "--seed",
-                             "--max-tokens, -n",
+                             "--max-tokens, --n-predict, -n",
                              "--ignore-eos",
+                             "--top-p",
+                             "--top-k",
+                             "--min-p",
+                             "--typical-p",
+                             "--repetition-penalty",
+                             "--presence-penalty",
+                             "--frequency-penalty",
+                             "--min-tokens",
+                             "--stop-token-ids",
+                             "--pp-balance",
                              "--no-chat-template",
                              "--prompt-ids",
                              "--system",

@@ -61,7 +61,7 @@ class FakeTemplate : public text::ChatTemplate {
 
 // What a test sets before, and reads after.
 struct FakeState {
-  std::string answer = "Tokyo.";
+  std::string answer = "Tokyo.", stop_reason;
   bool has_template = true;
   bool throw_usage_on_generate = false;
   bool pooled = false;
@@ -81,7 +81,7 @@ struct FakeState {
   size_t most_open = 0;  // requests at once
 
   engine::EngineOptions loaded_with;
-  std::vector<engine::GenerationRequest> requests;
+  std::vector<engine::Request> requests;
   std::vector<engine::BatchWorkload> workloads;
   std::vector<engine::PackRequest> packed;
   int num_loads = 0, num_cancels = 0;
@@ -163,7 +163,7 @@ class FakeEngine : public engine::Engine {
     return timing;
   }
 
-  engine::GenerationResult generate(const engine::GenerationRequest& request,
+  engine::GenerationResult generate(const engine::Request& request,
                                     const engine::OnText& on_text) override {
     state_.requests.push_back(request);
     const bool fits = static_cast<int64_t>(request.prompt_ids.size()) <= state_.max_model_len;
@@ -176,17 +176,18 @@ class FakeEngine : public engine::Engine {
       result.token_ids.push_back(static_cast<unsigned char>(c));
       if (on_text) on_text(std::string(1, c));
     }
+    result.stop_reason = state_.stop_reason;
     result.prompt_s = 0.5;
     result.generation_s = 0.25;
     result.weight_bytes_read = 500'000'000;
     result.logits_hash = 0x0123456789abcdef;
     result.ranks = {{0.2, 0.05, 0.01, 1000}, {0.1, 0.05, 0.11, 900}};
-    if (request.num_logprobs >= 0) {
+    if (request.sampling.logprobs) {
       for (const int32_t id : result.token_ids) {
         result.logprobs.push_back({{id, -0.25f}, {'z', -2.0f}});
       }
     }
-    if (request.num_prompt_logprobs >= 0) {
+    if (request.sampling.prompt_logprobs) {
       for (const int32_t id : request.prompt_ids) result.prompt_logprobs.push_back({{id, -1.0f}});
       result.prompt_logprobs[0].clear();
     }

@@ -199,9 +199,16 @@ TEST_F(RunFile, OptionsAreTheDefaultsOfLines) {
   EXPECT_EQ(submitted[5].sampling.temperature, 0.5f);
   EXPECT_EQ(submitted[5].sampling.max_tokens, 9);
   EXPECT_THAT(submitted[5].sampling.stop, ElementsAre("q"));
+  EXPECT_EQ(submitted[5].sampling.top_p, 1.0f);
   EXPECT_TRUE(answers_in(program_.out)
                   .at("line-3")["response"]["body"]["choices"][0]["logits_hash"]
                   .is_string());
+  ASSERT_EQ(run(file, {"--top-p", "0.5", "--top-k", "7", "--stop-token-ids", "9"}), 0);
+  for (size_t line = 6; line < 9; ++line) {
+    EXPECT_EQ(submitted[line].sampling.top_p, 0.5f);
+    EXPECT_EQ(submitted[line].sampling.top_k, 7);
+    EXPECT_THAT(submitted[line].sampling.stop_token_ids, ElementsAre(9));
+  }
 }
 
 TEST_F(RunFile, AnswersEndWhereTheContextDoes) {
@@ -336,8 +343,17 @@ TEST_F(RunFile, AFinishedFileLoadsNothing) {
 TEST_F(RunFile, AnswersOfOtherRequestsAreNotMixedIn) {
   const fs::path file = write_numbered(3);
   ASSERT_EQ(run_to_out(file), 0);
-  for (const std::vector<std::string>& more :
-       {std::vector<std::string>{"--temperature", "0.7"}, {"--kv-cache-dtype", "q8"}}) {
+  for (const std::vector<std::string>& more : {std::vector<std::string>{"--temperature", "0.7"},
+                                               {"--kv-cache-dtype", "q8"},
+                                               {"--top-p", "0.9"},
+                                               {"--top-k", "5"},
+                                               {"--min-p", "0.1"},
+                                               {"--typical-p", "0.9"},
+                                               {"--repetition-penalty", "1.1"},
+                                               {"--presence-penalty", "0.1"},
+                                               {"--frequency-penalty", "0.1"},
+                                               {"--min-tokens", "2"},
+                                               {"--stop-token-ids", "9"}}) {
     EXPECT_EQ(run_to_out(file, more), 2);
     EXPECT_THAT(program_.err, HasSubstr("answers another request 'line-1' than line 1"));
   }

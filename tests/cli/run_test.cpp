@@ -23,7 +23,7 @@ TEST(Run, AnswersThePromptOnStandardOutput) {
   EXPECT_EQ(program.run({"run", ".", "-p", "Where?"}), 0);
   EXPECT_EQ(program.out, "Tokyo.\n");
   EXPECT_EQ(program.state.prompt(0), "user:Where?\n");
-  EXPECT_EQ(program.state.requests[0].temperature, 0.0f);
+  EXPECT_EQ(program.state.requests[0].sampling.temperature, 0.0f);
 }
 
 TEST(Run, WithoutATerminalAndInputItAnswersTheBuiltInPrompt) {
@@ -159,6 +159,25 @@ TEST(Run, OptionsReachTheEngine) {
   EXPECT_EQ(options.deadline_ms, 7000);
   EXPECT_EQ(program.run({"run", ".", "-p", "x", "--stages", "12@1,14@3,4@2"}), 0);
   EXPECT_EQ(program.state.loaded_with.topology.stages, "12@1,14@3,4@2");
+  EXPECT_EQ(program.state.loaded_with.topology.balance, std::nullopt);
+}
+
+TEST(Run, TheBalanceOfStagesReachesTheEngine) {
+  using parallel::PipelineBalance;
+  Program program;
+  for (const auto& [word, balance] : {std::pair{"decode", PipelineBalance::kDecode},
+                                      {"prefill", PipelineBalance::kPrefill},
+                                      {"mixed", PipelineBalance::kMixed}}) {
+    EXPECT_EQ(program.run({"run", ".", "-p", "x", "--pp", "2", "--pp-balance", word}), 0);
+    EXPECT_EQ(program.state.loaded_with.topology.balance, balance) << word;
+  }
+  EXPECT_EQ(program.run({"run", ".", "-p", "x", "--pp", "2", "--pp-balance", "even"}), 2);
+  EXPECT_THAT(program.err, HasSubstr("one of decode, prefill, mixed"));
+  // Layers by hand win over a balance of a weaker source.
+  program.environment["WEFT_PP_BALANCE"] = "prefill";
+  EXPECT_EQ(program.run({"run", ".", "-p", "x", "--pp", "20,10"}), 0);
+  EXPECT_EQ(program.state.loaded_with.topology.balance, std::nullopt);
+  EXPECT_THAT(program.err, HasSubstr("--pp-balance (from WEFT_PP_BALANCE) is left out"));
 }
 
 TEST(Run, OptionsReachTheRequest) {
@@ -184,16 +203,99 @@ TEST(Run, OptionsReachTheRequest) {
                          "--stop",
                          "b"}),
             0);
-  const engine::GenerationRequest& request = program.state.requests[0];
+  const engine::Request& request = program.state.requests[0];
   EXPECT_THAT(request.prompt_ids, ElementsAre(5, 6, 7));
-  EXPECT_EQ(request.max_tokens, 9);
-  EXPECT_EQ(request.temperature, 0.5f);
-  EXPECT_EQ(request.seed, UINT64_MAX);
-  EXPECT_TRUE(request.ignore_eos);
-  EXPECT_EQ(request.num_logprobs, 2);
-  EXPECT_EQ(request.num_prompt_logprobs, 0);
+  EXPECT_EQ(request.sampling.max_tokens, 9);
+  EXPECT_EQ(request.sampling.temperature, 0.5f);
+  EXPECT_EQ(request.sampling.seed, UINT64_MAX);
+  EXPECT_TRUE(request.sampling.ignore_eos);
+  EXPECT_EQ(request.sampling.logprobs, 2);
+  EXPECT_EQ(request.sampling.prompt_logprobs, 0);
   EXPECT_TRUE(request.hash_logits);
-  EXPECT_THAT(request.stop, ElementsAre("a", "b"));
+  EXPECT_THAT(request.sampling.stop, ElementsAre("a", "b"));
+}
+
+TEST(Run, EveryFilterAndPenaltyReachesTheRequest) {
+  Program program;
+  ASSERT_EQ(program.run({"run",
+                         ".",
+                         "-p",
+                         "x",
+                         "--temp",
+                         "0.8",
+                         "--top-k",
+                         "40",
+                         "--top-p",
+                         "0.9",
+                         "--min-p",
+                         "0.05",
+                         "--typical",
+                         "0.95",
+                         "--repeat-penalty",
+                         "1.1",
+                         "--presence-penalty",
+                         "-0.5",
+                         "--frequency-penalty",
+                         "0.25",
+                         "--min-tokens",
+                         "3",
+                         "--stop-token-ids",
+                         "2, 7",
+                         "--n-predict",
+                         "20"}),
+            0)
+      << program.err;
+  const engine::SamplingParams& p = program.state.requests.at(0).sampling;
+  EXPECT_EQ(p.temperature, 0.8f);
+  EXPECT_EQ(p.top_k, 40);
+  EXPECT_EQ(p.top_p, 0.9f);
+  EXPECT_EQ(p.min_p, 0.05f);
+  EXPECT_EQ(p.typical_p, 0.95f);
+  EXPECT_EQ(p.repetition_penalty, 1.1f);
+  EXPECT_EQ(p.presence_penalty, -0.5f);
+  EXPECT_EQ(p.frequency_penalty, 0.25f);
+  EXPECT_EQ(p.min_tokens, 3);
+  EXPECT_EQ(p.max_tokens, 20);
+  EXPECT_THAT(p.stop_token_ids, ElementsAre(2, 7));
+}
+
+// Greedy and from seed 0 where nothing is said, with every filter off.
+TEST(Run, NothingSaidFiltersNothing) {
+  Program program;
+  ASSERT_EQ(program.run({"run", ".", "-p", "x"}), 0) << program.err;
+  const engine::SamplingParams& p = program.state.requests.at(0).sampling;
+  EXPECT_TRUE(p.greedy());
+  EXPECT_EQ(p.seed, 0u);
+  EXPECT_EQ(p.top_k, 0);
+  EXPECT_EQ(p.top_p, 1.0f);
+  EXPECT_EQ(p.min_p, 0.0f);
+  EXPECT_EQ(p.typical_p, 1.0f);
+  EXPECT_EQ(p.repetition_penalty, 1.0f);
+  EXPECT_EQ(p.presence_penalty, 0.0f);
+  EXPECT_EQ(p.frequency_penalty, 0.0f);
+  EXPECT_EQ(p.min_tokens, 0);
+  EXPECT_TRUE(p.stop_token_ids.empty());
+}
+
+TEST(Run, SamplingOutOfItsRangeIsRefusedBeforeLoading) {
+  Program program;
+  const auto refusal = [&](const char* option, const char* value) {
+    EXPECT_EQ(program.run({"run", ".", "-p", "x", option, value}), 2) << option << " " << value;
+    return program.err;
+  };
+  EXPECT_THAT(refusal("--top-p", "0"), HasSubstr("a number above 0, at most 1 is expected"));
+  EXPECT_THAT(refusal("--top-p", "1.5"), HasSubstr("--top-p is '1.5'"));
+  EXPECT_THAT(refusal("--typical-p", "0"), HasSubstr("--typical-p is 0"));
+  EXPECT_THAT(refusal("--repetition-penalty", "0"), HasSubstr("--repetition-penalty is 0"));
+  EXPECT_THAT(refusal("--top-k", "-2"), HasSubstr("--top-k"));
+  EXPECT_THAT(refusal("--min-p", "-0.1"), HasSubstr("--min-p"));
+  EXPECT_THAT(refusal("--presence-penalty", "2.5"), HasSubstr("--presence-penalty"));
+  EXPECT_THAT(refusal("--frequency-penalty", "nan"), HasSubstr("--frequency-penalty"));
+  EXPECT_THAT(refusal("--min-tokens", "513"), HasSubstr("--min-tokens 513 is above --max-tokens"));
+  EXPECT_THAT(refusal("--stop-token-ids", "1,x"), HasSubstr("--stop-token-ids holds 'x'"));
+  EXPECT_EQ(program.state.num_loads, 0);
+  // Of the vocabulary nothing is known before the file is opened.
+  EXPECT_THAT(refusal("--stop-token-ids", "256"), HasSubstr("outside the vocabulary of 256"));
 }
 
 TEST(Run, PlainTextSystemMessageAndModelsWithoutATemplate) {
@@ -212,7 +314,9 @@ TEST(Run, TheAnswerIsShortenedToTheContext) {
   Program program;
   program.state.max_model_len = 20;
   EXPECT_EQ(program.run({"run", ".", "--prompt-ids", "1,2,3"}), 0);
-  EXPECT_EQ(program.state.requests[0].max_tokens, 17);
+  EXPECT_EQ(program.state.requests[0].sampling.max_tokens, 17);
+  EXPECT_EQ(program.run({"run", ".", "--prompt-ids", "1,2,3", "--min-tokens", "400"}), 0);
+  EXPECT_EQ(program.state.requests[1].sampling.min_tokens, 17);
 }
 
 TEST(Run, JsonIsOneObjectWithThePromisedKeysAndNothingElse) {
@@ -226,6 +330,7 @@ TEST(Run, JsonIsOneObjectWithThePromisedKeysAndNothingElse) {
   EXPECT_EQ(object["generated_tokens"], 6);
   EXPECT_TRUE(object["logits_hash"].is_null());
   EXPECT_EQ(object["finish_reason"], "stop");
+  EXPECT_TRUE(object["stop_reason"].is_null());
   EXPECT_DOUBLE_EQ(object["prompt_tokens_per_s"], 4.0);       // 2 in 0.5 s
   EXPECT_DOUBLE_EQ(object["generation_tokens_per_s"], 20.0);  // 5 steps in 0.25 s
   EXPECT_DOUBLE_EQ(object["read_gb_per_s"], 2.0);
@@ -246,6 +351,16 @@ TEST(Run, JsonIsOneObjectWithThePromisedKeysAndNothingElse) {
   EXPECT_FALSE(object.contains("logprobs"));
   EXPECT_FALSE(object.contains("prompt_logprobs"));
   EXPECT_THAT(program.err, HasSubstr("all-reduce"));
+}
+
+TEST(Run, JsonSaysWhatStoppedAnAnswer) {
+  Program program;
+  program.state.stop_reason = ".";
+  EXPECT_EQ(program.run({"run", ".", "-p", "x", "--json", "--stop", "."}), 0);
+  EXPECT_EQ(json::parse(program.out)["stop_reason"], ".");
+  program.state.stop_reason = "46";  // the last token's id
+  EXPECT_EQ(program.run({"run", ".", "-p", "x", "--json", "--stop-token-ids", "46"}), 0);
+  EXPECT_EQ(json::parse(program.out)["stop_reason"], 46);
 }
 
 TEST(Run, WhatWasNotMeasuredIsNull) {

@@ -46,10 +46,10 @@ TEST(Logprobs, AreTheLogSoftmaxBestFirst) {
     options.topology.tensor_parallel_size = tp;
     const auto engine = Engine::load(options);
     for (const int num_best : {0, 1, 5, 128}) {
-      GenerationRequest request = greedy(some_ids(12), 1);
+      Request request = greedy(some_ids(12), 1);
       request.full_prompt_logits = true;
-      request.num_prompt_logprobs = num_best;
-      request.num_logprobs = num_best;
+      request.sampling.prompt_logprobs = num_best;
+      request.sampling.logprobs = num_best;
       const GenerationResult result = engine->generate(request);
       ASSERT_EQ(result.prompt_logits.size(), 12u);
       ASSERT_EQ(result.prompt_logprobs.size(), 12u);
@@ -80,8 +80,8 @@ TEST(LogitsHash, SeesEveryPosition) {
   const uint64_t four = engine->generate(greedy(some_ids(12), 4)).logits_hash;
   EXPECT_NE(four, 0u);
   EXPECT_NE(four, engine->generate(greedy(some_ids(12), 5)).logits_hash);
-  GenerationRequest request = greedy(some_ids(12), 4);
-  request.num_prompt_logprobs = 0;
+  Request request = greedy(some_ids(12), 4);
+  request.sampling.prompt_logprobs = 0;
   EXPECT_NE(four, engine->generate(request).logits_hash);
   request.hash_logits = false;
   EXPECT_EQ(engine->generate(request).logits_hash, 0u);
@@ -90,18 +90,18 @@ TEST(LogitsHash, SeesEveryPosition) {
 TEST(Greedy, TakesTheLargestLogit) {
   SKIP_WITHOUT_TINY_MODELS();
   const auto engine = Engine::load(tiny_options(tiny_path("llama.Q4_1")));
-  GenerationRequest request = greedy(some_ids(12), 1);
+  Request request = greedy(some_ids(12), 1);
   request.full_prompt_logits = true;
-  request.seed = 99;  // no part in it
+  request.sampling.seed = 99;  // no part in it
   const GenerationResult result = engine->generate(request);
   const std::vector<float>& logits = result.prompt_logits.back();
   EXPECT_EQ(result.token_ids[0], std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-GenerationRequest sampled(uint64_t seed, float temperature, int64_t max_tokens) {
-  GenerationRequest request = greedy(some_ids(6), max_tokens);
-  request.temperature = temperature;
-  request.seed = seed;
+Request sampled(uint64_t seed, float temperature, int64_t max_tokens) {
+  Request request = greedy(some_ids(6), max_tokens);
+  request.sampling.temperature = temperature;
+  request.sampling.seed = seed;
   request.hash_logits = false;
   return request;
 }
@@ -125,7 +125,7 @@ TEST(Sampling, FollowsTheSoftmax) {
   constexpr int kSamples = 2000, kBins = 24;
   const auto engine = Engine::load(tiny_options(tiny_path("llama.F32")));
   for (const float temperature : {0.7f, 1.5f}) {
-    GenerationRequest request = sampled(0, temperature, 1);
+    Request request = sampled(0, temperature, 1);
     request.full_prompt_logits = true;
     const auto expected = log_softmax(engine->generate(request).prompt_logits.back(), temperature);
     std::map<int32_t, int> counts;

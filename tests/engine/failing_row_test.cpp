@@ -18,7 +18,7 @@ using testing::HasSubstr;
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr int64_t kHidden = 256;
 
-std::string failure(Engine& engine, const GenerationRequest& request) {
+std::string failure(Engine& engine, const Request& request) {
   try {
     engine.generate(request);
   } catch (const Error& error) {
@@ -89,7 +89,7 @@ TEST_F(FailingRow, EndsItsOwnRequestOnly) {
       options.max_model_len = 64;
       // Few tokens, which every rank adds up itself, and many, which ranks share out.
       for (const int length : {5, 20}) {
-        const GenerationRequest good = greedy(some_ids(length), 20);
+        const Request good = greedy(some_ids(length), 20);
         const auto expected = Engine::load(options)->generate(good);
         const auto engine = Engine::load(options);
         EXPECT_THAT(failure(*engine, greedy(bad_prompt, 4)), HasSubstr("layer 0"));
@@ -116,7 +116,7 @@ TEST_F(FailingRow, AnywhereInThePromptFailsTheRequest) {
         prompt[bad] = bad_id;
         options.max_num_batched_tokens = chunk;
         // One token: a later step would meet the spoilt cache again.
-        GenerationRequest request = greedy(prompt, 1);
+        Request request = greedy(prompt, 1);
         request.hash_logits = false;
         EXPECT_THAT(failure(*Engine::load(options), request), HasSubstr("layer 0"));
       }

@@ -45,5 +45,14 @@ TEST(Limits, TheCacheIsGivenWhatTheRestLeaves) {
   }
 }
 
+// A cache that was asked for by its bytes, beyond what there is: the flag that asked is named.
+TEST(Limits, ACacheBeyondTheMemoryNamesItsFlag) {
+  EngineOptions options;
+  options.kv_cache_bytes = kMoreThanAnyMachineHas;
+  const std::string text = refusal(one_rank(), options);
+  EXPECT_THAT(text, testing::HasSubstr("--kv-cache-memory-bytes asks for 1152921504606.8 MB"));
+  EXPECT_THAT(text, testing::HasSubstr("lower --kv-cache-memory-bytes"));
+}
+
 }  // namespace
 }  // namespace weft::engine

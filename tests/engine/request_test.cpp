@@ -19,7 +19,7 @@ using testing::Not;
 
 // ---- requests that cannot be served
 
-std::string usage_error(Engine& engine, const GenerationRequest& request) {
+std::string usage_error(Engine& engine, const Request& request) {
   try {
     engine.generate(request);
   } catch (const Error& error) {
@@ -41,16 +41,16 @@ TEST(RequestErrors, NameBothNumbers) {
   EXPECT_THAT(usage_error(*engine, greedy({3, -1}, 4)), HasSubstr("-1"));
   EXPECT_THAT(usage_error(*engine, greedy({3}, 0)), HasSubstr("0"));
   EXPECT_THAT(usage_error(*engine, greedy({3}, -5)), HasSubstr("-5"));
-  GenerationRequest request = greedy({3}, 4);
-  request.temperature = -0.5f;
+  Request request = greedy({3}, 4);
+  request.sampling.temperature = -0.5f;
   EXPECT_THAT(usage_error(*engine, request), HasSubstr("temperature"));
-  request.temperature = std::numeric_limits<float>::quiet_NaN();
+  request.sampling.temperature = std::numeric_limits<float>::quiet_NaN();
   EXPECT_THAT(usage_error(*engine, request), HasSubstr("temperature"));
   request = greedy({3}, 4);
-  request.num_logprobs = 129;
+  request.sampling.logprobs = 129;
   EXPECT_THAT(usage_error(*engine, request), AllOf(HasSubstr("129"), HasSubstr("logprobs")));
-  request.num_logprobs = -1;
-  request.num_prompt_logprobs = 129;
+  request.sampling.logprobs.reset();
+  request.sampling.prompt_logprobs = 129;
   EXPECT_THAT(usage_error(*engine, request), AllOf(HasSubstr("129"), HasSubstr("prompt_logprobs")));
   // and the engine still answers
   EXPECT_EQ(engine->generate(greedy({3}, 4)).token_ids.size(), 4u);
@@ -162,9 +162,9 @@ TEST_F(EndOfText, StopsUnlessIgnored) {
   model.set_number("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(end_id));
   const auto engine = Engine::load(tiny_options(model.write(folder_ / "model.gguf")));
 
-  GenerationRequest request = greedy(some_ids(9), 20);
+  Request request = greedy(some_ids(9), 20);
   EXPECT_EQ(engine->generate(request).token_ids, plain.token_ids);
-  request.ignore_eos = false;
+  request.sampling.ignore_eos = false;
   const GenerationResult stopped = engine->generate(request);
   EXPECT_EQ(stopped.finish_reason, FinishReason::kStop);
   EXPECT_EQ(stopped.token_ids, std::vector<int32_t>(plain.token_ids.begin(), first + 1));
@@ -187,11 +187,11 @@ std::string letters_inside(const std::string& text) {
 TEST(Answer, EndsAtAStopString) {
   SKIP_WITHOUT_TINY_MODELS();
   const auto engine = Engine::load(tiny_options(tiny_path("llama.F32")));
-  GenerationRequest request = greedy(some_ids(9), 60);
+  Request request = greedy(some_ids(9), 60);
   const std::string text = engine->generate(request).text;
   const std::string stop = letters_inside(text);
   ASSERT_FALSE(stop.empty()) << text;
-  request.stop = {"a string that does not come", stop};
+  request.sampling.stop = {"a string that does not come", stop};
   const GenerationResult stopped = engine->generate(request);
   EXPECT_EQ(stopped.finish_reason, FinishReason::kStop);
   EXPECT_EQ(stopped.text, text.substr(0, text.find(stop)));

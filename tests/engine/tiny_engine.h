@@ -39,11 +39,12 @@ inline std::vector<int32_t> some_ids(int count, int32_t first = 5) {
   return ids;
 }
 
-inline GenerationRequest greedy(std::vector<int32_t> prompt_ids, int64_t max_tokens) {
-  GenerationRequest request;
+inline Request greedy(std::vector<int32_t> prompt_ids, int64_t max_tokens) {
+  Request request;
   request.prompt_ids = std::move(prompt_ids);
-  request.max_tokens = max_tokens;
-  request.ignore_eos = true;
+  request.sampling.max_tokens = max_tokens;
+  request.sampling.temperature = 0.0f;
+  request.sampling.ignore_eos = true;
   request.hash_logits = true;
   return request;
 }

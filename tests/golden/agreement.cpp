@@ -49,11 +49,12 @@ double kl_of(const int32_t* ids, const float* logprobs, int64_t k, const Logprob
 }
 
 std::vector<LogprobList> score(engine::Engine& engine, const std::vector<int32_t>& ids, int depth) {
-  engine::GenerationRequest request;
+  engine::Request request;
   request.prompt_ids = ids;
-  request.max_tokens = 1;
-  request.ignore_eos = true;
-  request.num_prompt_logprobs = depth;
+  request.sampling.max_tokens = 1;
+  request.sampling.temperature = 0.0f;
+  request.sampling.ignore_eos = true;
+  request.sampling.prompt_logprobs = depth;
   std::vector<LogprobList> lists = engine.generate(request).prompt_logprobs;
   lists.erase(lists.begin());  // no position predicts the first id
   return lists;

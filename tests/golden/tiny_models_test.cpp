@@ -73,10 +73,11 @@ std::vector<LogitsParam> logits_params() {
 
 // The largest |delta logit| of the case's positions over their largest |logit|.
 double worst_error(engine::Engine& engine, const LogitsCase& c) {
-  engine::GenerationRequest request;
+  engine::Request request;
   request.prompt_ids = c.ids;
-  request.max_tokens = 1;
-  request.ignore_eos = true;
+  request.sampling.max_tokens = 1;
+  request.sampling.temperature = 0.0f;
+  request.sampling.ignore_eos = true;
   request.full_prompt_logits = true;
   const auto rows = engine.generate(request).prompt_logits;
   if (rows.size() != c.ids.size()) throw std::runtime_error("a row of logits is missing");

@@ -50,14 +50,14 @@ struct Work {
 };
 
 inline Answer answer(engine::Engine& engine, const Work& work) {
-  engine::GenerationRequest request;
+  engine::Request request;
   request.prompt_ids = prompt_ids(work.prompt_tokens, engine.model().vocab_size);
-  request.max_tokens = work.generated_tokens;
-  request.temperature = work.temperature;
-  request.seed = 7;
-  request.ignore_eos = true;
-  request.num_logprobs = 3;
-  request.num_prompt_logprobs = work.prompt_logprobs ? 1 : -1;
+  request.sampling.max_tokens = work.generated_tokens;
+  request.sampling.temperature = work.temperature;
+  request.sampling.seed = 7;
+  request.sampling.ignore_eos = true;
+  request.sampling.logprobs = 3;
+  if (work.prompt_logprobs) request.sampling.prompt_logprobs = 1;
   request.hash_logits = true;
   const engine::GenerationResult result = engine.generate(request);
   Answer answer;
