@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -66,6 +67,9 @@ class PackedCheckpoint final : public Checkpoint {
   const Value* find_value(std::string_view key) const override { return rest_->find_value(key); }
   std::vector<std::string> keys() const override { return rest_->keys(); }
   std::optional<std::string> side_file(std::string_view name) const override {
+    const auto& listed = packed_.manifest.side_files;
+    const auto is_it = [&](const Manifest::SideFile& side) { return side.name == name; };
+    if (listed && std::none_of(listed->begin(), listed->end(), is_it)) return std::nullopt;
     return rest_->side_file(name);
   }
   const PackedModel* packed() const override { return &packed_; }
@@ -108,6 +112,20 @@ const std::byte* PanelFile::panels(const PanelEntry& wanted) const {
   return file_.bytes().data() + entry.bytes.begin;
 }
 
+bool PanelFile::is_intact(const PanelEntry& entry,
+                          const std::function<bool(int64_t)>& on_bytes) const {
+  constexpr int64_t kPieceBytes = int64_t{4} << 20;
+  Sha256 sum;
+  for (int64_t begin = entry.bytes.begin; begin < entry.bytes.end; begin += kPieceBytes) {
+    const Range piece{begin, std::min(entry.bytes.end, begin + kPieceBytes)};
+    file_.advise_will_need({piece.begin, piece.end + kPieceBytes});
+    sum.add(
+        file_.bytes().subspan(static_cast<size_t>(piece.begin), static_cast<size_t>(piece.size())));
+    if (!on_bytes(piece.size())) return true;
+  }
+  return sum.finish() == entry.sha256;
+}
+
 bool is_packed_folder(const fs::path& folder) { return is_there(folder / kManifestName); }
 
 std::unique_ptr<Checkpoint> open_packed(const fs::path& folder) {
@@ -120,6 +138,11 @@ std::unique_ptr<Checkpoint> open_packed(const fs::path& folder) {
   {
     const MappedFile file(rest);
     check_mark(file, file.bytes(), manifest.vectors);
+  }
+  for (const Manifest::SideFile& side :
+       manifest.side_files.value_or(std::vector<Manifest::SideFile>{})) {
+    const MappedFile file(require_file(folder, side.name));
+    check_mark(file, file.bytes(), side.mark);
   }
   packed.ranks.reserve(manifest.ranks.size());
   for (size_t r = 0; r < manifest.ranks.size(); ++r) {

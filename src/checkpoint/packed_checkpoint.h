@@ -6,6 +6,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string_view>
 #include <unordered_map>
@@ -30,6 +31,9 @@ class PanelFile {
   // The panels of this part, or Error(kModel) saying what the file holds instead. `wanted` states
   // no place.
   const std::byte* panels(const PanelEntry& wanted) const;
+  // Whether the entry's panels have the sum that the table says. Reads all of them; on_bytes hears
+  // of every piece and may return false, which ends the reading (and the answer is true).
+  bool is_intact(const PanelEntry& entry, const std::function<bool(int64_t)>& on_bytes) const;
 
  private:
   MappedFile file_;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -116,12 +118,47 @@ tensor::RawTensor read_matrix(const Object& object, std::string_view file) {
   return matrix;
 }
 
-Manifest::FileMark read_file(const Object& object, const char* sum_key) {
-  return {object.integer("bytes", 1, kMaxNumber), object.sha256(sum_key)};
+Manifest::FileMark read_file(const Object& object, const char* sum_key, int64_t least_bytes = 1) {
+  return {object.integer("bytes", least_bytes, kMaxNumber), object.sha256(sum_key)};
 }
 
 Json file_json(const Manifest::FileMark& file, const char* sum_key) {
   return {{"bytes", file.num_bytes}, {sum_key, file.sha256}};
+}
+
+// A text that is shown to people, whatever it may do to their terminals.
+std::string without_controls(std::string text) {
+  for (char& c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) c = '?';
+  }
+  return text;
+}
+
+// A split is numbers; its texts come back in messages.
+std::string split_text(const Object& split, const char* key, std::string_view file) {
+  std::string text = split.text(key);
+  if (text.find_first_not_of("0123456789.,@+-eE \t") != std::string::npos)
+    refuse(file, fmt::format("split.{} is no list of numbers", key), kDamaged, kAgain);
+  return text;
+}
+
+std::optional<std::vector<Manifest::SideFile>> read_side_files(const Json& root,
+                                                               std::string_view file) {
+  const auto found = root.find("side_files");
+  if (found == root.end()) return std::nullopt;
+  if (!found->is_array() || found->size() > std::size(kSideFiles))
+    refuse(file, fmt::format("side_files is no list of at most {}", std::size(kSideFiles)),
+           kDamaged, kAgain);
+  std::vector<Manifest::SideFile> list;
+  for (const Json& entry : *found) {
+    const Object object(entry, "a side file", file);
+    const std::string name = object.text("name");
+    if (std::find(std::begin(kSideFiles), std::end(kSideFiles), name) == std::end(kSideFiles))
+      refuse(file, fmt::format("the side file {} is not known", shown(name)), kDamaged, kAgain);
+    list.push_back({name, read_file(object, "sha256", 0)});
+  }
+  return list;
 }
 
 std::string_view container_name(FileFormat container) {
@@ -146,17 +183,18 @@ Manifest parse_manifest(std::span<const std::byte> bytes, std::string_view file)
   check_versions(root, file);
 
   Manifest manifest;
-  manifest.model = root.text("model");
-  manifest.source = root.text("source");
+  manifest.model = without_controls(root.text("model"));
+  manifest.source = without_controls(root.text("source"));
   const std::string container = root.text("container");
   if (container != "gguf" && container != "safetensors")
     refuse(file, fmt::format("the container {} is not known", shown(container)), kDamaged, kAgain);
   manifest.container = container == "gguf" ? FileFormat::kGguf : FileFormat::kSafetensors;
   const Object split = root.object("split");
   manifest.split = {split.integer("tensor_parallel_size", 0, kMaxRanks),
-                    split.text("pipeline_parallel"), split.text("tp_weights"),
-                    split.text("stages")};
+                    split_text(split, "pipeline_parallel", file),
+                    split_text(split, "tp_weights", file), split_text(split, "stages", file)};
   manifest.vectors = read_file(root.object("vectors"), "sha256");
+  manifest.side_files = read_side_files(json, file);
   for (const Json& matrix : root.list("matrices", kMaxManifestBytes))
     manifest.matrices.push_back(read_matrix(Object(matrix, "a matrix", file), file));
   for (const Json& rank : root.list("ranks", kMaxRanks))
@@ -165,7 +203,11 @@ Manifest parse_manifest(std::span<const std::byte> bytes, std::string_view file)
 }
 
 std::string manifest_text(const Manifest& manifest) {
-  Json matrices = Json::array(), ranks = Json::array();
+  Json matrices = Json::array(), ranks = Json::array(), side_files = Json::array();
+  for (const Manifest::SideFile& side :
+       manifest.side_files.value_or(std::vector<Manifest::SideFile>{}))
+    side_files.push_back(
+        {{"name", side.name}, {"bytes", side.mark.num_bytes}, {"sha256", side.mark.sha256}});
   for (const tensor::RawTensor& matrix : manifest.matrices)
     matrices.push_back(
         {{"name", matrix.name}, {"type", tensor::name(matrix.dtype)}, {"shape", matrix.shape}});
@@ -184,6 +226,7 @@ std::string manifest_text(const Manifest& manifest) {
                        {"tp_weights", split.tp_weights},
                        {"stages", split.stages}}},
                      {"vectors", file_json(manifest.vectors, "sha256")},
+                     {"side_files", std::move(side_files)},
                      {"matrices", std::move(matrices)},
                      {"ranks", std::move(ranks)}};
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";

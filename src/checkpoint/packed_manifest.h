@@ -5,7 +5,8 @@
 //    "model": "SmolLM2 135M Instruct", "source": "SmolLM2-135M-Instruct.Q4_1.gguf",
 //    "container": "gguf",
 //    "split": {"tensor_parallel_size": 3, "pipeline_parallel": "2", "tp_weights": "", "stages":
-//    ""}, "vectors": {"bytes": 5001216, "sha256": "..."}, "matrices": [{"name":
+//    ""}, "vectors": {"bytes": 5001216, "sha256": "..."}, "side_files": [{"name": "config.json",
+//    "bytes": 704, "sha256": "..."}], "matrices": [{"name":
 //    "token_embd.weight", "type": "Q4_1", "shape": [49152, 576]}, ...], "ranks": [{"bytes":
 //    20361216, "table_sha256": "..."}, ...]}
 //
@@ -16,6 +17,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -36,15 +38,26 @@ struct PackedSplit {
   std::string pipeline_parallel, tp_weights, stages;
 };
 
+// Files of a safetensors model that say what its weights mean.
+inline constexpr std::string_view kSideFiles[] = {"config.json", "tokenizer.json",
+                                                  "tokenizer_config.json", "generation_config.json",
+                                                  "chat_template.jinja"};
+
 struct Manifest {
   struct FileMark {
     int64_t num_bytes = 0;
     std::string sha256;
   };
-  std::string model, source;  // for people
+  struct SideFile {
+    std::string name;  // one of kSideFiles
+    FileMark mark;     // the sum is of the whole file
+  };
+  std::string model, source;  // for people; without control characters once they were read
   FileFormat container = FileFormat::kGguf;
   PackedSplit split;
-  FileMark vectors;                         // the sum is of the whole file
+  FileMark vectors;  // the sum is of the whole file
+  // Those that the folder has, and no others count. None: of a folder from before they were listed.
+  std::optional<std::vector<SideFile>> side_files;
   std::vector<tensor::RawTensor> matrices;  // whose bytes are panels alone: data is null
   std::vector<FileMark> ranks;              // the sums are of the tables
 };

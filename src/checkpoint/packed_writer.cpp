@@ -5,23 +5,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <iterator>
+#include <random>
 #include <system_error>
 #include <utility>
 
 #include "base/error.h"
 #include "checkpoint/mapped_checkpoint.h"
 #include "checkpoint/packed_checkpoint.h"
+#include "checkpoint/refuse.h"
 #include "checkpoint/vectors_file.h"
 
 namespace weft::checkpoint {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr const char* kSideFiles[] = {"config.json", "tokenizer.json", "tokenizer_config.json",
-                                      "generation_config.json", "chat_template.jinja"};
 
 [[noreturn]] void refuse_write(const fs::path& path, int error) {
   const bool full = error == ENOSPC || error == EDQUOT;
@@ -45,11 +47,85 @@ fs::path parent_of(const fs::path& folder) {
   return folder.has_parent_path() ? folder.parent_path() : fs::path(".");
 }
 
+// A name that nothing has yet. (mkdtemp's folder would be closed to all others, and the umask is
+// asked for by changing it alone.)
 fs::path make_staging(const fs::path& folder) {
-  std::string name = folder.string() + ".partial-XXXXXX";
-  if (mkdtemp(name.data()) == nullptr) refuse_write(folder, errno);
-  ::chmod(name.c_str(), 0755);  // mkdtemp keeps others out; a model is no secret
-  return name;
+  constexpr int kTries = 100;
+  std::random_device random;
+  for (int i = 0; i < kTries; ++i) {
+    const std::string name = fmt::format("{}.partial-{:06x}", folder.string(), random() & 0xffffff);
+    if (::mkdir(name.c_str(), 0777) == 0) return name;
+    if (errno != EEXIST) break;
+  }
+  refuse_write(folder, errno);
+}
+
+// After this the folder's entries survive a loss of power. Not every file system can: no error.
+void sync_folder(const fs::path& folder) {
+  const int file = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (file < 0) return;
+  ::fsync(file);
+  ::close(file);
+}
+
+// Gives `staging` the name `folder`. What has that name now, where it may be replaced, gets the
+// staging's in the same moment.
+void exchange(const fs::path& staging, const fs::path& folder, bool replace) {
+  const auto renamed = [&](unsigned flags) {
+    return ::renameat2(AT_FDCWD, staging.c_str(), AT_FDCWD, folder.c_str(), flags) == 0;
+  };
+  constexpr int kTries = 10;  // it may come and go while we look
+  for (int i = 0; i < kTries; ++i) {
+    if (renamed(RENAME_NOREPLACE)) return;
+    if (errno == EEXIST && !replace) refuse_write(folder, errno);
+    if (errno == EEXIST && renamed(RENAME_EXCHANGE)) return;
+    if (errno != ENOENT) break;
+  }
+  if (errno != EINVAL && errno != ENOSYS) refuse_write(folder, errno);
+  // A file system that knows no such flags: whoever looks between two steps finds nothing.
+  const fs::path old = staging.string() + ".old";
+  const bool replaces = is_there(folder);
+  if (replaces && !replace) refuse_write(folder, EEXIST);
+  if (replaces && ::rename(folder.c_str(), old.c_str()) != 0) refuse_write(folder, errno);
+  if (::rename(staging.c_str(), folder.c_str()) != 0) {
+    const int error = errno;
+    if (replaces) ::rename(old.c_str(), folder.c_str());
+    refuse_write(folder, error);
+  }
+  if (replaces) ::rename(old.c_str(), staging.c_str());
+}
+
+// Names that a packed folder's own files have.
+bool is_own_file(const fs::directory_entry& entry) {
+  std::error_code error;
+  if (entry.is_directory(error) || error) return false;
+  const std::string name = entry.path().filename().string();
+  return name == kManifestName || name == vectors_file_name(FileFormat::kGguf) ||
+         name == vectors_file_name(FileFormat::kSafetensors) ||
+         (name.starts_with("rank-") && name.ends_with(".panels")) ||
+         std::find(std::begin(kSideFiles), std::end(kSideFiles), name) != std::end(kSideFiles);
+}
+
+// The first entry of the folder that is no packed model's; empty where there is none.
+std::string foreign_entry(const fs::path& folder) {
+  std::error_code error;
+  fs::directory_iterator entry(folder, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    if (!is_own_file(*entry)) return entry->path().filename().string();
+  }
+  return error ? error.message() : std::string();
+}
+
+// A link stands for what it points to.
+fs::path followed(fs::path folder) {
+  if (!folder.has_filename()) folder = folder.parent_path();  // "model.packed/"
+  std::error_code error;
+  if (!fs::is_symlink(folder, error)) return folder;
+  const fs::path target = fs::canonical(folder, error);
+  if (error)
+    throw Error(ErrorKind::kUsage, fmt::format("{} is a link to nothing", folder.string()),
+                error.message(), "remove it, or name another folder with -o");
+  return target;
 }
 
 void check_room(const fs::path& folder, int64_t num_bytes) {
@@ -71,7 +147,7 @@ class PackedWriter::OutputFile {
  public:
   explicit OutputFile(fs::path path)
       : path_(std::move(path)),
-        file_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644)) {
+        file_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) {
     if (file_ < 0) refuse_write(path_, errno);
   }
   ~OutputFile() {
@@ -113,6 +189,12 @@ void check_packed_target(const fs::path& folder, bool replace) {
     throw Error(ErrorKind::kUsage, fmt::format("{} is there already", folder.string()),
                 "it is no packed model, and nothing else is ever replaced",
                 "name another folder with -o");
+  const std::string foreign = foreign_entry(folder);
+  if (!foreign.empty())
+    throw Error(
+        ErrorKind::kUsage, fmt::format("{} is there already", folder.string()),
+        fmt::format("beside a packed model it holds {}, which would be lost", shown(foreign)),
+        "move that away, or name another folder with -o");
   if (!replace)
     throw Error(ErrorKind::kUsage, fmt::format("{} is there already", folder.string()),
                 "it holds a packed model",
@@ -120,8 +202,7 @@ void check_packed_target(const fs::path& folder, bool replace) {
 }
 
 PackedWriter::PackedWriter(fs::path folder, bool replace, int64_t num_bytes)
-    : folder_(std::move(folder)), replace_(replace) {
-  if (!folder_.has_filename()) folder_ = folder_.parent_path();  // "model.packed/"
+    : folder_(followed(std::move(folder))), replace_(replace) {
   check_packed_target(folder_, replace_);
   check_room(folder_, num_bytes);
   staging_ = make_staging(folder_);
@@ -143,8 +224,12 @@ void PackedWriter::write_rest(const Checkpoint& source,
   const std::string text = vectors_file(source, vectors);
   write(vectors_file_name(source.format()), text);
   vectors_ = {static_cast<int64_t>(text.size()), sha256_of(text)};
-  for (const char* name : kSideFiles) {
-    if (const auto side = source.side_file(name)) write(name, *side);
+  for (const std::string_view name : kSideFiles) {
+    const auto side = source.side_file(name);
+    if (!side) continue;
+    write(std::string(name), *side);
+    side_files_.push_back(
+        {std::string(name), {static_cast<int64_t>(side->size()), sha256_of(*side)}});
   }
 }
 
@@ -194,6 +279,7 @@ void PackedWriter::end_rank() {
 
 void PackedWriter::finish(Manifest manifest) {
   manifest.vectors = vectors_;
+  manifest.side_files = side_files_;
   manifest.ranks = ranks_;
   {
     OutputFile file(staging_ / kManifestName);
@@ -201,21 +287,12 @@ void PackedWriter::finish(Manifest manifest) {
     file.close();
   }
   check_packed_target(folder_, replace_);  // may have come while this one was written
-  std::error_code error;
-  fs::path old;
-  if (is_there(folder_)) {
-    old = staging_.string() + ".old";
-    fs::rename(folder_, old, error);
-    if (error) refuse_write(folder_, error.value());
-  }
-  fs::rename(staging_, folder_, error);
-  if (error) {
-    std::error_code ignored;
-    if (!old.empty()) fs::rename(old, folder_, ignored);
-    refuse_write(folder_, error.value());
-  }
-  staging_.clear();
-  if (!old.empty()) fs::remove_all(old, error);
+  sync_folder(staging_);
+  exchange(staging_, folder_, replace_);
+  const fs::path replaced = std::exchange(staging_, {});
+  sync_folder(parent_of(folder_));
+  std::error_code ignored;
+  if (foreign_entry(replaced).empty()) fs::remove_all(replaced, ignored);
 }
 
 }  // namespace weft::checkpoint

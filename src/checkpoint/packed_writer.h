@@ -1,5 +1,9 @@
-// Writes a packed model: into a folder beside its place, which gets its name when it is whole. If
-// anything fails or the writer is destroyed before, nothing is left behind.
+// Writes a packed model: into a folder beside its place, NAME.partial-XXXXXX, which gets its name
+// in one step when it is whole and on the disk; one that is replaced is there until then. If
+// anything fails or the writer is destroyed before, nothing is left behind; a process that is
+// killed leaves the partial folder, which no command takes for a model. What is written may be read
+// by whom the process's umask lets. Where the place is a symbolic link, what it points to is
+// replaced.
 //
 //   PackedWriter writer("model.packed", /*replace=*/false);
 //   writer.write_rest(source, vectors);                 metadata, tokenizer, tensors of one row
@@ -26,7 +30,8 @@
 namespace weft::checkpoint {
 
 // Error(kUsage) where a packed model cannot go there: something is there already that is no packed
-// model, or `replace` is not set. Called by the writer; here for a check before long work.
+// model, or holds other files too, or `replace` is not set. Called by the writer; here for a check
+// before long work.
 void check_packed_target(const std::filesystem::path& folder, bool replace);
 
 class PackedWriter {
@@ -54,6 +59,7 @@ class PackedWriter {
   std::filesystem::path folder_, staging_;
   bool replace_;
   Manifest::FileMark vectors_;
+  std::vector<Manifest::SideFile> side_files_;
   std::vector<Manifest::FileMark> ranks_;
   // Of the rank being written.
   std::unique_ptr<OutputFile> file_;

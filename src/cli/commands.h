@@ -40,6 +40,9 @@ struct EngineDoor {
   std::function<engine::Inspection(const engine::EngineOptions&)> inspect;
   std::function<std::string_view()> isa;  // name of the kernel table, for --version
   std::function<engine::PackReport(const engine::PackRequest&, const engine::OnPack&)> pack = {};
+  std::function<engine::VerifyReport(const std::string& path, int num_threads,
+                                     const engine::OnPack&)>
+      verify = {};
 };
 
 struct Context {

@@ -34,6 +34,9 @@ int main(int argc, char** argv) {
       [] { return kernels::choose_table().name; },
       [](const engine::PackRequest& request, const engine::OnPack& on_pack) {
         return engine::pack(request, on_pack);
+      },
+      [](const std::string& path, int num_threads, const engine::OnPack& on_bytes) {
+        return engine::verify_packed(path, num_threads, on_bytes);
       }};
   const int code = cli::run_program({argv + 1, argv + argc}, {console, environment, door});
   std::cout.flush();

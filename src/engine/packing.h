@@ -33,6 +33,19 @@ struct PackReport {
 // cannot be written.
 PackReport pack(const PackRequest& request, const OnPack& on_pack = {});
 
+struct VerifyReport {
+  std::string path;
+  int num_ranks = 0;
+  int64_t num_bytes = 0;  // of panels that were read
+  bool stopped = false;
+};
+
+// Reads every byte of a packed model's panels and compares their sums, which a run does not.
+// num_threads 0: all cores. on_bytes: bytes read so far and in all, from one thread at a time;
+// returning false stops. Error(kModel) naming the panels that are not those that were packed,
+// kUsage where the model is none that was packed.
+VerifyReport verify_packed(const std::string& path, int num_threads, const OnPack& on_bytes = {});
+
 // The split that a packed model serves. Error(kUsage) where the options ask for another one.
 parallel::Topology packed_topology(const ModelSource& source, const EngineOptions& options);
 

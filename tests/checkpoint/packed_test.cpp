@@ -2,6 +2,7 @@
 // and panels; folders whose files do not belong together are refused; nothing half is ever left.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <nlohmann/json.hpp>
 
@@ -219,6 +220,172 @@ TEST_F(Packed, AManifestThatLiesIsRefused) {
   EXPECT_THAT(refused_with("/ranks/0/bytes", 8192 * 2), HasSubstr("packed.json says 16384"));
   std::ofstream(folder / "packed.json") << "{\"format\": ";
   EXPECT_THAT(opened(folder), HasSubstr("is not JSON"));
+}
+
+// Texts out of a manifest come back in messages: none may write to the terminal as it likes.
+TEST_F(Packed, AManifestDoesNotSpeakToTheTerminal) {
+  const fs::path folder = pack("a", "panels");
+  auto changed = nlohmann::ordered_json::parse(read(folder / "packed.json"));
+  changed["source"] = "x\x1b[2J\n.gguf";
+  changed["model"] = "y\x07";
+  std::ofstream(folder / "packed.json") << changed;
+  const auto packed = Checkpoint::open(folder);
+  EXPECT_EQ(packed->packed()->manifest.source, "x?[2J?.gguf");
+  EXPECT_EQ(packed->packed()->manifest.model, "y?");
+  for (const char* key : {"pipeline_parallel", "tp_weights", "stages"}) {
+    auto lying = changed;
+    lying["split"][key] = "1,\x1b[2J";
+    std::ofstream(folder / "packed.json") << lying;
+    EXPECT_THAT(opened(folder), HasSubstr(std::string("split.") + key)) << key;
+  }
+}
+
+TEST_F(Packed, SumsOfPanelsAreCompared) {
+  const fs::path folder = pack("a", std::string(5000, 'p'));
+  const auto is_intact = [&](size_t rank) {
+    const auto packed = Checkpoint::open(folder);
+    const PanelFile& file = packed->packed()->ranks.at(rank);
+    int64_t bytes = 0;
+    const bool intact = file.is_intact(file.entries()[0], [&](int64_t num_bytes) {
+      bytes += num_bytes;
+      return true;
+    });
+    EXPECT_EQ(bytes, 5001);
+    return intact;
+  };
+  EXPECT_TRUE(is_intact(0));
+  EXPECT_TRUE(is_intact(1));
+  // One bit of the last byte of a panel: opening does not see it.
+  const fs::path path = folder / "rank-0001.panels";
+  std::string bytes = read(path);
+  bytes.at(4096 + 5000) ^= 1;
+  std::ofstream(path, std::ios::binary) << bytes;
+  EXPECT_TRUE(is_intact(0));
+  EXPECT_FALSE(is_intact(1));
+}
+
+TEST_F(Packed, OtherSideFilesAreRefused) {
+  write("model.safetensors",
+        safetensors_file(R"({"norm":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})",
+                         floats(3, 2)));
+  write("config.json", R"({"a": 1})");
+  write("generation_config.json", "");
+  const auto source = Checkpoint::open(folder_);
+  const fs::path out = folder_ / "out";
+  {
+    PackedWriter writer(out, false, 1);
+    writer.write_rest(*source, {source->find("norm")});
+    writer.begin_rank({entry_of("matrix", 64)});
+    writer.append(as_bytes(std::string(64, 'x')));
+    writer.end_rank();
+    Manifest manifest;
+    manifest.container = FileFormat::kSafetensors;
+    manifest.matrices.push_back({"matrix", tensor::DType::kF32, {2, 4}, nullptr});
+    writer.finish(std::move(manifest));
+  }
+  EXPECT_EQ(Checkpoint::open(out)->side_file("generation_config.json"), "");
+  // A template beside it that the model never had says nothing.
+  std::ofstream(out / "chat_template.jinja") << "x";
+  EXPECT_EQ(Checkpoint::open(out)->side_file("chat_template.jinja"), std::nullopt);
+  std::ofstream(out / "config.json") << R"({"a": 2})";
+  EXPECT_THAT(opened(out), HasSubstr("config.json: is not the file that packed.json names"));
+  fs::remove(out / "config.json");
+  EXPECT_THAT(opened(out), HasSubstr("lacks config.json"));
+  auto lying = nlohmann::ordered_json::parse(read(out / "packed.json"));
+  lying["side_files"][0]["name"] = "../config.json";
+  std::ofstream(out / "packed.json") << lying;
+  EXPECT_THAT(opened(out), HasSubstr("the side file '../config.json' is not known"));
+  // Folders from before side files were listed open as they did.
+  lying.erase("side_files");
+  std::ofstream(out / "packed.json") << lying;
+  EXPECT_EQ(Checkpoint::open(out)->side_file("chat_template.jinja"), "x");
+}
+
+// What somebody else put beside a packed model is not thrown away with it.
+TEST_F(Packed, OtherFilesBesideAPackedModelAreNotLost) {
+  const fs::path folder = pack("a", "panels");
+  std::ofstream(folder / "notes.txt") << "mine";
+  const auto refusal_of = [&] {
+    try {
+      pack("a", "newer", /*replace=*/true);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+      return std::string(error.what());
+    }
+    return std::string("replaced");
+  };
+  EXPECT_THAT(refusal_of(), HasSubstr("it holds 'notes.txt', which would be lost"));
+  fs::remove(folder / "notes.txt");
+  fs::create_directory(folder / "rank-0009.panels");
+  EXPECT_THAT(refusal_of(), HasSubstr("rank-0009.panels"));
+  fs::remove(folder / "rank-0009.panels");
+  EXPECT_EQ(refusal_of(), "replaced");
+}
+
+// Two at once: the first is there when the second is done, which then does as it was asked to.
+TEST_F(Packed, OfTwoPackersTheSecondFindsTheFirst) {
+  const auto source = Checkpoint::open(write("source.gguf", small_gguf()));
+  const auto begin = [&](PackedWriter& writer, const std::string& panels) {
+    writer.write_rest(*source, {source->find("norm")});
+    writer.begin_rank({entry_of("matrix", static_cast<int64_t>(panels.size()))});
+    writer.append(as_bytes(panels));
+    writer.end_rank();
+  };
+  const auto finish = [&](PackedWriter& writer) {
+    Manifest manifest;
+    manifest.matrices = {*source->find("matrix")};
+    writer.finish(std::move(manifest));
+  };
+  const auto size_of_panels = [&] {
+    return Checkpoint::open(folder_ / "a")->packed()->ranks[0].entries()[0].bytes.size();
+  };
+  {
+    PackedWriter first(folder_ / "a", false, 1), second(folder_ / "a", false, 1),
+        third(folder_ / "a", true, 1);
+    begin(first, "1");
+    begin(second, "22");
+    begin(third, "333");
+    finish(first);
+    EXPECT_EQ(size_of_panels(), 1);
+    EXPECT_THROW(finish(second), Error);
+    EXPECT_EQ(size_of_panels(), 1);
+    finish(third);
+    EXPECT_EQ(size_of_panels(), 3);
+  }
+  EXPECT_EQ(names_in(folder_), (std::vector<std::string>{"a", "source.gguf"}));
+}
+
+TEST_F(Packed, ALinkStandsForItsTarget) {
+  pack("a", "panels");
+  fs::create_directory_symlink(folder_ / "a", folder_ / "link");
+  pack("link", "newer", /*replace=*/true);
+  EXPECT_TRUE(fs::is_symlink(folder_ / "link"));
+  EXPECT_EQ(Checkpoint::open(folder_ / "a")->packed()->ranks[0].entries()[0].bytes.size(), 6);
+  EXPECT_EQ(names_in(folder_), (std::vector<std::string>{"a", "link"}));
+  fs::remove_all(folder_ / "a");
+  EXPECT_THROW(pack("link", "newest"), Error);
+  EXPECT_EQ(names_in(folder_), (std::vector<std::string>{"link", "source.gguf"}));
+}
+
+TEST_F(Packed, FilesAreOpenToWhomTheUmaskLets) {
+  const mode_t before = ::umask(027);
+  const fs::path folder = pack("a", "panels");
+  ::umask(before);
+  EXPECT_EQ(fs::status(folder).permissions(), fs::perms(0750));
+  for (const std::string& name : names_in(folder))
+    EXPECT_EQ(fs::status(folder / name).permissions(), fs::perms(0640)) << name;
+}
+
+// What a killed packer leaves is no model, and not in the next one's way.
+TEST_F(Packed, APartialFolderIsNoModel) {
+  const fs::path folder = pack("a", "panels");
+  fs::copy(folder, folder_ / "a.partial-123456");
+  fs::remove(folder_ / "a.partial-123456" / "packed.json");
+  const auto left = Checkpoint::open(folder_ / "a.partial-123456");
+  EXPECT_EQ(left->packed(), nullptr);
+  EXPECT_EQ(left->find("matrix"), nullptr);
+  pack("a", "newer", /*replace=*/true);
+  EXPECT_EQ(names_in(folder_), (std::vector<std::string>{"a", "a.partial-123456"}));
 }
 
 TEST_F(Packed, OnlyPackedModelsAreReplacedAndOnlyWhenAsked) {

@@ -84,6 +84,7 @@ struct FakeState {
   std::vector<engine::Request> requests;
   std::vector<engine::BatchWorkload> workloads;
   std::vector<engine::PackRequest> packed;
+  std::vector<std::string> verified;
   int num_loads = 0, num_cancels = 0;
 
   FakeState();
@@ -355,6 +356,12 @@ struct Program {
           state.packed.push_back(request);
           engine::PackReport report{"tiny.tp2.packed", "tp=2", 2, 98'362'432, 100'000'000};
           report.stopped = !on_pack(100'000'000, 100'000'000);
+          return report;
+        },
+        [this](const std::string& path, int, const engine::OnPack& on_bytes) {
+          state.verified.push_back(path);
+          engine::VerifyReport report{path, 2, 100'000'000};
+          report.stopped = !on_bytes(100'000'000, 100'000'000);
           return report;
         }};
     const int code = run_program(arguments, {console, environment, door});

@@ -27,6 +27,22 @@ TEST(Pack, TakesTheSplitAndSaysWhereItWent) {
   EXPECT_TRUE(request.replace);
 }
 
+TEST(Pack, VerifyReadsAndWritesNothing) {
+  Program program;
+  ASSERT_EQ(program.run({"pack", ".", "--verify"}), 0) << program.err;
+  EXPECT_EQ(program.state.verified, std::vector<std::string>{"."});
+  EXPECT_TRUE(program.state.packed.empty());
+  EXPECT_EQ(program.out, ".\n");
+  EXPECT_THAT(program.err, HasSubstr("verifying: 100.0 MB in"));
+  EXPECT_THAT(program.err, HasSubstr("verified 2 ranks: 100.0 MB of panels"));
+  for (const char* option : {"--tp", "--pp", "-o"}) {
+    EXPECT_EQ(program.run({"pack", ".", "--verify", option, "2"}), 2) << option;
+    EXPECT_THAT(program.err, HasSubstr("--verify writes nothing"));
+  }
+  EXPECT_EQ(program.run({"pack", ".", "--verify", "--force"}), 2);
+  EXPECT_EQ(program.state.verified.size(), 1u);
+}
+
 TEST(Pack, NothingIsReplacedUnasked) {
   Program program;
   ASSERT_EQ(program.run({"pack", ".", "-q"}), 0) << program.err;

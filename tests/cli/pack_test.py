@@ -32,6 +32,18 @@ class Pack(unittest.TestCase):
             for key in ("text", "token_ids", "logits_hash"):
                 self.assertEqual(found[key], expected[key], key)
             self.assertIn("tp=3 pp=19,11", weft("inspect", target).stdout)
+            verified = weft("pack", target, "--verify")
+            self.assertEqual(verified.returncode, 0, verified.stderr)
+            self.assertIn("GB/s", verified.stderr)
+            panels = target / "rank-0003.panels"
+            whole = panels.read_bytes()
+            middle = len(whole) // 2
+            panels.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1:])
+            damaged = weft("pack", target, "--verify")
+            self.assertEqual(damaged.returncode, 3, damaged.stderr)
+            self.assertIn("rank-0003.panels", damaged.stderr)
+            self.assertIn("not those that were packed", damaged.stderr)
+            panels.write_bytes(whole)
             other = weft("run", target, "--tp", 2, *options)
             self.assertEqual(other.returncode, 2, other.stderr)
             self.assertIn("was packed for tp=3 pp=19,11, not for tp=2", other.stderr)

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "checkpoint/model_files.h"
+#include "checkpoint/packed_checkpoint.h"
 #include "engine/tiny_engine.h"
 
 namespace weft::engine {
@@ -167,6 +168,65 @@ TEST_F(Packing, PanelsOfAnotherSplitAreRefused) {
   // A matrix in place of a vector would have no bytes.
   EXPECT_THAT(refused_as("\"name\": \"blk.0.attn_q.weight\"", "\"name\": \"blk.9.attn_q.weight\""),
               HasSubstr("blk.0.attn_q.weight"));
+}
+
+TEST_F(Packing, VerifyingFindsAChangedByteOfAnyRank) {
+  SKIP_WITHOUT_TINY_MODELS();
+  const fs::path folder = packed({.tensor_parallel_size = 3});
+  int64_t last = 0, total = 0;
+  const VerifyReport report = verify_packed(folder, 2, [&](int64_t done, int64_t all) {
+    EXPECT_LT(last, done);
+    last = done;
+    total = all;
+    return true;
+  });
+  EXPECT_EQ(report.num_ranks, 3);
+  EXPECT_EQ(report.num_bytes, last);
+  EXPECT_EQ(last, total);
+  EXPECT_FALSE(report.stopped);
+  EXPECT_TRUE(verify_packed(folder, 2, [](int64_t, int64_t) { return false; }).stopped);
+  for (const char* name : {"rank-0000.panels", "rank-0002.panels"}) {
+    const auto checkpoint = checkpoint::Checkpoint::open(folder);
+    const size_t rank = name[8] == '0' ? 0 : 2;
+    const checkpoint::PanelEntry entry = checkpoint->packed()->ranks.at(rank).entries().back();
+    std::fstream file(folder / name, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(entry.bytes.end - 1);
+    const auto byte = static_cast<char>(file.get());
+    const auto put = [&](char value) {
+      file.seekp(entry.bytes.end - 1);
+      file.put(value).flush();
+    };
+    put(static_cast<char>(byte ^ 4));
+    EXPECT_THAT(checkpoint::refusal([&] { verify_packed(folder, 1); }),
+                testing::AllOf(HasSubstr(name), HasSubstr(entry.tensor)));
+    put(byte);
+  }
+  EXPECT_EQ(verify_packed(folder, 1).num_bytes, total);
+  EXPECT_THAT(usage_error([] { verify_packed(tiny_path("llama.Q4_0"), 1); }),
+              HasSubstr("is no packed model"));
+}
+
+// Nothing of a run's memory, and not the number of threads, is in what is written.
+TEST_F(Packing, AnyNumberOfThreadsWritesTheSameBytes) {
+  SKIP_WITHOUT_TINY_MODELS();
+  std::vector<fs::path> folders;
+  for (const int threads : {1, 3}) {
+    PackRequest each = request(tiny_path("llama.Q4_0"), {.tensor_parallel_size = 3});
+    each.engine.threads_per_rank = threads;
+    each.folder = folder_ / std::to_string(threads);
+    folders.emplace_back(pack(each).folder);
+  }
+  const auto bytes_of = [](const fs::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    return std::string{std::istreambuf_iterator<char>(file), {}};
+  };
+  int num_files = 0;
+  for (const auto& entry : fs::directory_iterator(folders[0])) {
+    EXPECT_TRUE(bytes_of(entry.path()) == bytes_of(folders[1] / entry.path().filename()))
+        << entry.path();
+    ++num_files;
+  }
+  EXPECT_EQ(num_files, 5);
 }
 
 TEST_F(Packing, NamesItsFolderAfterModelAndSplit) {
