@@ -96,6 +96,7 @@ WEFT_INLINE void widen_codes(const uint8_t* codes, uint8_t* to) {
 template <class Format>
 void widen_panel(const Tile& tile, const uint8_t* from, uint8_t* to) {
   for (int64_t s = 0; s < tile.num_segments; ++s) {
+    fetch_stream<Format::kHeaderBytes>(from);
     __builtin_memcpy(to, from, Format::kHeaderBytes);
     from += Format::kHeaderBytes;
     to += Format::kHeaderBytes;
