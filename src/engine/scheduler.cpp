@@ -233,11 +233,22 @@ StepLoad Scheduler::typical_decodes() const {
   return {count, all.attention_pairs / all.num_tokens * count};
 }
 
+// The same where all who wait, as far as they will be let in, decode too: the step that running
+// answers are about to wait for anyway. Measured against it, the first answers of a full queue do
+// not keep the others out; beside one long prompt it is hardly more.
+StepLoad Scheduler::with_those_who_wait(const StepLoad& decodes) const {
+  const int64_t running = num_decoding();
+  const int64_t all = std::min(num_running() + num_waiting(), options_.max_num_seqs);
+  if (running == 0 || all <= running) return decodes;
+  return {decodes.num_tokens * all / running, decodes.attention_pairs * all / running};
+}
+
 // ---- prompts
 
 Scheduler::PromptRoom Scheduler::prompt_room(const Schedule& out) const {
   PromptRoom room{options_.max_num_batched_tokens - out.load.num_tokens, out.load};
   if (room.decodes.num_tokens == 0) room.decodes = typical_decodes();
+  room.decodes = with_those_who_wait(room.decodes);
   if (options_.num_stages == 1 || options_.max_in_flight == 1) return room;
   // Short enough that the chunks of what waits keep every stage busy.
   int64_t unplanned = 0;

@@ -7,7 +7,7 @@
 //      that are worth having in flight;
 //   2. chunks of prompts that have begun, then of those let in from the waiting ones. Where
 //      sequences decode beside them, chunks are so short that the step takes no more than
-//      `max_slowdown` times what it would without them.
+//      `max_slowdown` times what it would if all who run or wait, as many as may run, decoded.
 //
 //   add          let in                   last prompt token planned          remove
 //    |   waiting --------> running: prompt ------------------------> decoding --------> (gone)
@@ -166,6 +166,7 @@ class Scheduler {
   int64_t num_decoding() const;
   int64_t decodes_at_once() const;
   StepLoad typical_decodes() const;
+  StepLoad with_those_who_wait(const StepLoad& decodes) const;
   int64_t num_guesses(Sequence& sequence, const StepLoad& load, int64_t room);
   PromptRoom prompt_room(const Schedule& out) const;
   int64_t chunk_of(const Schedule& out, const Sequence& sequence, const PromptRoom& room) const;

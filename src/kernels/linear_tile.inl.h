@@ -296,27 +296,24 @@ WEFT_INLINE void multiply_group(const Header<Format> (&headers)[kPanels],
 }
 
 // The group's second terms, added to those tokens alone whose group is an outlier: bit `group % 8`
-// of `outliers`, the token's byte. Apart from the loop, whose registers it would take.
+// of `outliers`, the token's byte. Token by token, since mostly one of a tile has them; apart from
+// the loop, whose registers it would take.
 template <class Format, int kPanels, int kTokens>
 __attribute__((noinline)) void add_outliers(const Header<Format> (&headers)[kPanels],
                                             const uint8_t* const (&groups)[kPanels],
                                             const Tile& tile, int64_t group,
                                             F32x16 (&acc)[kPanels][kTokens]) {
-  F32x16 sum[kPanels][kTokens];
-#pragma GCC unroll 8
-  for (int p = 0; p < kPanels; ++p) {
-#pragma GCC unroll 8
-    for (int t = 0; t < kTokens; ++t) sum[p][t] = acc[p][t];
-  }
-  multiply_group<Format>(headers, groups, tile.input.error, tile.token * tile.num_groups + group,
-                         tile.num_groups, sum);
   const int64_t bytes = (tile.num_groups + 7) / 8;
-#pragma GCC unroll 8
   for (int t = 0; t < kTokens; ++t) {
     const uint8_t outliers = tile.input.outliers[(tile.token + t) * bytes + group / 8];
     if ((outliers >> group % 8 & 1) == 0) continue;
+    F32x16 sum[kPanels][1];
 #pragma GCC unroll 8
-    for (int p = 0; p < kPanels; ++p) acc[p][t] = sum[p][t];
+    for (int p = 0; p < kPanels; ++p) sum[p][0] = acc[p][t];
+    multiply_group<Format>(headers, groups, tile.input.error,
+                           (tile.token + t) * tile.num_groups + group, tile.num_groups, sum);
+#pragma GCC unroll 8
+    for (int p = 0; p < kPanels; ++p) acc[p][t] = sum[p][0];
   }
 }
 

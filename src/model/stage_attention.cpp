@@ -8,10 +8,28 @@ namespace weft::model {
 namespace {
 
 // Query tokens of one attention tile: enough to reuse the keys that it loads, few enough that a
-// chunk of 512 tokens gives every thread several tiles.
-constexpr int64_t kTokensPerTile = 32;
+// chunk of 512 tokens gives every thread several tiles. Where one sequence's part of the work would
+// hold a thread up, its tiles have fewer tokens, down to what fills the kernels' rows of one or two
+// heads a KV head.
+constexpr int64_t kTokensPerTile = 32, kFewestTokensPerTile = 8;
 // Tiles a thread that even out what they cost; with fewer than two, threads go idle.
 constexpr int64_t kTilesPerThread = 4, kFewestTilesPerThread = 2;
+
+// Pairs of a token and a position that it may see, of one head. Windows are left aside: tiles are
+// to be about equal, no more.
+int64_t pairs_of(const SequenceChunk& chunk) {
+  return chunk.tokens.size() * (chunk.first_position + chunk.tokens.size());
+}
+int64_t pairs_of(const Batch& batch) {
+  int64_t pairs = 0;
+  for (const SequenceChunk& chunk : batch.chunks) pairs += pairs_of(chunk);
+  return pairs;
+}
+
+int64_t tokens_per_tile(const SequenceChunk& chunk, int64_t pairs_per_tile) {
+  const int64_t context = chunk.first_position + chunk.tokens.size();
+  return std::clamp(pairs_per_tile / context, kFewestTokensPerTile, kTokensPerTile);
+}
 
 }  // namespace
 
@@ -88,16 +106,18 @@ void Stage::list_attention_tiles(size_t layer, const Batch& batch) {
   tiles_.clear();
   merges_.clear();
   const int64_t group = config_.num_heads / config_.num_kv_heads;
+  const int64_t pairs_per_tile = pairs_of(batch) / (kTilesPerThread * team_.num_threads());
   for (int s = 0; s < num_shards(); ++s) {
     const parallel::AttentionShare& share = shard(s, layer).share.attention;
     for (int64_t kv = share.kv_heads.begin; kv < share.kv_heads.end; ++kv) {
       const Range heads = Range{kv * group, (kv + 1) * group}.intersect(share.heads);
       for (size_t c = 0; c < batch.chunks.size(); ++c) {
         const int64_t length = batch.chunks[c].tokens.size();
-        for (int64_t t = 0; t < length; t += kTokensPerTile)
+        const int64_t step = tokens_per_tile(batch.chunks[c], pairs_per_tile);
+        for (int64_t t = 0; t < length; t += step)
           tiles_.push_back({s,
                             c,
-                            {t, std::min(length, t + kTokensPerTile)},
+                            {t, std::min(length, t + step)},
                             {heads.begin - share.heads.begin, heads.end - share.heads.begin},
                             kv - share.kv_heads.begin,
                             kernels::Attention{}.spans,
