@@ -45,7 +45,7 @@ struct EngineOptions {
   SchedulePolicy schedule_policy = SchedulePolicy::kFcfs;
   bool chunked_prefill = true;  // false: prompts are computed whole, and answers wait for them
   // Chunks of prompts make a step of running answers at most so many times slower; 0: no limit.
-  double max_slowdown = 2.3;
+  double max_slowdown = 2.2;
   bool prefix_caching = true;
   // Tokens of an answer that are guessed ahead and verified in one step, from what came before in
   // it; 0: none. Bits are the same.

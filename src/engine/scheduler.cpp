@@ -7,8 +7,9 @@
 namespace weft::engine {
 namespace {
 
-// A chunk beside decodes is never shorter: prompts must end, and 16 tokens fill a register tile.
-constexpr int64_t kLeastChunk = 16;
+// A chunk beside decodes is never shorter: prompts must end, and fewer tokens than a register tile
+// has cost no less.
+constexpr int64_t kLeastChunk = 8;
 // Prompts cut for a pipeline are no shorter than what fills the matrix kernels, and come in about
 // this many chunks a stage: bubbles of (P - 1) of 4 P + P - 1 chunks, a fifth.
 constexpr int64_t kLeastPipelineChunk = 64;
@@ -255,8 +256,7 @@ Scheduler::PromptRoom Scheduler::prompt_room(const Schedule& out) const {
   for (const Sequence* s : running_) unplanned += s->num_unplanned() > 1 ? s->num_unplanned() : 0;
   for (size_t i = 0; i < std::min(waiting_.size(), kMostLooks); ++i)
     unplanned += waiting_[i]->num_unplanned();
-  const int64_t chunk =
-      round_up(ceil_div(unplanned, kChunksPerStage * options_.num_stages), kLeastChunk);
+  const int64_t chunk = round_up(ceil_div(unplanned, kChunksPerStage * options_.num_stages), 16);
   room.tokens = std::min(room.tokens, std::max(chunk, kLeastPipelineChunk));
   return room;
 }
@@ -273,6 +273,7 @@ int64_t Scheduler::chunk_of(const Schedule& out, const Sequence& sequence,
   const auto affordable = [&](int64_t count) {
     StepLoad load = out.load;
     load.add(sequence.num_planned, count);
+    load.has_prompt = true;
     return *times_.predict(load) <= options_.max_slowdown * *alone;
   };
   int64_t low = room.is_empty ? std::min(most, kLeastChunk) : 0, high = most;
@@ -398,6 +399,7 @@ void Scheduler::plan(Schedule& out, Sequence& s, int64_t count, int64_t num_gues
                         {first_block, static_cast<int64_t>(out.block_ids.size())},
                         {first_guess, static_cast<int64_t>(out.guesses.size())}});
   out.load.add(positions.begin, count + num_guesses);
+  if (count > 1) out.load.has_prompt = true;
   s.num_planned = positions.end;
   s.sampling = samples;
   s.last_plan = out.number;

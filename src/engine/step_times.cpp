@@ -14,62 +14,90 @@ constexpr double kFlatTokens = 32;
 
 }  // namespace
 
-int StepTimes::bucket_of(int64_t num_tokens) {
+size_t StepTimes::bucket_of(int64_t num_tokens) {
   const int width = std::bit_width(static_cast<uint64_t>(std::max<int64_t>(1, num_tokens)));
-  return std::min(width - 1, kNumBuckets - 1);
+  return static_cast<size_t>(std::min(width - 1, kNumBuckets - 1));
+}
+
+const StepTimes::Table& StepTimes::table_of(const StepLoad& load) const {
+  const Table& own = load.has_prompt ? with_prompt_ : decoding_;
+  const Table& other = load.has_prompt ? decoding_ : with_prompt_;
+  return own.is_empty ? other : own;
+}
+
+void StepTimes::PairSums::add(double more_pairs, double more_seconds) {
+  squared = kForget * squared + more_pairs * more_pairs;
+  products = kForget * products + more_pairs * more_seconds;
 }
 
 void StepTimes::learn(const StepLoad& load, double seconds) {
-  Bucket& bucket = buckets_[static_cast<size_t>(bucket_of(load.num_tokens))];
-  const double tokens = static_cast<double>(load.num_tokens);
-  const double pairs = static_cast<double>(load.attention_pairs);
-  if (bucket.weight == 0) {
-    bucket = {1, tokens, pairs, seconds};
+  Table& table = load.has_prompt ? with_prompt_ : decoding_;
+  table.learn(static_cast<double>(load.num_tokens), static_cast<double>(load.attention_pairs),
+              seconds, table.buckets[bucket_of(load.num_tokens)]);
+}
+
+void StepTimes::Table::learn(double tokens, double pairs, double seconds, Bucket& bucket) {
+  is_empty = false;
+  if (!bucket.is_known) {
+    bucket = {true, tokens, pairs, seconds, {}};
     return;
   }
   // A step of more tokens of the same bucket is slower for them too: as far as the bucket's own
   // rate tells, that part is none of the pairs'.
   const double by_tokens = bucket.seconds * (tokens / bucket.tokens - 1);
   const double more_pairs = pairs - bucket.pairs;
-  pairs_squared_ = kForget * pairs_squared_ + more_pairs * more_pairs;
-  pairs_seconds_ = kForget * pairs_seconds_ + more_pairs * (seconds - bucket.seconds - by_tokens);
+  const double more_seconds = seconds - bucket.seconds - by_tokens;
+  sums.add(more_pairs, more_seconds);
+  bucket.sums.add(more_pairs, more_seconds);
   bucket.tokens += kNewest * (tokens - bucket.tokens);
   bucket.pairs += kNewest * more_pairs;
   bucket.seconds += kNewest * (seconds - bucket.seconds);
 }
 
-double StepTimes::pair_price() const {
-  return pairs_squared_ > 0 ? std::max(0.0, pairs_seconds_ / pairs_squared_) : 0.0;
+// The price in all buckets counts like one step that differs from the bucket's mean by the mean.
+double StepTimes::Table::price_in(const Bucket& bucket) const {
+  const double weight = bucket.pairs * bucket.pairs;
+  const double squared = bucket.sums.squared + weight;
+  if (squared <= 0) return std::max(0.0, sums.price());
+  return std::max(0.0, (bucket.sums.products + sums.price() * weight) / squared);
 }
 
-double StepTimes::linear_part(const Bucket& bucket) const {
+double StepTimes::Table::linear_part(const Bucket& bucket) const {
   // Never less than half of what was measured: the price of a pair is an estimate.
-  return std::max(bucket.seconds - pair_price() * bucket.pairs, bucket.seconds / 2);
+  return std::max(bucket.seconds - price_in(bucket) * bucket.pairs, bucket.seconds / 2);
 }
 
-std::optional<double> StepTimes::predict(const StepLoad& load) const {
-  const double tokens = static_cast<double>(load.num_tokens);
+double StepTimes::Table::predict(double tokens, double pairs) const {
   const Bucket *below = nullptr, *above = nullptr;
-  for (const Bucket& bucket : buckets_) {
-    if (bucket.weight == 0) continue;
+  for (const Bucket& bucket : buckets) {
+    if (!bucket.is_known) continue;
     if (bucket.tokens <= tokens) {
       below = &bucket;
     } else if (above == nullptr) {
       above = &bucket;
     }
   }
-  if (below == nullptr && above == nullptr) return std::nullopt;
-  double linear = 0;
-  if (below != nullptr && above != nullptr) {
-    const double share = (tokens - below->tokens) / (above->tokens - below->tokens);
-    linear = linear_part(*below) + share * (linear_part(*above) - linear_part(*below));
-  } else if (below != nullptr) {
-    linear = linear_part(*below) *
-             (std::max(tokens, kFlatTokens) / std::max(below->tokens, kFlatTokens));
-  } else {
-    linear = linear_part(*above) * std::min(1.0, std::max(tokens, kFlatTokens) / above->tokens);
-  }
-  return linear + pair_price() * static_cast<double>(load.attention_pairs);
+  const auto seconds_at = [&](const Bucket& bucket, double scale) {
+    return linear_part(bucket) * scale + price_in(bucket) * pairs;
+  };
+  if (below == nullptr)
+    return seconds_at(*above, std::min(1.0, std::max(tokens, kFlatTokens) / above->tokens));
+  if (above == nullptr)
+    return seconds_at(*below, std::max(tokens, kFlatTokens) / std::max(below->tokens, kFlatTokens));
+  const double share = (tokens - below->tokens) / (above->tokens - below->tokens);
+  return seconds_at(*below, 1) + share * (seconds_at(*above, 1) - seconds_at(*below, 1));
+}
+
+std::optional<double> StepTimes::predict(const StepLoad& load) const {
+  const Table& table = table_of(load);
+  if (table.is_empty) return std::nullopt;
+  return table.predict(static_cast<double>(load.num_tokens),
+                       static_cast<double>(load.attention_pairs));
+}
+
+double StepTimes::pair_price(const StepLoad& load) const {
+  const Table& table = table_of(load);
+  return table.price_in(table.buckets[bucket_of(load.num_tokens)]);
 }
 
 }  // namespace weft::engine

@@ -3,10 +3,16 @@
 // machine; the scheduler only reads it, so that the same table replays the same decisions. No bit
 // of an answer depends on it.
 //
-//   time(step) = linear(num_tokens) + pair_price * attention_pairs
+//   time(step) = linear(num_tokens) + price(num_tokens) * attention_pairs
 //
-// `linear` is interpolated between the measured buckets 1, 2, 4, ... 8192, which is fine enough: a
-// step grows with its tokens first by a fixed read of the weights, then by products.
+// Both are interpolated between the measured buckets of 1, 2, 4, ... 8192 tokens, which is fine
+// enough: a step grows with its tokens first by a fixed read of the weights, then by products. A
+// bucket has a price of its own as far as its steps tell: attention of few tokens reads the cache
+// once for each few, so a pair costs them several times what it costs a chunk of hundreds.
+//
+// Steps that hold a part of a prompt are told apart from those that only decode: the two share
+// buckets, and what running answers would take alone must stay known while a long prompt is
+// computed beside them. Each kind answers for the other until it has seen a step of its own.
 //
 // Thread rule: the planner's thread.
 #pragma once
@@ -21,6 +27,7 @@ namespace weft::engine {
 struct StepLoad {
   int64_t num_tokens = 0;
   int64_t attention_pairs = 0;  // sum over its tokens of the positions each attends to
+  bool has_prompt = false;      // a part of a prompt among them
 
   // Adds tokens [first, first + count) of one sequence.
   void add(int64_t first_position, int64_t count) {
@@ -35,21 +42,38 @@ class StepTimes {
   void learn(const StepLoad& load, double seconds);
   // None before any step was learned.
   std::optional<double> predict(const StepLoad& load) const;
-  double pair_price() const;
+  // Seconds of a pair in steps of so many tokens.
+  double pair_price(const StepLoad& load) const;
 
  private:
   static constexpr int kNumBuckets = 14;  // 2^0 .. 2^13: --max-num-batched-tokens ends there
+  // Least squares of seconds over pairs, around running means.
+  struct PairSums {
+    double squared = 0, products = 0;
+    void add(double more_pairs, double more_seconds);
+    double price() const { return squared > 0 ? products / squared : 0.0; }
+  };
   struct Bucket {
-    double weight = 0;                          // 0: nothing learned
+    bool is_known = false;
     double tokens = 0, pairs = 0, seconds = 0;  // running means
+    PairSums sums;
+  };
+  // Of one kind of step.
+  struct Table {
+    std::array<Bucket, kNumBuckets> buckets;
+    PairSums sums;  // of all of them
+    bool is_empty = true;
+
+    void learn(double tokens, double pairs, double seconds, Bucket& bucket);
+    double price_in(const Bucket& bucket) const;
+    double linear_part(const Bucket& bucket) const;
+    double predict(double tokens, double pairs) const;
   };
 
-  static int bucket_of(int64_t num_tokens);
-  double linear_part(const Bucket& bucket) const;
+  static size_t bucket_of(int64_t num_tokens);
+  const Table& table_of(const StepLoad& load) const;
 
-  std::array<Bucket, kNumBuckets> buckets_;
-  // Least squares of seconds over pairs, within buckets.
-  double pairs_squared_ = 0, pairs_seconds_ = 0;
+  Table decoding_, with_prompt_;
 };
 
 }  // namespace weft::engine

@@ -11,7 +11,7 @@ namespace {
 // chunk of 512 tokens gives every thread several tiles. Where one sequence's part of the work would
 // hold a thread up, its tiles have fewer tokens, down to what fills the kernels' rows of one or two
 // heads a KV head.
-constexpr int64_t kTokensPerTile = 32, kFewestTokensPerTile = 8;
+constexpr int64_t kTokensPerTile = 32, kFewestTokensPerTile = 4;
 // Tiles a thread that even out what they cost; with fewer than two, threads go idle.
 constexpr int64_t kTilesPerThread = 4, kFewestTilesPerThread = 2;
 

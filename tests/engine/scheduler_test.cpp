@@ -176,10 +176,33 @@ TEST(Scheduler, ChunksBesideAnswersKeepTheStepShort) {
   for (int i = 0; i < 4; ++i) machine.turn();
   machine.submit(prompt_of(99, 2000), 1);
   ASSERT_TRUE(machine.plan());
-  // 2.5 times 8 ms leave 12 ms for the chunk: 48 tokens.
+  // Of 2.5 times what 17 answers take, 8.25 ms, 12.6 ms are left for the chunk: 50 tokens.
   const Schedule& plan = machine.ring().back();
   ASSERT_EQ(plan.chunks.size(), 17u);
-  EXPECT_EQ(plan.chunks.back().positions.size(), 48);
+  EXPECT_EQ(plan.chunks.back().positions.size(), 50);
+}
+
+// Where a queue is full, chunks are measured against the step of all who will decode: the first
+// answers would otherwise keep the others out, and every step would be nearly empty.
+TEST(Scheduler, AFullQueueIsNotLetInByCrumbs) {
+  MachineOptions o = small();
+  o.scheduler.max_num_batched_tokens = 512;
+  o.scheduler.max_num_seqs = 64;
+  o.scheduler.max_slowdown = 2.5;
+  o.num_blocks = 4096;
+  ScheduledMachine machine(o);
+  for (const int64_t count : {1, 16, 32, 64, 128, 256, 512}) {
+    StepLoad load;
+    load.num_tokens = count;
+    machine.times().learn(load, 0.004 + 0.00025 * static_cast<double>(count));
+  }
+  machine.submit(prompt_of(0, 16), 1000);
+  for (int i = 0; i < 4; ++i) machine.turn();
+  for (uint64_t i = 1; i < 200; ++i) machine.submit(prompt_of(i, 512), 1000);
+  ASSERT_TRUE(machine.plan());
+  // 2.5 times what 64 answers take, 20 ms, less what the one and the weights take: 183 tokens.
+  EXPECT_EQ(machine.ring().back().chunks.size(), 2u);
+  EXPECT_NEAR(static_cast<double>(machine.ring().back().chunks.back().positions.size()), 183, 1);
 }
 
 TEST(Scheduler, WithoutChunkingAPromptGoesBeforeAllAnswers) {

@@ -35,7 +35,7 @@ TEST(StepTimes, LearnAMachine) {
       times.learn(load, machine(load));
     }
   }
-  EXPECT_NEAR(times.pair_price(), 1e-9, 0.2e-9);
+  EXPECT_NEAR(times.pair_price(load_of(700, 64)), 1e-9, 0.2e-9);
   for (const int64_t count : {1, 3, 20, 48, 100, 400, 512}) {
     const StepLoad load = load_of(700, count);
     EXPECT_NEAR(*times.predict(load), machine(load), 0.1 * machine(load)) << count;
@@ -50,6 +50,32 @@ TEST(StepTimes, FewTokensAreNotThoughtFreeBeforeAnyWereSeen) {
   EXPECT_DOUBLE_EQ(*times.predict(load_of(0, 1)), *times.predict(load_of(0, 32)) - 527 * 0.0);
   EXPECT_NEAR(*times.predict(load_of(0, 8)), 0.008, 1e-4);
   EXPECT_NEAR(*times.predict(load_of(0, 1024)), 0.256, 1e-3);
+}
+
+// Pairs cost few tokens ten times what they cost many.
+TEST(StepTimes, PairsHaveAPriceForStepsOfEachSize) {
+  StepTimes times;
+  for (int round = 0; round < 40; ++round) {
+    for (const int64_t count : {16, 512}) {
+      const StepLoad load = load_of(100 * (round % 20), count);
+      times.learn(load,
+                  0.01 + (count == 16 ? 1e-8 : 1e-9) * static_cast<double>(load.attention_pairs));
+    }
+  }
+  EXPECT_NEAR(times.pair_price(load_of(0, 16)), 1e-8, 2e-9);
+  EXPECT_NEAR(times.pair_price(load_of(0, 512)), 1e-9, 1e-10);
+}
+
+// What answers take alone stays known while every step holds a part of a prompt too.
+TEST(StepTimes, PromptsBesideThemDoNotBlurWhatDecodesTake) {
+  StepTimes times;
+  for (int i = 0; i < 20; ++i) times.learn(load_of(100, 16), 0.010);
+  StepLoad mixed = load_of(4000, 24);
+  mixed.has_prompt = true;
+  EXPECT_GT(*times.predict(mixed), 0.0);  // the other kind answers for it
+  for (int i = 0; i < 200; ++i) times.learn(mixed, 0.040);
+  EXPECT_NEAR(*times.predict(mixed), 0.040, 1e-4);
+  EXPECT_NEAR(*times.predict(load_of(100, 16)), 0.010, 1e-4);
 }
 
 TEST(StepTimes, FollowAMachineThatBecomesSlower) {
