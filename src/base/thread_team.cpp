@@ -14,7 +14,6 @@
 #include <thread>
 #include <utility>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/range.h"
 #include "base/wait_word.h"
@@ -127,7 +126,6 @@ struct ThreadTeam::State {
   alignas(kApart) std::atomic<bool> stop{false};
   std::atomic<bool> in_phase{false};
   Patience leader_patience;
-  int64_t busy_ns = 0;
 
   const int num_threads;
   const std::vector<int> cpus;
@@ -246,7 +244,6 @@ void ThreadTeam::parallel_for(int64_t num_tiles, Body body) {
   WEFT_CHECK(!team.in_phase.load(std::memory_order_relaxed),
              "a body called its own team, or two threads lead one team");
   if (num_tiles <= 0) return;
-  const int64_t begin = now_ns();
   team.in_phase.store(true, std::memory_order_relaxed);
   if (team.num_threads == 1 || num_tiles == 1) {
     team.run_inline(num_tiles, body);
@@ -254,9 +251,6 @@ void ThreadTeam::parallel_for(int64_t num_tiles, Body body) {
     team.run_phase(num_tiles, body);
   }
   team.in_phase.store(false, std::memory_order_relaxed);
-  team.busy_ns += now_ns() - begin;
 }
-
-int64_t ThreadTeam::take_busy_ns() { return std::exchange(state_->busy_ns, 0); }
 
 }  // namespace weft

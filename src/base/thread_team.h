@@ -50,8 +50,6 @@ class ThreadTeam {
   void pin_leader();
   // Runs body(tile, thread) for tile in [0, num_tiles); thread in [0, num_threads).
   void parallel_for(int64_t num_tiles, Body body);
-  // Nanoseconds that the leader spent inside parallel_for since the last call (for --stats).
-  int64_t take_busy_ns();
 
  private:
   struct State;

@@ -6,9 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/counted.h"
+#include "cli/pipeline_table.h"
 #include "cli/quantity.h"
 #include "cli/stop_reason.h"
-#include "cli/text_table.h"
 
 namespace weft::cli {
 namespace {
@@ -116,13 +116,6 @@ std::string generation_line(const Answer& answer) {
       read_rate_gb(answer).value_or(0.0));
 }
 
-void add_row(const std::string& name, const engine::RankTimes& times, int64_t reduce_bytes,
-             TextTable* table) {
-  table->add_row({name, fmt::format("{:.3f}", times.compute_s),
-                  fmt::format("{:.3f}", times.all_reduce_s), fmt::format("{:.3f}", times.wait_s),
-                  bytes_text(reduce_bytes)});
-}
-
 Json load_json(const engine::WeightLoading& loading) {
   return {{"seconds", loading.seconds},
           {"bytes", loading.source_bytes},
@@ -180,17 +173,7 @@ std::string answer_json(const Answer& answer) {
 std::vector<std::string> stats_lines(const Answer& answer) {
   const std::vector<engine::RankTimes>& ranks = answer.result.ranks;
   std::vector<std::string> lines = {prompt_line(answer), generation_line(answer)};
-  TextTable table({"rank", "compute s", "all-reduce s", "waiting s", "reduced"});
-  if (share_times(answer)) {
-    int64_t reduced = 0;
-    for (const engine::RankTimes& times : ranks) reduced += times.reduce_bytes;
-    add_row("pool", ranks[0], reduced, &table);
-  } else {
-    for (size_t i = 0; i < ranks.size(); ++i) {
-      add_row(fmt::format("{}", i), ranks[i], ranks[i].reduce_bytes, &table);
-    }
-  }
-  const std::vector<std::string> rows = table.lines();
+  const std::vector<std::string> rows = rank_lines(ranks, answer.engine.pooled());
   lines.insert(lines.end(), rows.begin(), rows.end());
   return lines;
 }

@@ -15,6 +15,7 @@
 #include "cli/model_options.h"
 #include "cli/serving.h"
 #include "cli/serving_figures.h"
+#include "cli/trace_file.h"
 #include "cli/workload.h"
 
 namespace weft::cli {
@@ -40,6 +41,7 @@ class BenchLatencyCommand : public Command {
     model_.declare(&options_);
     model_.declare_scheduling(&options_);
     output_.declare(&options_);
+    trace_.declare(&options_);
   }
 
   OptionSet& options() override { return options_; }
@@ -55,6 +57,7 @@ class BenchLatencyCommand : public Command {
                               input_len_ + output_len_, options.max_model_len),
                   "", "raise --max-model-len, or leave it out");
     output_.check();
+    trace_.prepare(&options);
     const auto engine = load_engine(context, options, {}, false);
     std::optional<MachineReport> machine;
     if (!no_bounds_) machine.emplace(*engine, cpus);
@@ -70,6 +73,7 @@ class BenchLatencyCommand : public Command {
       for (const std::string& line : machine->lines(object)) lines.push_back(line);
     }
     output_.write(object, lines, context.console);
+    trace_.write(*engine, context.console.err);
     return 0;
   }
 
@@ -86,6 +90,7 @@ class BenchLatencyCommand : public Command {
                                     .is_terminal = console.err_is_terminal});
     Measured measured;
     for (int64_t i = 0; i < num_warmups_ + num_iterations_; ++i) {
+      if (i == num_warmups_) engine.begin_window();
       const ServingRun run = serve(engine, batch(engine, static_cast<uint64_t>(i)), {});
       progress.add(1);
       if (i < num_warmups_) continue;
@@ -130,6 +135,7 @@ class BenchLatencyCommand : public Command {
   OptionSet options_{"bench latency", "time one batch of equal requests from end to end"};
   ModelOptions model_;
   BenchOutput output_;
+  TraceOption trace_;
   int64_t batch_size_ = 8, input_len_ = 32, output_len_ = 128;
   int64_t num_warmups_ = 3, num_iterations_ = 10;
   uint64_t seed_ = 0;

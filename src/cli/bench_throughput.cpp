@@ -9,6 +9,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/progress.h"
+#include "cli/bench_pipeline.h"
 #include "cli/bench_report.h"
 #include "cli/commands.h"
 #include "cli/load_engine.h"
@@ -18,6 +19,7 @@
 #include "cli/quantity.h"
 #include "cli/serving.h"
 #include "cli/serving_figures.h"
+#include "cli/trace_file.h"
 #include "cli/workload.h"
 
 namespace weft::cli {
@@ -84,7 +86,9 @@ class BenchThroughputCommand : public Command {
     declare_work();
     model_.declare(&options_);
     model_.declare_scheduling(&options_);
+    pipeline_.declare(&options_);
     output_.declare(&options_);
+    trace_.declare(&options_);
   }
 
   OptionSet& options() override { return options_; }
@@ -99,6 +103,8 @@ class BenchThroughputCommand : public Command {
                               longest(), options.max_model_len),
                   "", "raise --max-model-len, or leave it out");
     output_.check();
+    pipeline_.prepare(&options);
+    trace_.prepare(&options);
     if (workload_ == "long-prompt")  // all of them run at once
       options.max_num_seqs = std::max(options.max_num_seqs, num_prompts() + 1);
     max_num_seqs_ = options.max_num_seqs;
@@ -110,7 +116,12 @@ class BenchThroughputCommand : public Command {
     object["seed"] = seed_;
     object["max_num_seqs"] = max_num_seqs_;
     if (machine) machine->add_to(&object);
+    engine->begin_window();
     warm_up(*engine);
+    pipeline_.calibrate(*engine,
+                        {std::min(max_num_seqs_, num_prompts()),
+                         std::min(options.max_num_batched_tokens, longest()), longest()},
+                        context.console);
     const Work work{*engine, machine ? &*machine : nullptr, context.console};
     std::vector<std::string> lines;
     if (workload_ == "long-prompt") {
@@ -120,7 +131,9 @@ class BenchThroughputCommand : public Command {
     } else {
       measure_lengths(work, &object, &lines);
     }
+    pipeline_.report(*engine, &object, &lines);
     output_.write(object, lines, context.console);
+    trace_.write(*engine, context.console.err);
     return 0;
   }
 
@@ -198,6 +211,7 @@ class BenchThroughputCommand : public Command {
   ServingRun serve_all(const Work& work, const std::vector<engine::Request>& requests,
                        const std::string& label, int64_t max_concurrency) const {
     Console& console = work.console;
+    work.engine.begin_window();
     const int64_t before = work.engine.stats().generated_tokens, begin_ns = now_ns();
     Progress progress(console.err,
                       {.label = label,
@@ -276,6 +290,7 @@ class BenchThroughputCommand : public Command {
   }
 
   void measure_long_prompt(const Work& work, Json* object, std::vector<std::string>* lines) const {
+    work.engine.begin_window();
     PhaseProgress progress(work.console);
     const LongPromptRun run = run_long_prompt(
         work.engine, {.num_running = num_prompts(),
@@ -343,6 +358,8 @@ class BenchThroughputCommand : public Command {
   OptionSet options_{"bench throughput", "answer many requests at once, as fast as it goes"};
   ModelOptions model_;
   BenchOutput output_;
+  BenchPipeline pipeline_;
+  TraceOption trace_;
   std::string workload_ = "fixed", batching_ = "continuous";
   int64_t num_prompts_ = 0, input_len_ = 128, output_len_ = 128;
   int64_t prefix_len_ = 1024, long_len_ = 4096, max_concurrency_ = 0, max_num_seqs_ = 1;

@@ -13,6 +13,7 @@
 #include "cli/model_options.h"
 #include "cli/prompt.h"
 #include "cli/run_file.h"
+#include "cli/trace_file.h"
 
 namespace weft::cli {
 namespace {
@@ -50,6 +51,7 @@ class RunCommand : public Command {
     options_.add("--logits-hash", &logits_hash_,
                  {"", "hash of the raw logits: equal for every split"});
     options_.add("--quiet,-q", &quiet_, {"", "no banner and no progress"});
+    trace_.declare(&options_);
   }
 
   OptionSet& options() override { return options_; }
@@ -59,6 +61,7 @@ class RunCommand : public Command {
     generation_.check();
     Console& console = context.console;
     engine::EngineOptions engine_options = model_.resolve(context.environment);
+    trace_.prepare(&engine_options);
     if (file_) return answer_file(context, engine_options);
     engine_options.max_num_seqs = 1;
     const bool one_answer = prompt_ || prompt_ids_ || json_;
@@ -74,7 +77,11 @@ class RunCommand : public Command {
     };
     const std::unique_ptr<engine::Engine> engine =
         load_engine(context, engine_options, check, quiet_);
-    if (chats) return hold_chat(*engine, console);
+    if (chats) {
+      const int code = hold_chat(*engine, console);
+      write_trace(*engine, console);
+      return code;
+    }
     if (prompt.is_built_in && !quiet_) console.err << "> " << prompt.text << std::endl;
     return answer_once(*engine, std::move(prompt_ids), console);
   }
@@ -190,13 +197,15 @@ class RunCommand : public Command {
   }
 
   int answer_file(const Context& context, const engine::EngineOptions& engine_options) const {
-    FileRunOptions options{.file = *file_,
-                           .out = out_,
-                           .overwrite = overwrite_,
-                           .quiet = quiet_,
-                           .stats = stats_,
-                           .window = kWindowsOfFile * engine_options.max_num_seqs,
-                           .defaults = line_defaults()};
+    FileRunOptions options{
+        .file = *file_,
+        .out = out_,
+        .overwrite = overwrite_,
+        .quiet = quiet_,
+        .stats = stats_,
+        .window = kWindowsOfFile * engine_options.max_num_seqs,
+        .defaults = line_defaults(),
+        .on_end = [&](const engine::Engine& engine) { write_trace(engine, context.console); }};
     const LoadEngine load = [&](const engine::OnOpen& on_open) {
       return load_engine(context, engine_options, on_open, quiet_);
     };
@@ -237,9 +246,16 @@ class RunCommand : public Command {
       if (!json_) console.out << piece << std::flush;
       return true;
     };
+    engine.begin_window();
     const engine::GenerationResult result = engine.generate(request, on_text);
     print({engine, request, result}, console);
+    write_trace(engine, console);
     return interrupt.interrupted() ? kInterruptedExit : 0;
+  }
+
+  void write_trace(const engine::Engine& engine, Console& console) const {
+    std::ostream says(quiet_ ? nullptr : console.err.rdbuf());
+    trace_.write(engine, says);
   }
 
   void print(const Answer& answer, Console& console) const {
@@ -258,6 +274,7 @@ class RunCommand : public Command {
   OptionSet options_{"run", "answer a prompt or a file of them, or chat in the terminal"};
   ModelOptions model_;
   GenerationOptions generation_;
+  TraceOption trace_;
   std::optional<std::string> prompt_, prompt_ids_, file_, out_;
   std::string system_;
   bool no_chat_template_ = false, overwrite_ = false;

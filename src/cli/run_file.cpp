@@ -13,6 +13,7 @@
 #include "cli/answer_file.h"
 #include "cli/answer_line.h"
 #include "cli/interrupt.h"
+#include "cli/pipeline_table.h"
 #include "cli/quantity.h"
 #include "cli/request_file.h"
 #include "cli/request_prompt.h"
@@ -244,13 +245,17 @@ std::string summary(const Totals& totals, double seconds) {
       per_second(static_cast<double>(totals.generated_tokens), seconds));
 }
 
-void print_stats(const engine::EngineStats& stats, std::ostream& err) {
+void print_stats(const engine::Engine& engine, std::ostream& err) {
+  const engine::EngineStats stats = engine.stats();
   err << fmt::format(
       "{} steps, {:.1f} us of scheduling each; {} pre-emptions; cache of {} blocks, {} free, {} "
       "kept for prefixes\n",
       stats.num_steps,
       stats.num_steps == 0 ? 0.0 : 1e6 * stats.scheduler_s / static_cast<double>(stats.num_steps),
       stats.num_preemptions, stats.num_blocks, stats.num_free_blocks, stats.num_idle_blocks);
+  const engine::PipelineReport report = engine.report_window();
+  for (const std::string& line : rank_lines(report.ranks, report.pooled)) err << line << "\n";
+  for (const std::string& line : pipeline_lines(report, {})) err << line << "\n";
 }
 
 // What is said before the work begins.
@@ -290,6 +295,7 @@ int run_file(const FileRunOptions& options, const LoadEngine& load, Console& con
                                  counted(run.totals().lines, "more line"), answers->path());
   };
   bool finished = false;
+  engine->begin_window();
   try {
     finished = run.run();
   } catch (const Error&) {
@@ -297,11 +303,12 @@ int run_file(const FileRunOptions& options, const LoadEngine& load, Console& con
     throw;
   }
   says << summary(run.totals(), run.seconds()) << "\n";
-  if (options.stats) print_stats(engine->stats(), console.err);
+  if (options.stats) print_stats(*engine, console.err);
   if (!run.totals().first_failure.empty())
     console.err << "weft: " << run.totals().first_failure << "\n";
   if (!finished) tell_how_to_go_on();
   console.err.flush();
+  if (options.on_end) options.on_end(*engine);
   if (!finished) return kInterruptedExit;
   return run.totals().failed + failed_before > 0 ? kSomeFailedExit : 0;
 }

@@ -21,6 +21,7 @@ struct FileRunOptions {
   bool quiet = false, stats = false;
   int64_t window = 1;  // requests that are submitted and not ended, at most
   LineDefaults defaults;
+  std::function<void(const engine::Engine& engine)> on_end = {};  // after the last answer
 };
 
 // Loads the model; on_open as of engine::Engine::load.

@@ -60,8 +60,6 @@ class Communicator {
 
   // Makes every present and future wait of the group throw Error(kCommunication, reason).
   virtual void abort(const std::string& reason) = 0;
-  // Time this member has spent waiting for others since the last call (for --stats).
-  virtual int64_t take_wait_ns() = 0;
 };
 
 struct GroupOptions {

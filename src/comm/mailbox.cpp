@@ -10,14 +10,12 @@ namespace {
 
 // Waits for `word` with the box's outcome; a wait that is over at once reads no clock.
 BoxWait wait_on(WaitWord& word, FunctionRef<bool(uint32_t count)> ready, Patience& patience,
-                int64_t timeout_ns, int64_t& wait_ns) {
+                int64_t timeout_ns) {
   const auto done = [&](uint32_t value) {
     return (value & kAbortedBit) != 0 || ready(count_in(value));
   };
   if (!done(word.load())) {
-    const int64_t begin = now_ns();
-    const bool in_time = word.wait_until(done, patience, begin + timeout_ns);
-    wait_ns += now_ns() - begin;
+    const bool in_time = word.wait_until(done, patience, now_ns() + timeout_ns);
     if (!in_time) return BoxWait::kTimedOut;
   }
   return (word.load() & kAbortedBit) != 0 ? BoxWait::kAborted : BoxWait::kDone;
@@ -25,12 +23,11 @@ BoxWait wait_on(WaitWord& word, FunctionRef<bool(uint32_t count)> ready, Patienc
 
 }  // namespace
 
-BoxWait Mailbox::put(std::span<const std::byte> message, Patience& patience, int64_t timeout_ns,
-                     int64_t& wait_ns) {
+BoxWait Mailbox::put(std::span<const std::byte> message, Patience& patience, int64_t timeout_ns) {
   const uint32_t put = count_in(num_put_.load());
   const BoxWait outcome = wait_on(
       num_taken_, [put](uint32_t taken) { return put - taken < kOneArrival * kNumSlots; }, patience,
-      timeout_ns, wait_ns);
+      timeout_ns);
   if (outcome != BoxWait::kDone) return outcome;
 
   Slot& slot = slot_of(put);
@@ -44,10 +41,10 @@ BoxWait Mailbox::put(std::span<const std::byte> message, Patience& patience, int
 }
 
 BoxWait Mailbox::take(std::span<std::byte> message, const char* phase, Patience& patience,
-                      int64_t timeout_ns, int64_t& wait_ns) {
+                      int64_t timeout_ns) {
   const uint32_t taken = count_in(num_taken_.load());
   const BoxWait outcome = wait_on(
-      num_put_, [taken](uint32_t put) { return put != taken; }, patience, timeout_ns, wait_ns);
+      num_put_, [taken](uint32_t put) { return put != taken; }, patience, timeout_ns);
   if (outcome != BoxWait::kDone) return outcome;
 
   const Slot& slot = slot_of(taken);

@@ -28,12 +28,11 @@ class alignas(128) Mailbox {
  public:
   static constexpr uint32_t kNumSlots = 4;
 
-  // Copies `message` in. wait_ns grows by the time spent waiting for a free slot.
-  BoxWait put(std::span<const std::byte> message, Patience& patience, int64_t timeout_ns,
-              int64_t& wait_ns);
+  // Copies `message` in, once there is a free slot.
+  BoxWait put(std::span<const std::byte> message, Patience& patience, int64_t timeout_ns);
   // Copies the oldest message out; its size must be that of `message` (checked).
   BoxWait take(std::span<std::byte> message, const char* phase, Patience& patience,
-               int64_t timeout_ns, int64_t& wait_ns);
+               int64_t timeout_ns);
   void wake_aborted();
 
  private:

@@ -50,7 +50,6 @@ class Solo final : public Communicator {
     if (!aborted_.load(std::memory_order_relaxed)) reason_ = reason;
     aborted_.store(true, std::memory_order_relaxed);
   }
-  int64_t take_wait_ns() override { return 0; }
 
  private:
   void check_alive() {

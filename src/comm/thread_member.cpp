@@ -40,9 +40,7 @@ void ThreadMember::wait_for_all(uint32_t target, const char* phase) {
       missing = group_->first_missing(target, missing);
       return missing == size() || (value & kAbortedBit) != 0;
     };
-    const int64_t begin = now_ns();
-    const bool in_time = gate.wait_until(done, patience_, begin + timeout_ns());
-    wait_ns_ += now_ns() - begin;
+    const bool in_time = gate.wait_until(done, patience_, now_ns() + timeout_ns());
     if (!in_time) fail_silent(phase);
   }
   if ((gate.load() & kAbortedBit) != 0) fail_aborted();
@@ -150,15 +148,14 @@ void ThreadMember::broadcast(std::span<std::byte> data, int root, const char* ph
 
 void ThreadMember::send(int to, std::span<const std::byte> data, const char* phase) {
   check_peer(to, phase);
-  const BoxWait outcome = group_->mailbox(rank_, to).put(data, patience_, timeout_ns(), wait_ns_);
+  const BoxWait outcome = group_->mailbox(rank_, to).put(data, patience_, timeout_ns());
   if (outcome != BoxWait::kDone)
     fail_box(outcome, fmt::format("rank {} did not take the messages of '{}'", to, phase));
 }
 
 void ThreadMember::recv(int from, std::span<std::byte> data, const char* phase) {
   check_peer(from, phase);
-  const BoxWait outcome =
-      group_->mailbox(from, rank_).take(data, phase, patience_, timeout_ns(), wait_ns_);
+  const BoxWait outcome = group_->mailbox(from, rank_).take(data, phase, patience_, timeout_ns());
   if (outcome != BoxWait::kDone)
     fail_box(outcome, fmt::format("rank {} sent nothing for '{}'", from, phase));
 }

@@ -52,7 +52,6 @@ class ThreadMember final : public Communicator {
   }
 
   void abort(const std::string& reason) override { group_->family().abort(reason); }
-  int64_t take_wait_ns() override { return std::exchange(wait_ns_, 0); }
 
  private:
   // Shows `part` to the others, waits until all have shown theirs and leaves them in parts_.
@@ -93,7 +92,6 @@ class ThreadMember final : public Communicator {
   std::vector<const std::byte*> parts_;  // [size], of the last step
   int64_t two_shot_bytes_;
   Patience patience_;
-  int64_t wait_ns_ = 0;
 };
 
 }  // namespace weft::comm

@@ -21,8 +21,8 @@ std::vector<int32_t> random_ids(uint64_t sequence, int64_t count, int64_t vocab_
 }  // namespace
 
 BatchRun::BatchRun(Replica& replica, cache::BlockPool& pool, const BatchWorkload& workload,
-                   int64_t vocab_size)
-    : replica_(replica), workload_(workload) {
+                   int64_t vocab_size, OnStep on_step)
+    : replica_(replica), workload_(workload), on_step_(std::move(on_step)) {
   const int64_t given = workload.depth + workload.input_len;
   for (size_t i = 0; i < static_cast<size_t>(workload.batch_size); ++i) {
     const uint64_t number = workload.sequences.empty() ? i : workload.sequences[i];
@@ -69,12 +69,12 @@ void BatchRun::feed(Range tokens, bool choose) {
       add_chunk(*plan, s, chunk, choose && chunk.end == tokens.end);
       begin = chunk.end;
       if (chunk.size() == room) {
-        run_step();
+        run_step(*plan);
         plan = nullptr;
       }
     }
   }
-  if (plan != nullptr) run_step();
+  if (plan != nullptr) run_step(*plan);
 }
 
 void BatchRun::add_chunk(StepPlan& plan, size_t sequence, Range tokens, bool choose) {
@@ -89,9 +89,11 @@ void BatchRun::add_chunk(StepPlan& plan, size_t sequence, Range tokens, bool cho
   choosers_.push_back(sequence);
 }
 
-void BatchRun::run_step() {
+void BatchRun::run_step(const StepPlan& plan) {
+  const int64_t begin_ns = now_ns();
   replica_.submit();
   const StepAnswer& answer = replica_.await();
+  if (on_step_) on_step_(plan, seconds_between(begin_ns, now_ns()));
   for (const int32_t layer : answer.bad_layer) {
     if (layer >= 0)
       throw Error(ErrorKind::kModel,

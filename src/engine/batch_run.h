@@ -3,6 +3,7 @@
 // step carries one token of each sequence.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "cache/block_table.h"
@@ -13,9 +14,11 @@ namespace weft::engine {
 
 class BatchRun {
  public:
+  // Called after each step: its plan, and the time from its submission to its answer.
+  using OnStep = std::function<void(const StepPlan& plan, double seconds)>;
   // The pool has room for the whole workload.
   BatchRun(Replica& replica, cache::BlockPool& pool, const BatchWorkload& workload,
-           int64_t vocab_size);
+           int64_t vocab_size, OnStep on_step = {});
 
   BatchTiming run();
 
@@ -30,11 +33,12 @@ class BatchRun {
   // logits choose each sequence's next token.
   void feed(Range tokens, bool choose);
   void add_chunk(StepPlan& plan, size_t sequence, Range tokens, bool choose);
-  void run_step();
+  void run_step(const StepPlan& plan);
   void take(const model::RowResult& row, size_t sequence);
 
   Replica& replica_;
   const BatchWorkload& workload_;
+  const OnStep on_step_;
   std::vector<Sequence> sequences_;
   std::vector<size_t> choosers_;  // the sequences of the plan's rows, in order
 };

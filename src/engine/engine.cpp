@@ -15,6 +15,7 @@
 #include "engine/replica.h"
 #include "engine/request_loop.h"
 #include "engine/split_report.h"
+#include "engine/stage_calibration.h"
 
 namespace weft::engine {
 namespace {
@@ -40,6 +41,12 @@ class LocalEngine final : public Engine {
   void cancel(uint64_t request) override { loop_->cancel(request); }
   bool step(const OnEvent& on_event) override;
   EngineStats stats() const override { return loop_->stats(); }
+  void begin_window() override { window_ = replica_->begin_window(); }
+  PipelineReport report_window() const override {
+    return report_between(window_, replica_->marks(), replica_->shape().time_rows());
+  }
+  PipelineTrace trace() const override;
+  PipelineCosts calibrate(const CalibrationRange& range, const OnCalibration& on_size) override;
   GenerationResult generate(const Request& request, const OnText& on_text) override;
   BatchTiming run_batch(const BatchWorkload& workload) override;
   void cancel() override { cancelled_.store(true); }
@@ -48,8 +55,6 @@ class LocalEngine final : public Engine {
   void tell_opened(const OnOpen& on_open) const;
   RequestLimits limits() const;
   void check_workload(const BatchWorkload& workload) const;
-  std::vector<RankClock> clocks() const;
-  void report_clocks(const std::vector<RankClock>& before, GenerationResult& result) const;
 
   EngineOptions options_;
   std::shared_ptr<const ModelSource> source_;  // with the replica, whose ranks may outlive this
@@ -58,6 +63,7 @@ class LocalEngine final : public Engine {
   std::unique_ptr<cache::BlockPool> pool_;
   std::shared_ptr<Replica> replica_;
   std::unique_ptr<RequestLoop> loop_;
+  ClockMarks window_;
   int64_t max_model_len_ = 0;
   double load_seconds_ = 0;
   std::atomic<bool> cancelled_{false};
@@ -80,6 +86,19 @@ GenerationResult result_of(const RequestState& state) {
   return result;
 }
 
+void check_simulated(const EngineOptions& options, int num_stages) {
+  const std::vector<double>& seconds = options.stage_seconds;
+  if (seconds.empty()) return;
+  if (static_cast<int>(seconds.size()) != num_stages)
+    throw Error(ErrorKind::kUsage,
+                fmt::format("{} are simulated, the model is split into {}",
+                            counted(static_cast<int64_t>(seconds.size()), "stage"), num_stages),
+                "", "give a time for each stage, or another --pp");
+  if (options.placement == Placement::kPooled)
+    throw Error(ErrorKind::kUsage, "simulated stages cannot share one pool of threads",
+                "a pool runs them one after another", "leave --placement out");
+}
+
 LocalEngine::LocalEngine(const EngineOptions& options, const OnLoad& on_load, const OnOpen& on_open)
     : options_(options) {
   const int64_t begin_ns = now_ns();
@@ -100,6 +119,10 @@ LocalEngine::LocalEngine(const EngineOptions& options, const OnLoad& on_load, co
   split_report_ = report_split(*source_, shape.topology, shape.splits, shape.placement, options);
   for (const std::string& warning : shape.placement.warnings)
     split_report_.warnings.push_back(warning);
+  check_simulated(options, shape.topology.num_stages());
+  shape.stage_seconds = options.stage_seconds;
+  shape.num_kept_events = options.num_kept_events;
+  shape.num_kept_steps = options.num_kept_steps;
   max_model_len_ = choose_model_len(split_report_, source_->config.context_length, options);
   if (on_open) tell_opened(on_open);
   shape.num_blocks = choose_num_blocks(split_report_, max_model_len_, options);
@@ -119,6 +142,7 @@ LocalEngine::LocalEngine(const EngineOptions& options, const OnLoad& on_load, co
   }
   loop_ = std::make_unique<RequestLoop>(*replica_, *source_, *pool_, options_, max_model_len_);
   load_seconds_ = seconds_between(begin_ns, now_ns());
+  begin_window();
 }
 
 WeightLoading LocalEngine::weight_loading() const {
@@ -144,6 +168,33 @@ RequestLimits LocalEngine::limits() const {
           options_.max_model_len == 0 && max_model_len_ < context};
 }
 
+PipelineTrace LocalEngine::trace() const {
+  PipelineTrace trace;
+  trace.begin_ns = window_.at_ns;
+  trace.pooled = pooled();
+  trace.steps = replica_->steps_since(static_cast<uint64_t>(window_.num_steps));
+  std::vector<ActivityClock::Events> events = replica_->events();
+  const std::vector<TimeRow> rows = replica_->shape().time_rows();
+  for (size_t row = 0; row < rows.size(); ++row) {
+    const Range workers = rows[row].workers;
+    for (int64_t w = workers.begin; w < workers.end; ++w)
+      trace.workers.push_back({static_cast<int>(row),
+                               replica_->shape().placement.workers.at(static_cast<size_t>(w)).ranks,
+                               std::move(events[static_cast<size_t>(w)])});
+  }
+  return trace;
+}
+
+PipelineCosts LocalEngine::calibrate(const CalibrationRange& range, const OnCalibration& on_size) {
+  CalibrationRange fits = range;
+  fits.num_decodes = std::min(range.num_decodes, options_.max_num_seqs);
+  fits.chunk_tokens = std::min(range.chunk_tokens, replica_->shape().max_batch_tokens);
+  fits.context = std::min(range.context, max_model_len_);
+  prepare_this_thread();
+  loop_->clear_cache();
+  return calibrate_stages(*replica_, *pool_, source_->config.vocab_size, fits, on_size);
+}
+
 uint64_t LocalEngine::submit(Request request) {
   check_request(request, limits());
   if (!request.sampling.seed) request.sampling.seed = std::random_device{}();
@@ -161,9 +212,8 @@ GenerationResult LocalEngine::generate(const Request& request, const OnText& on_
                 fmt::format("n is {}, where one answer is made", request.sampling.n), "",
                 "leave n out; best_of returns the best of several");
   cancelled_.store(false);
-  const bool is_alone = replica_->in_flight() == 0;  // otherwise the clocks run on
-  if (is_alone) replica_->settle();
-  const std::vector<RankClock> before = is_alone ? clocks() : std::vector<RankClock>();
+  const bool is_alone = loop_->is_idle();  // otherwise its ranks work for others too
+  const ClockMarks before = replica_->marks();
   const uint64_t id = submit(request);
   std::optional<GenerationResult> result;
   std::optional<Error> error;
@@ -191,10 +241,8 @@ GenerationResult LocalEngine::generate(const Request& request, const OnText& on_
   for (int w = 0; w < replica_->num_workers(); ++w)
     result->weight_bytes_read +=
         std::max<int64_t>(0, num_steps) * replica_->worker(w).step_weight_bytes();
-  if (is_alone && replica_->in_flight() == 0) {
-    replica_->settle();
-    report_clocks(before, *result);
-  }
+  if (is_alone && loop_->is_idle())
+    result->ranks = report_between(before, replica_->marks(), replica_->shape().time_rows()).ranks;
   return std::move(*result);
 }
 
@@ -232,27 +280,6 @@ BatchTiming LocalEngine::run_batch(const BatchWorkload& workload) {
     } catch (const Error&) {
     }
     throw;
-  }
-}
-
-std::vector<RankClock> LocalEngine::clocks() const {
-  std::vector<RankClock> clocks;
-  for (int r = 0; r < replica_->shape().topology.num_ranks(); ++r)
-    clocks.push_back(replica_->worker_of(r).clock(r));
-  return clocks;
-}
-
-void LocalEngine::report_clocks(const std::vector<RankClock>& before,
-                                GenerationResult& result) const {
-  const std::vector<RankClock> after = clocks();
-  for (size_t r = 0; r < after.size(); ++r) {
-    const RankClock &a = before[r], &b = after[r];
-    RankTimes t;
-    t.compute_s = seconds_between(a.compute_ns, b.compute_ns);
-    t.all_reduce_s = seconds_between(a.reduce_ns, b.reduce_ns);
-    t.wait_s = std::max(0.0, result.prompt_s + result.generation_s - t.compute_s - t.all_reduce_s);
-    t.reduce_bytes = b.reduce_bytes - a.reduce_bytes;
-    result.ranks.push_back(t);
   }
 }
 

@@ -14,6 +14,9 @@
 #include <vector>
 
 #include "base/range.h"
+#include "engine/pipeline_forecast.h"
+#include "engine/pipeline_report.h"
+#include "engine/pipeline_trace.h"
 #include "engine/request.h"
 #include "kernels/kernels.h"
 #include "parallel/topology.h"
@@ -56,7 +59,13 @@ struct EngineOptions {
   // Over all ranks; 0: what max_num_seqs of max_model_len need, but a share of the free memory at
   // most.
   int64_t kv_cache_bytes = 0;
-  int64_t deadline_ms = 60'000;     // of every wait between ranks
+  int64_t deadline_ms = 60'000;  // of every wait between ranks
+  // What is kept for `trace()` and for a report's steps: the last events of each worker, the last
+  // steps. 0: none.
+  int64_t num_kept_events = 0, num_kept_steps = 0;
+  // [stages] For tests of the pipeline where cores are too few: each stage does its real work and
+  // then sleeps until the step has taken it this long. Empty: as fast as it goes.
+  std::vector<double> stage_seconds;
   std::optional<kernels::Isa> isa;  // none: kernels::choose_table()
 };
 
@@ -110,14 +119,6 @@ struct Inspection {
 };
 Inspection inspect(const EngineOptions& options);
 
-// Of the request's time; ranks of one pool share the pool's.
-struct RankTimes {
-  double compute_s = 0;
-  double all_reduce_s = 0;  // with the residual and norm that follow in the same pass
-  double wait_s = 0;        // for peers, other stages and the next step
-  int64_t reduce_bytes = 0;
-};
-
 // One answer, for callers that have nothing else to do meanwhile.
 struct GenerationResult {
   std::vector<int32_t> token_ids;  // generated; the end-of-text token is included
@@ -130,7 +131,7 @@ struct GenerationResult {
   uint64_t logits_hash = 0;
   double prompt_s = 0, generation_s = 0;
   int64_t weight_bytes_read = 0;  // by generation steps
-  std::vector<RankTimes> ranks;
+  std::vector<RankTimes> ranks;   // of the request's time
 };
 
 // Equal sequences that are answered side by side, for measuring and for tests of batches: each
@@ -150,6 +151,15 @@ struct BatchTiming {
   std::vector<uint64_t> logits_hash;  // [batch_size], where asked for
   int64_t step_weight_bytes = 0;      // weights that each step reads
 };
+
+// The largest steps that a forecast will be asked for.
+struct CalibrationRange {
+  int64_t num_decodes = 1;   // sequences that generate at once
+  int64_t chunk_tokens = 1;  // prompt tokens of one step
+  int64_t context = 32;      // tokens of a sequence
+};
+// Sizes done, and of how many.
+using OnCalibration = std::function<void(int64_t done, int64_t total)>;
 
 // How the weights came into memory: a part of load_seconds().
 struct WeightLoading {
@@ -210,6 +220,17 @@ class Engine {
   // where a row-parallel sum left its range); Error(kCommunication) for a lost rank.
   virtual bool step(const OnEvent& on_event) = 0;
   virtual EngineStats stats() const = 0;
+
+  // From here on the times of the stages are told (engine/pipeline_report.h), until the next call.
+  virtual void begin_window() = 0;
+  // Of the window so far; since the load where none was begun.
+  virtual PipelineReport report_window() const = 0;
+  // What happened in the window, as far as num_kept_events and num_kept_steps reach.
+  virtual PipelineTrace trace() const = 0;
+  // With nothing queued: the stage times of steps as the range has them, measured one at a time.
+  // Takes seconds; what the prefix cache holds is given up.
+  virtual PipelineCosts calibrate(const CalibrationRange& range,
+                                  const OnCalibration& on_size = {}) = 0;
 
   // Answers one request of one choice, beside those that are queued (whose events nobody sees).
   // Errors as of `submit` and `step`, and the request's own; kUsage where sampling.n is not 1.

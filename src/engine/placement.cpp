@@ -51,6 +51,8 @@ PlacementPlan place_ranks(int num_ranks, const EngineOptions& options, const std
     place_on_devices(num_ranks, options.threads_per_rank, devices, plan);
     return plan;
   }
+  // Simulated stages sleep most of the time: they need no core each.
+  const bool simulated = !options.stage_seconds.empty();
   const int threads =
       options.threads_per_rank > 0 ? options.threads_per_rank : std::max(1, num_cores / num_ranks);
   plan.threads_per_rank = threads;
@@ -59,7 +61,7 @@ PlacementPlan place_ranks(int num_ranks, const EngineOptions& options, const std
     plan.warnings.push_back(fmt::format("{} x {} share {}", counted(num_ranks, "rank"),
                                         counted(threads, "thread"), counted(num_cores, "core")));
   plan.pooled = options.placement == Placement::kPooled ||
-                (options.placement == Placement::kAuto && crowded && num_ranks > 1);
+                (options.placement == Placement::kAuto && crowded && num_ranks > 1 && !simulated);
   if (plan.pooled) {
     // A pool larger than the cores only where somebody asks for it by hand (tests do).
     const int pool = options.placement == Placement::kPooled

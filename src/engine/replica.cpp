@@ -37,8 +37,11 @@ Replica::Replica(ReplicaShape shape, int64_t deadline_ms, const OnLoad& on_load)
                                         kRingSlots / 2)),
       on_load_(on_load) {
   // A plan names the blocks of all its sequences; no step in steady decoding should grow it.
-  for (Slot& slot : slots_)
+  for (Slot& slot : slots_) {
     slot.plan.block_ids.reserve(static_cast<size_t>(std::min(shape_.num_blocks, kFewBlocks)));
+    slot.work_ns.resize(shape_.time_rows().size());
+  }
+  step_log_.keep(shape_.num_kept_steps);
 }
 
 std::shared_ptr<Replica> Replica::start(ReplicaShape shape, int64_t deadline_ms,
@@ -123,24 +126,25 @@ void Replica::run_steps(int index) {
 void Replica::run_step(int index, uint64_t step) {
   Worker& worker = *workers_[static_cast<size_t>(index)];
   Slot& slot = slots_[step % kRingSlots];
-  if (!worker.answers()) {
-    worker.run(slot.plan, worker.own_answer());
-    return;
+  worker.run(slot.plan, worker.answers() ? slot.answer : worker.own_answer(), slot.work_ns);
+  if (worker.answers()) {
+    answered_.add(1);
+    answered_.wake();
   }
-  worker.run(slot.plan, slot.answer);
-  answered_.add(1);
-  answered_.wake();
+  worker.clock().enter(index == 0 ? Activity::kSchedule : Activity::kNothing);
 }
 
 StepPlan& Replica::next_plan() {
   // A slot may be refilled when every worker has left the step that used it last.
   if (num_submitted_ >= kRingSlots) await_workers(num_submitted_ - kRingSlots + 1);
+  plan();
   return slots_[num_submitted_ % kRingSlots].plan;
 }
 
 void Replica::await_workers(uint64_t num_steps) {
   const uint32_t others = static_cast<uint32_t>(workers_.size() - 1);
   const uint32_t target = static_cast<uint32_t>(num_steps) * others;
+  if (!WaitWord::reached(done_.load(), target)) rest();
   const bool in_time =
       done_.wait_until([&](uint32_t v) { return WaitWord::reached(v, target) || failed_.load(); },
                        patience_, deadline_from_now(deadline_ms_));
@@ -153,6 +157,29 @@ void Replica::await_workers(uint64_t num_steps) {
 void Replica::settle() {
   while (in_flight() > 0) await();
   await_workers(num_submitted_);
+  rest();
+}
+
+ClockMarks Replica::marks() const {
+  ClockMarks marks;
+  for (const auto& worker : workers_) marks.workers.push_back(worker->clock().totals());
+  for (int rank = 0; rank < shape_.topology.num_ranks(); ++rank)
+    marks.reduce_bytes.push_back(worker_of(rank).reduce_bytes(rank));
+  marks.num_steps = static_cast<int64_t>(num_submitted_);
+  marks.at_ns = now_ns();
+  return marks;
+}
+
+std::vector<ActivityClock::Events> Replica::events() const {
+  std::vector<ActivityClock::Events> events;
+  for (const auto& worker : workers_) events.push_back(worker->clock().events());
+  return events;
+}
+
+ClockMarks Replica::begin_window() {
+  ClockMarks begin = marks();
+  for (const auto& worker : workers_) worker->clock().begin_window(begin.at_ns);
+  return begin;
 }
 
 const Worker& Replica::worker_of(int rank) const {
@@ -162,9 +189,17 @@ const Worker& Replica::worker_of(int rank) const {
   WEFT_CHECK(false, "no worker runs rank {}", rank);
 }
 
-void Replica::submit() {
+void Replica::submit(const StepCounts& counts) {
   const uint64_t step = num_submitted_++;
-  slots_[step % kRingSlots].plan.id = step;
+  StepPlan& plan = slots_[step % kRingSlots].plan;
+  plan.id = step;
+  if (shape_.num_kept_steps > 0) {
+    StepRecord record = record_of(plan);
+    record.num_answered = num_awaited_;
+    record.submitted_ns = now_ns();
+    record.counts = counts;
+    step_log_.add(record);
+  }
   submitted_.add(1);
   submitted_.wake();
   guarded([&] { run_step(0, step); });
@@ -173,6 +208,7 @@ void Replica::submit() {
 
 const StepAnswer& Replica::await() {
   const uint32_t target = static_cast<uint32_t>(num_awaited_ + 1);
+  if (!has_answer()) rest();
   const bool in_time = answered_.wait_until(
       [&](uint32_t v) { return WaitWord::reached(v, target) || failed_.load(); }, patience_,
       deadline_from_now(deadline_ms_));
@@ -182,6 +218,7 @@ const StepAnswer& Replica::await() {
         fmt::format("step {} was not answered within {} s", num_awaited_, deadline_ms_ / 1000),
         "a rank of the last stage is silent"));
   throw_if_failed();
+  plan();
   return slots_[num_awaited_++ % kRingSlots].answer;
 }
 

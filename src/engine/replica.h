@@ -22,6 +22,7 @@
 
 #include "base/error.h"
 #include "base/wait_word.h"
+#include "engine/step_log.h"
 #include "engine/worker.h"
 
 namespace weft::engine {
@@ -42,7 +43,8 @@ class Replica {
 
   // The plan to fill for the next submit(); its vectors keep their memory.
   StepPlan& next_plan();
-  void submit();
+  // counts: for the log of steps.
+  void submit(const StepCounts& counts = {});
   // Whether `await` would return at once.
   bool has_answer() const {
     return in_flight() > 0 &&
@@ -50,9 +52,23 @@ class Replica {
   }
   // The answers of the oldest step in flight, valid until kRingSlots more steps were submitted.
   const StepAnswer& await();
-  // Awaits what is in flight and waits until every worker has left its last step, so that their
-  // clocks can be read and the next request finds an empty ring.
+  // Of the step awaited last: what each row of time_rows() worked on it.
+  std::span<const int64_t> work_ns() const {
+    return slots_[(num_awaited_ - 1) % kRingSlots].work_ns;
+  }
+  // Awaits what is in flight and waits until every worker has left its last step.
   void settle();
+  // Nobody asks anything of the first worker: its thread is elsewhere.
+  void rest() { clock().enter(Activity::kNothing); }
+  // The planner is at work. Replica's own verbs keep the clock by themselves.
+  void plan() { clock().enter(Activity::kSchedule); }
+
+  // May be asked while steps run.
+  ClockMarks marks() const;
+  std::vector<ActivityClock::Events> events() const;  // [workers]
+  ClockMarks begin_window();
+  // The steps from number `first` on, as far as they are kept.
+  std::vector<StepRecord> steps_since(uint64_t first) const { return step_log_.since(first); }
 
   int num_workers() const { return static_cast<int>(workers_.size()); }
   const Worker& worker(int index) const { return *workers_[static_cast<size_t>(index)]; }
@@ -63,6 +79,7 @@ class Replica {
   struct Slot {
     StepPlan plan;
     StepAnswer answer;
+    std::vector<int64_t> work_ns;  // [time_rows()]
   };
 
   Replica(ReplicaShape shape, int64_t deadline_ms, const OnLoad& on_load);
@@ -79,6 +96,7 @@ class Replica {
   void await_workers(uint64_t num_steps);
   void throw_if_failed();
   void stop();
+  ActivityClock& clock() { return workers_.front()->clock(); }
 
   ReplicaShape shape_;
   int64_t deadline_ms_;
@@ -87,6 +105,7 @@ class Replica {
   std::vector<std::thread> threads_;
   std::array<Slot, kRingSlots> slots_;
   uint64_t num_submitted_ = 0, num_awaited_ = 0;
+  StepLog step_log_;
   // Counts; stopping and failing move them too, after their flag is set, so that every waiter
   // looks at the flags.
   WaitWord submitted_;  // steps that workers may run

@@ -74,6 +74,7 @@ void RequestLoop::end_all(Answering& answering, FinishReason reason) {
 }
 
 bool RequestLoop::step(const OnEvent& on_event) {
+  replica_.plan();
   while (static_cast<int64_t>(replica_.in_flight()) < scheduler_.wanted_in_flight()) {
     if (!submit_next() || replica_.has_answer()) break;
   }
@@ -85,6 +86,7 @@ bool RequestLoop::step(const OnEvent& on_event) {
                scheduler_.num_running());
   }
   report(on_event);
+  if (requests_.empty()) replica_.rest();
   return !requests_.empty();
 }
 
@@ -96,13 +98,11 @@ bool RequestLoop::submit_next() {
   if (flight.schedule.empty()) return false;
   StepPlan& plan = replica_.next_plan();
   fill_plan(flight, plan);
-  const int64_t planned_ns = now_ns();
-  totals_.scheduler_s += seconds_between(begin_ns, planned_ns);
+  totals_.scheduler_s += seconds_between(begin_ns, now_ns());
   ++totals_.num_steps;
   ++num_submitted_;
-  replica_.submit();
-  // The leader's own part of the step: all of it, or that of the first stage.
-  times_.learn(flight.schedule.load, seconds_between(planned_ns, now_ns()));
+  replica_.submit(
+      {scheduler_.num_running(), scheduler_.num_waiting(), pool_.num_blocks() - pool_.num_free()});
   return true;
 }
 
@@ -145,6 +145,7 @@ void RequestLoop::fill_plan(Flight& flight, StepPlan& plan) {
 void RequestLoop::take_answer() {
   const StepAnswer& answer = replica_.await();
   const Flight& flight = ring_[num_answered_++ % ring_.size()];
+  times_.learn(flight.schedule.load, replica_.work_ns());
   take_failures(flight, answer);
   take_rows(flight, answer);
   for (const Schedule::Chunk& chunk : flight.schedule.chunks) {

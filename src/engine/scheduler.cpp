@@ -148,7 +148,7 @@ void Scheduler::plan_decodes(Schedule& out) {
     if (s->num_unplanned() == 1) ready.push_back(s);
   }
   const auto most =
-      static_cast<size_t>(std::min(decodes_at_once(), options_.max_num_batched_tokens));
+      static_cast<size_t>(std::min(decodes_at_once(out.number), options_.max_num_batched_tokens));
   if (ready.size() > most) {
     // Those whose last step lies furthest back, so that the ones left over take turns.
     std::nth_element(ready.begin(), ready.begin() + static_cast<std::ptrdiff_t>(most), ready.end(),
@@ -196,12 +196,15 @@ int64_t Scheduler::num_decoding() const {
 
 // In steady decoding a stage is busy all the time with as many micro-batches as there are stages;
 // one more hides the way of the sampled tokens back. They pay only where a smaller batch is faster:
-// cycle(m) = max(m, stages) * time(n / m).
+// cycle(m) = max(m * t(n / m), sum of all stages) = max(m, depth) * t(n / m), t: the slowest
 int64_t Scheduler::wanted_in_flight() const {
   const int64_t most = options_.max_in_flight;
   const int64_t n = num_decoding();
-  if (most <= 1 || n == 0 || n < num_running()) return most;  // prompts pipeline by their chunks
+  // Prompts pipeline by their chunks, those that wait to be let in too.
+  const bool lets_in = !waiting_.empty() && num_running() < options_.max_num_seqs;
+  if (most <= 1 || n == 0 || n < num_running() || lets_in) return most;
   if (options_.micro_batch_size > 0) return std::min(most, ceil_div(n, options_.micro_batch_size));
+  const double depth = times_.depth().value_or(static_cast<double>(options_.num_stages));
   int64_t best = 1;
   double best_cycle = 0;
   for (int64_t m = 1; m <= std::min(most, n); ++m) {
@@ -209,7 +212,7 @@ int64_t Scheduler::wanted_in_flight() const {
     load.num_tokens = ceil_div(n, m);
     const std::optional<double> seconds = times_.predict(load);
     if (!seconds) return std::min(most, n);
-    const double cycle = static_cast<double>(std::max(m, options_.num_stages)) * *seconds;
+    const double cycle = std::max(static_cast<double>(m), depth) * *seconds;
     if (m == 1 || cycle < best_cycle) {
       best = m;
       best_cycle = cycle;
@@ -218,9 +221,14 @@ int64_t Scheduler::wanted_in_flight() const {
   return best;
 }
 
-int64_t Scheduler::decodes_at_once() const {
+// Shares that differ by one at most, whose sum over a turn of the ring is all of them: what is left
+// over goes to another micro-batch with each plan (the rotation of gLLM's token throttling, arXiv
+// 2504.14775).
+int64_t Scheduler::decodes_at_once(uint64_t turn) const {
   if (options_.micro_batch_size > 0) return options_.micro_batch_size;
-  return std::max<int64_t>(1, ceil_div(num_decoding(), wanted_in_flight()));
+  const int64_t parts = wanted_in_flight();
+  const auto rotation = static_cast<int64_t>(turn % static_cast<uint64_t>(parts));
+  return std::max<int64_t>(1, (num_decoding() + rotation) / parts);
 }
 
 // What a micro-batch of decodes holds on average.
@@ -230,7 +238,7 @@ StepLoad Scheduler::typical_decodes() const {
     if (s->decodes()) all.add(static_cast<int64_t>(s->tokens.size()) - 1, 1);
   }
   if (all.num_tokens == 0) return all;
-  const int64_t count = std::min(decodes_at_once(), all.num_tokens);
+  const int64_t count = std::min(decodes_at_once(next_number_), all.num_tokens);
   return {count, all.attention_pairs / all.num_tokens * count};
 }
 

@@ -164,7 +164,7 @@ class Scheduler {
 
   void plan_decodes(Schedule& out);
   int64_t num_decoding() const;
-  int64_t decodes_at_once() const;
+  int64_t decodes_at_once(uint64_t turn) const;
   StepLoad typical_decodes() const;
   StepLoad with_those_who_wait(const StepLoad& decodes) const;
   int64_t num_guesses(Sequence& sequence, const StepLoad& load, int64_t room);

@@ -45,11 +45,4 @@ struct StepAnswer {
                                        // of any of its tokens left its range; -1: none
 };
 
-// What a rank has spent since it started, for --stats; ranks of one worker share all but the bytes.
-struct RankClock {
-  int64_t compute_ns = 0;    // in steps, outside reductions, not waiting
-  int64_t reduce_ns = 0;     // in reductions with the residual and norm after them, not waiting
-  int64_t reduce_bytes = 0;  // payload that the rank added to reductions
-};
-
 }  // namespace weft::engine

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 
 namespace weft::engine {
 namespace {
@@ -52,6 +53,16 @@ void StepTimes::Table::learn(double tokens, double pairs, double seconds, Bucket
   bucket.tokens += kNewest * (tokens - bucket.tokens);
   bucket.pairs += kNewest * more_pairs;
   bucket.seconds += kNewest * (seconds - bucket.seconds);
+}
+
+void StepTimes::learn(const StepLoad& load, std::span<const int64_t> stages_ns) {
+  const int64_t slowest = *std::max_element(stages_ns.begin(), stages_ns.end());
+  learn(load, static_cast<double>(slowest) * 1e-9);
+  if (slowest <= 0) return;
+  const double all =
+      static_cast<double>(std::accumulate(stages_ns.begin(), stages_ns.end(), int64_t{0}));
+  const double depth = all / static_cast<double>(slowest);
+  depth_ = depth_ ? *depth_ + kNewest * (depth - *depth_) : depth;
 }
 
 // The price in all buckets counts like one step that differs from the bucket's mean by the mean.

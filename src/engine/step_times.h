@@ -20,6 +20,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 
 namespace weft::engine {
 
@@ -40,6 +41,12 @@ class StepTimes {
  public:
   // A finished step. Recent ones count most: each moves its bucket by an eighth.
   void learn(const StepLoad& load, double seconds);
+  // A finished step, from the nanoseconds that each stage worked on it: the slowest one decides how
+  // fast steps follow each other.
+  void learn(const StepLoad& load, std::span<const int64_t> stages_ns);
+  // How many stages as slow as the slowest one a step takes to pass: num_stages where they are
+  // equal, less otherwise. None before stages were learned.
+  std::optional<double> depth() const { return depth_; }
   // None before any step was learned.
   std::optional<double> predict(const StepLoad& load) const;
   // Seconds of a pair in steps of so many tokens.
@@ -74,6 +81,7 @@ class StepTimes {
   const Table& table_of(const StepLoad& load) const;
 
   Table decoding_, with_prompt_;
+  std::optional<double> depth_;
 };
 
 }  // namespace weft::engine

@@ -1,7 +1,10 @@
 #include "engine/worker.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <cstring>
+#include <thread>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -16,6 +19,17 @@ int64_t residual_floats(const model::Batch& batch, const model::HiddenState& hid
 
 }  // namespace
 
+std::vector<TimeRow> ReplicaShape::time_rows() const {
+  const int64_t num_ranks = topology.num_ranks();
+  if (placement.pooled) return {{{0, 1}, {0, num_ranks}}};
+  std::vector<TimeRow> rows;
+  for (const parallel::Stage& stage : topology.stages()) {
+    const Range ranks{stage.first_rank, stage.first_rank + stage.num_ranks()};
+    rows.push_back({ranks, ranks});  // dedicated: worker = rank
+  }
+  return rows;
+}
+
 Worker::Worker(const ReplicaShape& shape, int index, std::unique_ptr<comm::Communicator> world)
     : shape_(shape),
       index_(index),
@@ -23,6 +37,7 @@ Worker::Worker(const ReplicaShape& shape, int index, std::unique_ptr<comm::Commu
       table_(*shape.table),
       world_(std::move(world)),
       team_(place_.num_threads, place_.cpus) {
+  clock_.keep_events(shape.num_kept_events);
   plan_parts();
 }
 
@@ -38,10 +53,12 @@ void Worker::plan_parts() {
     part.index = s;
     part.split = &shape_.splits[static_cast<size_t>(s)];
     part.shards = {mine.begin - ranks.begin, mine.end - ranks.begin};
+    part.reduce_bytes = std::make_unique<std::atomic<int64_t>>(0);
     part.weights = std::make_unique<model::StageWeights>(
         *shape_.source->checkpoint, shape_.source->config, *part.split, part.shards);
     parts_.push_back(std::move(part));
   }
+  row_ = shape_.placement.pooled ? 0 : parts_.front().index;
 }
 
 int64_t Worker::file_bytes() const {
@@ -60,12 +77,10 @@ void Worker::start(const std::function<void(int64_t)>& on_bytes) {
     load_ns_ += now_ns() - begin_ns;
     part.stage = std::make_unique<model::Stage>(
         shape_.source->config, *part.split, *part.weights, allocate_cache(part), table_, team_,
-        *part.communicator, *shape_.ropes, shape_.max_batch_tokens);
+        *part.communicator, clock_, *shape_.ropes, shape_.max_batch_tokens);
     if (part.split->last) part.head = std::make_unique<model::Head>(*part.stage);
   }
   world_->barrier("start of all ranks");
-  world_->take_wait_ns();
-  for (StagePart& part : parts_) part.communicator->take_wait_ns();
 }
 
 std::vector<cache::KvStorage> Worker::allocate_cache(const StagePart& part) const {
@@ -81,18 +96,23 @@ bool Worker::answers() const {
   return !parts_.empty() && parts_.back().split->last && parts_.back().shards.begin == 0;
 }
 
-void Worker::run(const StepPlan& plan, StepAnswer& answer) {
-  const int64_t begin_ns = now_ns();
-  int64_t reduce_ns = 0, reduce_wait_ns = 0;
+void Worker::run(const StepPlan& plan, StepAnswer& answer, std::span<int64_t> work_ns) {
+  const int64_t worked_ns = clock_.worked_ns();
+  clock_.enter(Activity::kSchedule, plan.id);
   fill_batch(plan);
+  clock_.enter(Activity::kCompute);
   for (size_t p = 0; p < parts_.size(); ++p) {
     StagePart& part = parts_[p];
     part.stage->copy_blocks(plan.copies);
     part.stage->begin(batch_);
+    int64_t begin_ns = clock_.since_ns();
     if (part.split->first) {
       part.stage->embed(batch_);
     } else if (p == 0) {
+      clock_.enter(Activity::kWaitInput);
       receive(part);
+      clock_.enter(Activity::kCompute);
+      begin_ns = clock_.since_ns();
     } else {
       hand_over(parts_[p - 1], &part);
     }
@@ -101,13 +121,22 @@ void Worker::run(const StepPlan& plan, StepAnswer& answer) {
       part.head->run(batch_, answer.rows);
       find_bad_layers(part.stage->hidden(), answer);
     }
-    reduce_ns += part.stage->take_reduce_ns();
-    reduce_wait_ns += part.communicator->take_wait_ns();
-    part.reduce_bytes += part.stage->take_reduce_bytes();
+    simulate(part, begin_ns);
+    part.reduce_bytes->fetch_add(part.stage->take_reduce_bytes(), std::memory_order_relaxed);
   }
-  if (!parts_.back().split->last) hand_over(parts_.back(), nullptr);
-  clock_.reduce_ns += std::max<int64_t>(0, reduce_ns - reduce_wait_ns);
-  clock_.compute_ns += now_ns() - begin_ns - reduce_ns - world_->take_wait_ns();
+  const bool is_last = parts_.back().split->last;
+  clock_.enter(is_last ? Activity::kSchedule : Activity::kWaitSend);
+  if (parts_.front().shards.begin == 0)
+    work_ns[static_cast<size_t>(row_)] = clock_.worked_ns() - worked_ns;
+  if (!is_last) hand_over(parts_.back(), nullptr);
+}
+
+// The last of a kernel's calls, as far as the rest of the pipeline can tell.
+void Worker::simulate(const StagePart& part, int64_t begin_ns) const {
+  if (shape_.stage_seconds.empty()) return;
+  const double seconds = shape_.stage_seconds[static_cast<size_t>(part.index)];
+  const int64_t left_ns = begin_ns + std::llround(seconds * 1e9) - now_ns();
+  if (left_ns > 0) std::this_thread::sleep_for(std::chrono::nanoseconds(left_ns));
 }
 
 // A bad sum added nothing to its token's state, and later tokens attend to it: the whole sequence
@@ -200,10 +229,8 @@ Worker::RankBytes Worker::loaded_bytes(int rank) const {
       equal_part({0, part->stage->step_memory().total_bytes()}, local, part->shards.size()).size()};
 }
 
-RankClock Worker::clock(int rank) const {
-  RankClock clock = clock_;
-  clock.reduce_bytes = find(rank).first->reduce_bytes;
-  return clock;
+int64_t Worker::reduce_bytes(int rank) const {
+  return find(rank).first->reduce_bytes->load(std::memory_order_relaxed);
 }
 
 int64_t Worker::step_weight_bytes() const {

@@ -4,14 +4,17 @@
 // in the constructor and shares nothing with other workers but the communicators' memory.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <vector>
 
+#include "base/activity.h"
 #include "base/thread_team.h"
 #include "comm/comm.h"
 #include "engine/engine.h"
 #include "engine/model_source.h"
+#include "engine/pipeline_report.h"
 #include "engine/placement.h"
 #include "engine/step.h"
 #include "model/head.h"
@@ -32,6 +35,11 @@ struct ReplicaShape {
   const kernels::KernelTable* table = nullptr;
   int64_t num_blocks = 0;
   int64_t max_batch_tokens = 512;
+  int64_t num_kept_events = 0, num_kept_steps = 0;  // as EngineOptions
+  std::vector<double> stage_seconds;                // the same
+
+  // A row a stage, or one for a pool of all ranks.
+  std::vector<TimeRow> time_rows() const;
 };
 
 class Worker {
@@ -47,8 +55,10 @@ class Worker {
 
   int64_t load_ns() const { return load_ns_; }  // that start() spent on them
 
-  // Runs one step. On the workers of the last stage `answer` is filled, the same on each.
-  void run(const StepPlan& plan, StepAnswer& answer);
+  // Runs one step. On the workers of the last stage `answer` is filled, the same on each. work_ns
+  // [time_rows()] is given the time of this worker's row, by the row's first worker: computing
+  // and the collectives that belong to it, as of the moment before the step is handed over.
+  void run(const StepPlan& plan, StepAnswer& answer, std::span<int64_t> work_ns);
   bool answers() const;
   // Where a worker that does not answer leaves what it finds.
   StepAnswer& own_answer() { return own_answer_; }
@@ -62,7 +72,10 @@ class Worker {
   RankBytes loaded_bytes(int rank) const;
   // Bytes of weights that a decoding step reads on this worker.
   int64_t step_weight_bytes() const;
-  RankClock clock(int rank) const;
+  ActivityClock& clock() { return clock_; }
+  const ActivityClock& clock() const { return clock_; }
+  // Payload that a rank has added to reductions since it started.
+  int64_t reduce_bytes(int rank) const;
 
  private:
   // The part of this worker in one stage.
@@ -74,7 +87,8 @@ class Worker {
     std::unique_ptr<comm::Communicator> communicator;
     std::unique_ptr<model::Stage> stage;
     std::unique_ptr<model::Head> head;
-    int64_t reduce_bytes = 0;  // by each of its shards
+    // By each of its shards; read while the rank runs.
+    std::unique_ptr<std::atomic<int64_t>> reduce_bytes;
   };
 
   void plan_parts();
@@ -85,10 +99,13 @@ class Worker {
   void find_bad_layers(const model::HiddenState& hidden, StepAnswer& answer) const;
   void receive(StagePart& part);
   void hand_over(StagePart& from, StagePart* next);
+  // Sleeps until the stage has worked for as long as it is to seem, from begin_ns on.
+  void simulate(const StagePart& part, int64_t begin_ns) const;
   Range workers_of_stage(int stage) const;
 
   const ReplicaShape& shape_;
   int index_;
+  int row_ = 0;  // of ReplicaShape::time_rows()
   const WorkerPlace& place_;
   const kernels::KernelTable& table_;
   std::unique_ptr<comm::Communicator> world_;
@@ -97,7 +114,7 @@ class Worker {
   model::Batch batch_;
   StepAnswer own_answer_;
   int64_t load_ns_ = 0;
-  RankClock clock_;  // reduce_bytes unused: see StagePart
+  ActivityClock clock_;
 };
 
 }  // namespace weft::engine

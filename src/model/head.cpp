@@ -51,7 +51,7 @@ Head::Head(Stage& stage)
       map_(tensor::InputMap::whole(stage.config().hidden_size)),
       matmul_(stage.table()),
       logits_memory_(logit_bytes(stage), "logits"),
-      logits_(stage.table(), stage.team(), stage.communicator(),
+      logits_(stage.table(), stage.team(), stage.communicator(), stage.clock(),
               place_logits(stage, logits_memory_.as<float>())),
       chooser_(logits_, stage.config().vocab_size) {
   int64_t activation_bytes = 0;

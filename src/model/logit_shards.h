@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/activity.h"
 #include "base/range.h"
 #include "base/thread_team.h"
 #include "comm/comm.h"
@@ -29,8 +30,12 @@ class LogitShards {
 
   // All references outlive the object.
   LogitShards(const kernels::KernelTable& table, ThreadTeam& team, comm::Communicator& communicator,
-              std::vector<Shard> shards)
-      : table_(table), team_(team), communicator_(communicator), shards_(std::move(shards)) {}
+              ActivityClock& clock, std::vector<Shard> shards)
+      : table_(table),
+        team_(team),
+        communicator_(communicator),
+        clock_(clock),
+        shards_(std::move(shards)) {}
 
   const kernels::KernelTable& table() const { return table_; }
   size_t size() const { return shards_.size(); }
@@ -52,18 +57,24 @@ class LogitShards {
   std::span<const T> gather(std::span<const T> mine) {
     if (communicator_.size() == 1) return mine;
     gathered_.resize(mine.size_bytes() * static_cast<size_t>(communicator_.size()));
+    clock_.enter(Activity::kWaitPeers);
     communicator_.all_gather(std::as_bytes(mine), gathered_, "vocabulary");
+    clock_.enter(Activity::kCompute);
     return {reinterpret_cast<const T*>(gathered_.data()), gathered_.size() / sizeof(T)};
   }
   // Collective: sums over the members, in place.
   void add_up(std::span<int64_t> numbers) {
-    if (communicator_.size() > 1) communicator_.all_reduce(numbers, "vocabulary");
+    if (communicator_.size() == 1) return;
+    clock_.enter(Activity::kWaitPeers);
+    communicator_.all_reduce(numbers, "vocabulary");
+    clock_.enter(Activity::kCompute);
   }
 
  private:
   const kernels::KernelTable& table_;
   ThreadTeam& team_;
   comm::Communicator& communicator_;
+  ActivityClock& clock_;
   std::vector<Shard> shards_;
   std::vector<std::byte> gathered_;
 };

@@ -4,7 +4,6 @@
 #include <cstring>
 #include <utility>
 
-#include "base/clock.h"
 #include "base/error.h"
 
 namespace weft::model {
@@ -17,7 +16,7 @@ constexpr int64_t kTokensPerGather = 16;
 
 Stage::Stage(const ModelConfig& config, const StageSplit& split, const StageWeights& weights,
              std::vector<cache::KvStorage> storage, const kernels::KernelTable& table,
-             ThreadTeam& team, comm::Communicator& communicator,
+             ThreadTeam& team, comm::Communicator& communicator, ActivityClock& clock,
              const std::vector<RopeCache>& ropes, int64_t max_tokens)
     : config_(config),
       split_(split),
@@ -26,6 +25,7 @@ Stage::Stage(const ModelConfig& config, const StageSplit& split, const StageWeig
       table_(table),
       team_(team),
       communicator_(communicator),
+      clock_(clock),
       ropes_(ropes),
       max_tokens_(max_tokens),
       memory_(config, split, weights.shards(), storage_.front().layout(),
@@ -100,7 +100,7 @@ void Stage::embed(const Batch& batch) {
   const int64_t* parts[parallel::kMaxRanksPerStage] = {reinterpret_cast<const int64_t*>(rows)};
   int num_parts = 1;
   if (communicator_.size() > 1) {
-    const int64_t begin_ns = now_ns();
+    meet();
     if (communicator_.lends_views()) {
       num_parts = 0;
       for (const std::byte* view : communicator_.exchange(embedding_exchange_.data(), "embedding"))
@@ -109,9 +109,9 @@ void Stage::embed(const Batch& batch) {
       communicator_.all_reduce({reinterpret_cast<int64_t*>(rows), static_cast<size_t>(words)},
                                "embedding");
     }
-    reduce_ns_ += now_ns() - begin_ns;
+    clock_.enter(Activity::kCompute);
   }
-  if (split_.shards.size() > 1) reduce_bytes_ += words * 8;
+  if (has_collectives()) reduce_bytes_ += words * 8;
   const Range own = shares_.own();
   team_.parallel_for(own.size(), [&](int64_t tile, int) {
     const int64_t token = own.begin + tile;
@@ -131,6 +131,7 @@ void Stage::forward(const Batch& batch) {
   team_.parallel_for(own.size(),
                      [&](int64_t tile, int thread) { lay_out(first, own.begin + tile, thread); });
   gather(first);
+  clock_.enter(Activity::kCompute);
   for (size_t layer = 0; layer < weights_.vectors().size(); ++layer) run_layer(layer, batch);
   gather_hidden();
 }
@@ -207,16 +208,15 @@ void Stage::place_row_inputs(size_t layer, bool down) {
 }
 
 std::span<const int64_t* const> Stage::reduce(const char* phase) {
-  const int64_t begin_ns = now_ns();
+  meet();
   const auto parts = exact_.reduce(phase);
-  reduce_ns_ += now_ns() - begin_ns;
-  if (split_.shards.size() > 1) reduce_bytes_ += exact_.bytes();
+  if (has_collectives()) reduce_bytes_ += exact_.bytes();
   return parts;
 }
 
 void Stage::add_reduced(std::span<const int64_t* const> parts, const std::vector<float>& bias,
                         const std::vector<float>& post_norm, const NextInput& next, size_t layer) {
-  const int64_t begin_ns = now_ns();
+  if (has_collectives()) clock_.enter(Activity::kReduce);
   const kernels::PartialSums shape{nullptr, num_tokens_, config_.hidden_size};
   const Range own = shares_.own();
   team_.parallel_for(own.size(), [&](int64_t tile, int thread) {
@@ -236,8 +236,8 @@ void Stage::add_reduced(std::span<const int64_t* const> parts, const std::vector
     table_.add(hidden_.residual + token * hidden_.stride, sum, config_.hidden_size);
     if (next.norm != nullptr) lay_out(next, token, thread);
   });
-  if (split_.shards.size() > 1) reduce_ns_ += now_ns() - begin_ns;
   if (next.norm != nullptr) gather(next);
+  clock_.enter(Activity::kCompute);
 }
 
 void Stage::lay_out(const NextInput& next, int64_t token, int thread) {
@@ -254,20 +254,20 @@ void Stage::lay_out(const NextInput& next, int64_t token, int thread) {
 // The peers have read this worker's sums when their rows arrive: the counts are cleared here.
 void Stage::gather(const NextInput& next) {
   if (!shares_.shared_out()) return;
-  const int64_t begin_ns = now_ns();
+  meet();
   inputs_.gather(next.wanted, next.phase);
+  clock_.enter(Activity::kReduce);
   team_.parallel_for(ceil_div(num_tokens_, kTokensPerGather), [&](int64_t tile, int) {
     const Range tokens =
         Range{tile * kTokensPerGather, (tile + 1) * kTokensPerGather}.intersect({0, num_tokens_});
     inputs_.take(next.read, tokens);
     exact_.clear_counts(tokens);
   });
-  reduce_ns_ += now_ns() - begin_ns;
 }
 
 void Stage::gather_hidden() {
   if (!shares_.shared_out()) return;
-  const int64_t begin_ns = now_ns();
+  meet();
   const auto rows_of = [&](auto* data, int64_t row_length) {
     return std::as_writable_bytes(std::span(data, static_cast<size_t>(num_tokens_ * row_length)));
   };
@@ -276,7 +276,7 @@ void Stage::gather_hidden() {
                                 "hidden state at the end of a stage");
   communicator_.all_gather_rows(rows_of(hidden_.bad_layer, 1), sizeof(int32_t),
                                 "checks at the end of a stage");
-  reduce_ns_ += now_ns() - begin_ns;
+  clock_.enter(Activity::kCompute);
 }
 
 Stage::NextInput Stage::attention_input(size_t layer) const {
@@ -306,6 +306,5 @@ void Stage::add_types(const parallel::ColumnLinear& linear, NextInput& next) con
 }
 
 int64_t Stage::take_reduce_bytes() { return std::exchange(reduce_bytes_, 0); }
-int64_t Stage::take_reduce_ns() { return std::exchange(reduce_ns_, 0); }
 
 }  // namespace weft::model

@@ -19,6 +19,7 @@
 #include <span>
 #include <vector>
 
+#include "base/activity.h"
 #include "base/thread_team.h"
 #include "cache/kv_storage.h"
 #include "cache/prefix_match.h"
@@ -45,10 +46,12 @@ struct HiddenState {
 
 class Stage {
  public:
-  // `storage` holds one KvStorage a local shard. All references outlive the stage.
+  // `storage` holds one KvStorage a local shard. All references outlive the stage. The clock is in
+  // kCompute when a verb is called, and when it returns.
   Stage(const ModelConfig& config, const StageSplit& split, const StageWeights& weights,
         std::vector<cache::KvStorage> storage, const kernels::KernelTable& table, ThreadTeam& team,
-        comm::Communicator& communicator, const std::vector<RopeCache>& ropes, int64_t max_tokens);
+        comm::Communicator& communicator, ActivityClock& clock, const std::vector<RopeCache>& ropes,
+        int64_t max_tokens);
 
   // Copies cache blocks, in order.
   void copy_blocks(std::span<const cache::BlockCopy> copies);
@@ -63,6 +66,7 @@ class Stage {
   const kernels::KernelTable& table() const { return table_; }
   ThreadTeam& team() { return team_; }
   comm::Communicator& communicator() { return communicator_; }
+  ActivityClock& clock() { return clock_; }
   const StageWeights& weights() const { return weights_; }
   const ModelConfig& config() const { return config_; }
   tensor::Arena& arena() { return arena_; }
@@ -73,7 +77,6 @@ class Stage {
   const StepMemory& step_memory() const { return memory_; }
   // Payload that one shard has added to reductions since the last call.
   int64_t take_reduce_bytes();
-  int64_t take_reduce_ns();
 
  private:
   // What the next column-parallel linears take: which norm of the residual, in which forms. Types
@@ -102,6 +105,12 @@ class Stage {
   void run_layer(size_t layer, const Batch& batch);
   const LayerShard& shard(int shard_index, size_t layer) const;
   int num_shards() const { return static_cast<int>(weights_.shards().size()); }
+  // Of all ranks: one has nothing to add up with others.
+  bool has_collectives() const { return split_.shards.size() > 1; }
+  // The verb waits for other workers, where there are any.
+  void meet() {
+    if (communicator_.size() > 1) clock_.enter(Activity::kWaitPeers);
+  }
   void project_qkv(size_t layer);
   void rotate_and_store(size_t layer, const Batch& batch);
   void rotate_heads(size_t layer, float* x, int64_t num_heads, const std::vector<float>& norm,
@@ -148,6 +157,7 @@ class Stage {
   const kernels::KernelTable& table_;
   ThreadTeam& team_;
   comm::Communicator& communicator_;
+  ActivityClock& clock_;
   const std::vector<RopeCache>& ropes_;  // of config.ropes, shared by all workers
   int64_t max_tokens_;                   // of one batch
   StepMemory memory_;
@@ -164,7 +174,7 @@ class Stage {
   HiddenState hidden_;
   float* scratch_ = nullptr;  // [num_threads, StepMemory::kScratchRows, stride]
   int64_t num_tokens_ = 0;
-  int64_t reduce_bytes_ = 0, reduce_ns_ = 0;
+  int64_t reduce_bytes_ = 0;
 };
 
 }  // namespace weft::model

@@ -150,15 +150,6 @@ TEST(ThreadTeam, MayBeLedByOneThreadAfterAnother) {
   EXPECT_EQ(total, 4 * 50 * 45);
 }
 
-TEST(ThreadTeam, CountsTheTimeOfItsPhases) {
-  ThreadTeam team(2);
-  EXPECT_EQ(team.take_busy_ns(), 0);
-  team.parallel_for(
-      2, [](int64_t, int) { std::this_thread::sleep_for(std::chrono::milliseconds(3)); });
-  EXPECT_GE(team.take_busy_ns(), 3'000'000);
-  EXPECT_EQ(team.take_busy_ns(), 0);
-}
-
 int count_wrong_float_modes() {
   int wrong = 0;
   volatile float denormal = std::numeric_limits<float>::denorm_min();

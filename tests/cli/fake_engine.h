@@ -85,7 +85,11 @@ struct FakeState {
   std::vector<engine::BatchWorkload> workloads;
   std::vector<engine::PackRequest> packed;
   std::vector<std::string> verified;
-  int num_loads = 0, num_cancels = 0;
+  int num_loads = 0, num_cancels = 0, num_windows = 0;
+  engine::PipelineReport report;
+  engine::PipelineTrace trace;
+  engine::PipelineCosts costs;
+  std::vector<engine::CalibrationRange> calibrations;
 
   FakeState();
   // The prompt of a request as text.
@@ -200,6 +204,15 @@ class FakeEngine : public engine::Engine {
   void cancel(uint64_t request) override;
   bool step(const engine::OnEvent& on_event) override;
   engine::EngineStats stats() const override { return state_.stats; }
+  void begin_window() override { ++state_.num_windows; }
+  engine::PipelineReport report_window() const override { return state_.report; }
+  engine::PipelineTrace trace() const override { return state_.trace; }
+  engine::PipelineCosts calibrate(const engine::CalibrationRange& range,
+                                  const engine::OnCalibration& on_size) override {
+    state_.calibrations.push_back(range);
+    if (on_size) on_size(1, 1);
+    return state_.costs;
+  }
 
  private:
   struct Open {

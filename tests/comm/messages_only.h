@@ -46,7 +46,6 @@ class MessagesOnly final : public Communicator {
     WEFT_CHECK(false, "{}: this transport lends nothing", phase);
   }
   void abort(const std::string& reason) override { member_.abort(reason); }
-  int64_t take_wait_ns() override { return member_.take_wait_ns(); }
 
  private:
   Communicator& member_;

@@ -47,6 +47,7 @@ int64_t allocations_of_steps(const char* pipeline, int64_t guesses, int64_t& gen
   options.topology.pipeline_parallel = pipeline;
   options.placement = Placement::kDedicated;
   options.num_speculative_tokens = guesses;
+  options.num_kept_events = options.num_kept_steps = 1000;
   const auto engine = Engine::load(options);
   for (int i = 0; i < 8; ++i) {
     Request request;

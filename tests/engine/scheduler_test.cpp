@@ -251,6 +251,75 @@ TEST(Scheduler, MicroBatchesFollowTheMeasuredTime) {
   }
 }
 
+// A prompt that is planned whole waits for its answer like one that decodes: others that wait to be
+// let in follow it at once.
+TEST(Scheduler, PromptsThatWaitFillTheRing) {
+  MachineOptions o = small();
+  o.scheduler.num_stages = 2;
+  o.scheduler.max_in_flight = 3;
+  o.scheduler.micro_batch_size = 1;
+  o.scheduler.max_num_batched_tokens = 16;
+  ScheduledMachine machine(o);
+  for (uint64_t i = 0; i < 5; ++i) machine.submit(prompt_of(i, 16), 1);
+  ASSERT_TRUE(machine.plan());
+  EXPECT_EQ(machine.scheduler().wanted_in_flight(), 3);
+  machine.finish();
+}
+
+// With ten answers in a ring of four, no micro-batch is more than one larger than another.
+TEST(Scheduler, MicroBatchesDifferByOneAtMost) {
+  MachineOptions o = small();
+  o.scheduler.num_stages = 4;
+  o.scheduler.max_in_flight = 5;
+  o.scheduler.max_num_seqs = 16;
+  ScheduledMachine machine(o);
+  for (const int64_t count : {1, 2, 4, 8}) {
+    StepLoad load;
+    load.num_tokens = count;
+    machine.times().learn(load, 0.001 + 0.001 * static_cast<double>(count));
+  }
+  for (uint64_t i = 0; i < 10; ++i) machine.submit(prompt_of(i, 4), 60);
+  for (int i = 0; i < 40; ++i) machine.turn();
+  for (int i = 0; i < 20; ++i) {
+    machine.turn();
+    while (static_cast<int64_t>(machine.ring().size()) < machine.scheduler().wanted_in_flight() &&
+           machine.plan()) {
+    }
+    ASSERT_GT(machine.ring().size(), 1u);
+    size_t least = 100, most = 0, all = 0;
+    for (const Schedule& plan : machine.ring()) {
+      least = std::min(least, plan.chunks.size());
+      most = std::max(most, plan.chunks.size());
+      all += plan.chunks.size();
+    }
+    EXPECT_EQ(all, 10u);
+    EXPECT_LE(most, least + 1);
+  }
+  machine.finish();
+}
+
+// A step is as slow as its slowest stage: where the others are quick, the pipeline is less deep
+// than it has stages, and a batch that is cut gains less.
+TEST(Scheduler, MicroBatchesFollowTheSlowestStage) {
+  MachineOptions o = small();
+  o.scheduler.num_stages = 4;
+  o.scheduler.max_in_flight = 5;
+  for (const bool uneven : {false, true}) {
+    ScheduledMachine machine(o);
+    for (const int64_t count : {1, 2, 4, 8}) {
+      StepLoad load;
+      load.num_tokens = count;
+      const int64_t slow = 4'000'000 + 1'000'000 * count;  // a read of the weights, then products
+      const int64_t quick = uneven ? slow / 10 : slow;
+      const int64_t stages_ns[] = {quick, slow, quick, quick};
+      machine.times().learn(load, stages_ns);
+    }
+    for (uint64_t i = 0; i < 8; ++i) machine.submit(prompt_of(i, 4), 30);
+    for (int i = 0; i < 12; ++i) machine.turn();
+    EXPECT_EQ(machine.scheduler().wanted_in_flight(), uneven ? 1 : 4);
+  }
+}
+
 // The newest token filled its block, which was published; it is planned again, and before that the
 // sequence leaves.
 // The same where the one that failed was cancelled, or sent back, before its answer came.

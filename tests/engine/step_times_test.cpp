@@ -85,5 +85,14 @@ TEST(StepTimes, FollowAMachineThatBecomesSlower) {
   EXPECT_NEAR(*times.predict(load_of(0, 16)), 0.012, 0.0005);
 }
 
+TEST(StepTimes, TheSlowestStageIsTheStep) {
+  StepTimes times;
+  EXPECT_FALSE(times.depth());
+  const int64_t stages_ns[] = {2'000'000, 4'000'000, 1'000'000};
+  for (int i = 0; i < 5; ++i) times.learn(load_of(0, 8), stages_ns);
+  EXPECT_NEAR(*times.predict(load_of(0, 8)), 0.004, 1e-6);
+  EXPECT_NEAR(*times.depth(), 7.0 / 4.0, 1e-9);
+}
+
 }  // namespace
 }  // namespace weft::engine

@@ -176,7 +176,8 @@ std::vector<RowResult> run_member(const Rows& rows, const Split& split, int memb
     shards.push_back({vocab, nullptr, vocab.size()});
   }
   for (size_t s = 0; s < shards.size(); ++s) shards[s].logits = memory[s].data();
-  LogitShards logits(table, team, communicator, shards);
+  ActivityClock clock;
+  LogitShards logits(table, team, communicator, clock, shards);
   Chooser chooser(logits, rows.vocab_size());
   std::vector<RowResult> results(rows.logits.size());
   std::vector<float> raw_max;

@@ -48,6 +48,10 @@ inline Case parse_case(const std::string& words, const std::string& model_path) 
       o.placement = engine::Placement::kPooled;
     else if (word == "dedicated")
       o.placement = engine::Placement::kDedicated;
+    else if (word == "traced")
+      o.num_kept_events = o.num_kept_steps = 5000;
+    else if (word == "sleepy")  // three stages
+      o.stage_seconds = {0.001, 0.0, 0.002};
     else if (word == "kvf32")
       o.kv_type = kernels::KvType::kF32;
     else if (word == "kvf16")

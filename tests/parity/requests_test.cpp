@@ -170,11 +170,11 @@ std::string name_of(const testing::TestParamInfo<Mix>& mix) {
 INSTANTIATE_TEST_SUITE_P(
     Parity, Requests,
     testing::Values(Mix{"llama.Q4_K.gguf", "threads2", 40},
-                    Mix{"llama.Q4_K.gguf", "tp3 dedicated chunk64 seqs16", 40},
+                    Mix{"llama.Q4_K.gguf", "tp3 dedicated chunk64 seqs16 traced", 40},
                     Mix{"llama.Q4_K.gguf", "pp2 dedicated cache400 shortest", 40},
                     Mix{"llama.Q4_K.gguf", "tp2 pp2 dedicated micro4 prefix kvf32", 40},
                     Mix{"llama.Q4_K.gguf", "tp5 pooled cache400 chunk48 guess4", 40},
-                    Mix{"llama.Q4_K.gguf", "pp3 dedicated guess8 seqs12", 40},
+                    Mix{"llama.Q4_K.gguf", "pp3 dedicated guess8 seqs12 traced sleepy", 40},
                     Mix{"llama.Q4_K.gguf", "tp2 noprefix unchunked", 40}),
     name_of);
 
