@@ -144,7 +144,8 @@ WEFT_INLINE BlockView<typename Steps::Cached> view_block(const Attention& op, in
     const int64_t position = block + 16 * (i < first ? first : i > last ? last : i);
     const int64_t index = position / tokens, slot = position - index * tokens;
     const auto* head = reinterpret_cast<const Element*>(
-        op.cache + op.block_table[index] * op.block_stride + op.kv_head * head_bytes);
+        op.cache + op.block_table[index - op.first_block] * op.block_stride +
+        op.kv_head * head_bytes);
     view.keys[i] = head + slot * Steps::kInputs;
     view.values[i] = head + head_dim * tokens + slot * padded;
     if constexpr (Steps::kCoded) {

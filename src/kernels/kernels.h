@@ -195,7 +195,8 @@ struct Attention {
   KvLayout layout;
   const std::byte* cache = nullptr;      // this layer's cache: block b at cache + b * block_stride
   int64_t block_stride = 0;              // bytes; within a block, head k at k * layout.head_bytes()
-  const int32_t* block_table = nullptr;  // [ceil(context / block_tokens)]
+  const int32_t* block_table = nullptr;  // [ceil(context / block_tokens) - first_block]
+  int64_t first_block = 0;  // of the context, that block_table[0] is: none before it is seen
   // Where `partials` is set, the call takes only these spans (positions / kAttentionSpan) and
   // leaves each visible one's state there instead of writing `out`; merge_attention, called with
   // the same rows, then does. Row r (heads of a token first) has its span s at partials +

@@ -41,7 +41,7 @@ int64_t first_value(const KvLayout& layout) { return layout.head_dim * layout.bl
 
 // One KV head's part of the block that holds `position`.
 const std::byte* head_of(const Attention& op, int64_t position) {
-  const int64_t block = op.block_table[position / op.layout.block_tokens];
+  const int64_t block = op.block_table[position / op.layout.block_tokens - op.first_block];
   return op.cache + block * op.block_stride + op.kv_head * op.layout.head_bytes();
 }
 

@@ -61,8 +61,8 @@ class AttentionCache {
   }
   // Gives the blocks that lie wholly before `position` away, as a sliding window does.
   void drop_blocks_before(int64_t position) {
-    for (int64_t i = 0; i < position / case_.block_tokens; ++i)
-      block_table_[static_cast<size_t>(i)] = INT32_MIN;
+    first_block_ = position / case_.block_tokens;
+    block_table_.erase(block_table_.begin(), block_table_.begin() + first_block_);
   }
 
   // Heads are local heads 1 .. num_heads of num_heads + 2.
@@ -84,6 +84,7 @@ class AttentionCache {
     op.cache = memory_.data();
     op.block_stride = block_stride();
     op.block_table = block_table_.data();
+    op.first_block = first_block_;
     return op;
   }
 
@@ -107,6 +108,7 @@ class AttentionCache {
   KvLayout layout_;
   std::vector<float> keys_, values_, queries_;
   std::vector<int32_t> block_table_;
+  int64_t first_block_ = 0;
   std::vector<std::byte> memory_;
 };
 
