@@ -3,6 +3,7 @@
 #include <cstring>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "base/error.h"
 #include "base/range.h"
@@ -43,14 +44,30 @@ int64_t kv_bytes_per_token(std::span<const int64_t> kv_heads_per_layer,
 
 KvStorage::KvStorage(std::span<const int64_t> kv_heads_per_layer, const kernels::KvLayout& layout,
                      int64_t num_blocks)
-    : layout_(layout), head_bytes_(layout.head_bytes()), num_blocks_(num_blocks) {
+    : KvStorage(kv_heads_per_layer, std::vector<int32_t>(kv_heads_per_layer.size(), 0), layout,
+                std::span(&num_blocks, 1)) {}
+
+KvStorage::KvStorage(std::span<const int64_t> kv_heads_per_layer,
+                     std::span<const int32_t> group_of_layer, const kernels::KvLayout& layout,
+                     std::span<const int64_t> blocks_of_group)
+    : layout_(layout), head_bytes_(layout.head_bytes()) {
   check_layout(kv_heads_per_layer, layout);
-  WEFT_CHECK_LE(0, num_blocks);
-  for (const int64_t num_kv_heads : kv_heads_per_layer) {
-    layers_.push_back({num_kv_heads, block_bytes_});
-    block_bytes_ += num_kv_heads * head_bytes_;
+  WEFT_CHECK_EQ(group_of_layer.size(), kv_heads_per_layer.size());
+  for (const int64_t num_blocks : blocks_of_group) {
+    WEFT_CHECK_LE(0, num_blocks);
+    groups_.emplace_back().num_blocks = num_blocks;
   }
-  buffer_ = tensor::Buffer(storage_bytes(num_blocks, block_bytes_), "the KV cache");
+  for (size_t layer = 0; layer < kv_heads_per_layer.size(); ++layer) {
+    WEFT_CHECK(
+        group_of_layer[layer] >= 0 && static_cast<size_t>(group_of_layer[layer]) < groups_.size(),
+        "layer {} is of group {}", layer, group_of_layer[layer]);
+    Group& group = groups_[static_cast<size_t>(group_of_layer[layer])];
+    layers_.push_back({kv_heads_per_layer[layer], group.block_bytes, group_of_layer[layer]});
+    group.block_bytes += kv_heads_per_layer[layer] * head_bytes_;
+  }
+  for (Group& group : groups_)
+    group.buffer =
+        tensor::Buffer(storage_bytes(group.num_blocks, group.block_bytes), "the KV cache");
 }
 
 const KvStorage::Layer& KvStorage::at(int64_t layer) const {
@@ -58,29 +75,46 @@ const KvStorage::Layer& KvStorage::at(int64_t layer) const {
   return layers_[static_cast<size_t>(layer)];
 }
 
-std::byte* KvStorage::layer(int64_t layer) {
-  const Layer& place = at(layer);
-  return place.num_kv_heads == 0 || num_blocks_ == 0 ? nullptr : buffer_.data() + place.offset;
+const KvStorage::Group& KvStorage::of_group(int group) const {
+  WEFT_CHECK(group >= 0 && static_cast<size_t>(group) < groups_.size(), "group {} of {}", group,
+             groups_.size());
+  return groups_[static_cast<size_t>(group)];
+}
+
+int64_t KvStorage::bytes() const {
+  int64_t bytes = 0;
+  for (const Group& group : groups_) bytes += group.buffer.size();
+  return bytes;
 }
 
 const std::byte* KvStorage::layer(int64_t layer) const {
   const Layer& place = at(layer);
-  return place.num_kv_heads == 0 || num_blocks_ == 0 ? nullptr : buffer_.data() + place.offset;
+  const Group& group = of_group(place.group);
+  return place.num_kv_heads == 0 || group.num_blocks == 0 ? nullptr
+                                                          : group.buffer.data() + place.offset;
+}
+
+std::byte* KvStorage::layer(int64_t layer) {
+  return const_cast<std::byte*>(std::as_const(*this).layer(layer));
 }
 
 std::byte* KvStorage::head(int64_t layer, int64_t block, int64_t kv_head) {
   const Layer& place = at(layer);
-  WEFT_CHECK(block >= 0 && block < num_blocks_, "block {} of {}", block, num_blocks_);
+  const Group& group = of_group(place.group);
+  WEFT_CHECK(block >= 0 && block < group.num_blocks, "block {} of {}", block, group.num_blocks);
   WEFT_CHECK(kv_head >= 0 && kv_head < place.num_kv_heads, "KV head {} of {} in layer {}", kv_head,
              place.num_kv_heads, layer);
-  return buffer_.data() + block * block_bytes_ + place.offset + kv_head * head_bytes_;
+  return groups_[static_cast<size_t>(place.group)].buffer.data() + block * group.block_bytes +
+         place.offset + kv_head * head_bytes_;
 }
 
-void KvStorage::copy_block(int64_t from, int64_t to) {
-  WEFT_CHECK(from >= 0 && from < num_blocks_ && to >= 0 && to < num_blocks_ && from != to,
-             "block {} to {} of {}", from, to, num_blocks_);
-  std::memcpy(buffer_.data() + to * block_bytes_, buffer_.data() + from * block_bytes_,
-              static_cast<size_t>(block_bytes_));
+void KvStorage::copy_block(int64_t from, int64_t to, int group) {
+  const auto& [block_bytes, num_blocks, _] = of_group(group);
+  WEFT_CHECK(from >= 0 && from < num_blocks && to >= 0 && to < num_blocks && from != to,
+             "block {} to {} of {}", from, to, num_blocks);
+  if (block_bytes == 0) return;
+  std::byte* data = groups_[static_cast<size_t>(group)].buffer.data();
+  std::memcpy(data + to * block_bytes, data + from * block_bytes, static_cast<size_t>(block_bytes));
 }
 
 }  // namespace weft::cache

@@ -7,7 +7,10 @@
 //                      ...
 //             block 1: ...
 //
-// Head k of block b of layer l is at layer(l) + b * block_stride() + k * layout.head_bytes(); what
+// Layers of each cache group (group_layout.h) have a storage like this of their own, with as many
+// blocks as the group's pool; a group that no layer here belongs to takes no memory.
+//
+// Head k of block b of layer l is at layer(l) + b * block_stride(l) + k * layout.head_bytes(); what
 // lies inside a head is the kernels' business (kernels::KvLayout), and a multiple of 64 bytes (of
 // 32 for codes of a head_dim that 4 does not divide). A block lies together, so that it is moved in
 // one piece, and so that memory is taken from the system as blocks are used: with layers outermost
@@ -42,14 +45,18 @@ class KvStorage {
   // Throws Error(kMemory) where the system has no such memory.
   KvStorage(std::span<const int64_t> kv_heads_per_layer, const kernels::KvLayout& layout,
             int64_t num_blocks);
+  // group_of_layer: [layers]; blocks_of_group: [groups].
+  KvStorage(std::span<const int64_t> kv_heads_per_layer, std::span<const int32_t> group_of_layer,
+            const kernels::KvLayout& layout, std::span<const int64_t> blocks_of_group);
 
   int64_t num_layers() const { return static_cast<int64_t>(layers_.size()); }
-  int64_t num_blocks() const { return num_blocks_; }
+  int64_t num_blocks(int group = 0) const { return of_group(group).num_blocks; }
   const kernels::KvLayout& layout() const { return layout_; }
   int64_t num_kv_heads(int64_t layer) const { return at(layer).num_kv_heads; }
-  // Bytes from a block to the next, in every layer.
-  int64_t block_stride() const { return block_bytes_; }
-  int64_t bytes() const { return buffer_.size(); }
+  int group_of(int64_t layer) const { return at(layer).group; }
+  // Bytes from a block to the next, in every layer of the group.
+  int64_t block_stride(int64_t layer) const { return of_group(group_of(layer)).block_bytes; }
+  int64_t bytes() const;
 
   // Block 0 of a layer; null where the shard holds no head of it, or there is no block.
   std::byte* layer(int64_t layer);
@@ -57,22 +64,28 @@ class KvStorage {
   // One block's part of one KV head.
   std::byte* head(int64_t layer, int64_t block, int64_t kv_head);
 
-  // Copies all that this shard holds of block `from`, every layer and head, into block `to`: a
-  // BlockCopy of a plan. Always the whole block: slots past the wanted ones are masked until they
+  // Copies all that this shard holds of block `from`, every layer and head of the group, into `to`:
+  // a BlockCopy of a plan. Always the whole block: slots past the wanted ones are masked until they
   // are overwritten, and keys lie with tokens innermost.
-  void copy_block(int64_t from, int64_t to);
+  void copy_block(int64_t from, int64_t to, int group = 0);
 
  private:
   struct Layer {
     int64_t num_kv_heads = 0;
-    int64_t offset = 0;  // in a block
+    int64_t offset = 0;  // in a block of its group
+    int32_t group = 0;
+  };
+  struct Group {
+    int64_t block_bytes = 0, num_blocks = 0;
+    tensor::Buffer buffer;
   };
   const Layer& at(int64_t layer) const;
+  const Group& of_group(int group) const;
 
   kernels::KvLayout layout_;
-  int64_t head_bytes_ = 0, block_bytes_ = 0, num_blocks_ = 0;
+  int64_t head_bytes_ = 0;
   std::vector<Layer> layers_;
-  tensor::Buffer buffer_;
+  std::vector<Group> groups_;
 };
 
 }  // namespace weft::cache

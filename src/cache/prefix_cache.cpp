@@ -1,6 +1,7 @@
 #include "cache/prefix_cache.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/error.h"
 
@@ -19,17 +20,24 @@ std::span<const int32_t> block_tokens(std::span<const int32_t> tokens, int64_t i
 
 }  // namespace
 
-PrefixCache::PrefixCache(BlockPool& pool, const PrefixCacheOptions& options)
-    : pool_(pool),
+PrefixCache::PrefixCache(BlockPools& pools, const PrefixCacheOptions& options)
+    : pools_(pools),
+      pool_(pools.full()),
       options_(options),
-      block_size_(pool.block_size()),
-      tree_(options.enabled ? pool.num_blocks() : 0, pool.block_size()),
-      idle_(options.enabled ? pool.num_blocks() : 0) {
+      block_size_(pools.block_size()),
+      tree_(options.enabled ? pool_.num_blocks() : 0, block_size_),
+      idle_(options.enabled ? pool_.num_blocks() : 0) {
   if (!options_.enabled) return;
-  num_pins_.assign(static_cast<size_t>(pool.num_blocks()), 0);
-  written_by_.assign(static_cast<size_t>(pool.num_blocks()), 0);
-  exchanged_.reserve(static_cast<size_t>(pool.num_blocks()));
+  num_pins_.assign(static_cast<size_t>(pool_.num_blocks()), 0);
+  written_by_.assign(static_cast<size_t>(pool_.num_blocks()), 0);
   pool_.set_keeper(this);
+  int64_t num_blocks = pool_.num_blocks();
+  for (int group = 1; group < pools.num_groups(); ++group) {
+    windows_.push_back(std::make_unique<WindowBlocks>(pools.pool(group), pool_.num_blocks()));
+    num_blocks += pools.pool(group).num_blocks();
+  }
+  exchanged_.reserve(static_cast<size_t>(num_blocks));
+  last_missing_.assign(windows_.size(), -1);
 }
 
 PrefixCache::~PrefixCache() {
@@ -41,54 +49,99 @@ PrefixCache::~PrefixCache() {
 
 void PrefixCache::next_plan() {
   ++plan_;
-  for (const int32_t block : exchanged_) pool_.release(block);
+  for (const auto& [group, block] : exchanged_) pools_.pool(group).release(block);
   exchanged_.clear();
 }
 
 // ---------------------------------------------------------------- matching
 
+bool PrefixCache::agree(int64_t position) const {
+  for (size_t w = 0; w < windows_.size(); ++w) {
+    if (last_missing_[w] >= pools_.first_seen_block(static_cast<int>(w) + 1, position))
+      return false;
+  }
+  return true;
+}
+
+// Only what earlier plans write may be copied, in every group.
+bool PrefixCache::may_be_copied(int32_t node) const {
+  return written_by_[index(node)] < plan_ && std::ranges::all_of(windows_, [&](const auto& window) {
+           return window->of(node) != kNoBlock && window->written_by(node) < plan_;
+         });
+}
+
 void PrefixCache::match(uint64_t salt, std::span<const int32_t> tokens, int64_t limit,
                         PrefixMatch& out) {
-  WEFT_CHECK(out.blocks.empty() && !out.copy_from, "the match holds blocks");
+  WEFT_CHECK(out.full.blocks.empty() && !out.full.copy_from, "the match holds blocks");
+  out.windows.resize(static_cast<size_t>(pools_.num_groups()) - 1);
   out.asked_tokens = static_cast<int64_t>(tokens.size());
   out.num_tokens = out.copied_tokens = 0;
   stats_.asked_tokens += out.asked_tokens;
   if (!options_.enabled) return;
   tokens = tokens.first(static_cast<size_t>(std::clamp<int64_t>(limit, 0, out.asked_tokens)));
-  int32_t parent = kNoBlock;
+  std::ranges::fill(last_missing_, -1);
+  std::vector<int32_t>& path = out.full.blocks;
+  int64_t num_agreed = 0;  // blocks, of those walked
   for (int64_t i = 0; i * block_size_ < static_cast<int64_t>(tokens.size()); ++i) {
-    const auto [block, num_common] =
-        tree_.longest_common(salt, parent, block_tokens(tokens, i, block_size_));
+    const auto [block, num_common] = tree_.longest_common(salt, i == 0 ? kNoBlock : path.back(),
+                                                          block_tokens(tokens, i, block_size_));
     if (num_common == block_size_) {
-      pool_.retain(block);
-      out.blocks.push_back(block);
-      out.num_tokens += block_size_;
-      parent = block;
+      path.push_back(block);
+      for (size_t w = 0; w < windows_.size(); ++w)
+        if (windows_[w]->of(block) == kNoBlock) last_missing_[w] = i;
+      if (agree((i + 1) * block_size_)) num_agreed = i + 1;
       continue;
     }
-    if (block != kNoBlock && num_common >= options_.fewest_copied_tokens &&
-        written_by_[index(block)] < plan_) {
-      pool_.retain(block);
-      out.copy_from = block;
+    if (block != kNoBlock && num_common >= options_.fewest_copied_tokens && may_be_copied(block) &&
+        agree(i * block_size_ + num_common)) {
+      out.full.copy_from = block;
       out.copied_tokens = num_common;
-      out.num_tokens += num_common;
+      num_agreed = i;
     }
     break;
   }
+  path.resize(static_cast<size_t>(num_agreed));
+  out.num_tokens = num_agreed * block_size_ + out.copied_tokens;
+  hold(out);
   stats_.hit_tokens += out.num_tokens;
   stats_.copied_tokens += out.copied_tokens;
+}
+
+// Takes hold of the path found, and of what the next token sees of it in groups with a window.
+void PrefixCache::hold(PrefixMatch& match) {
+  for (const int32_t block : match.full.blocks) pool_.retain(block);
+  if (match.full.copy_from) pool_.retain(*match.full.copy_from);
+  for (int group = 1; group < pools_.num_groups(); ++group) {
+    GroupMatch& part = match.of(group);
+    WindowBlocks& known = window(group);
+    part.first_block = pools_.first_seen_block(group, match.num_tokens);
+    for (int64_t i = part.first_block; i < match.num_blocks(); ++i)
+      part.blocks.push_back(known.of(match.full.blocks[static_cast<size_t>(i)]));
+    if (match.full.copy_from) part.copy_from = known.of(*match.full.copy_from);
+    for (const int32_t block : part.blocks) known.pool().retain(block);
+    if (part.copy_from) known.pool().retain(*part.copy_from);
+  }
 }
 
 int64_t PrefixCache::peek(uint64_t salt, std::span<const int32_t> tokens, int64_t limit) const {
   if (!options_.enabled) return 0;
   limit = std::min<int64_t>(limit, static_cast<int64_t>(tokens.size()));
+  std::array<int64_t, kMostGroups> run{};  // nodes at the end of those walked that have a block
   int32_t parent = kNoBlock;
   int64_t known = 0;
-  for (; known + block_size_ <= limit; known += block_size_) {
+  for (int64_t i = 0; (i + 1) * block_size_ <= limit; ++i) {
     const auto [block, num_common] =
-        tree_.longest_common(salt, parent, block_tokens(tokens, known / block_size_, block_size_));
+        tree_.longest_common(salt, parent, block_tokens(tokens, i, block_size_));
     if (num_common < block_size_) break;
     parent = block;
+    bool all_agree = true;
+    for (int group = 1; group < pools_.num_groups(); ++group) {
+      int64_t& length = run[static_cast<size_t>(group)];
+      length = window(group).of(block) == kNoBlock ? 0 : length + 1;
+      const int64_t seen = i + 1 - pools_.first_seen_block(group, (i + 1) * block_size_);
+      all_agree = all_agree && length >= seen;
+    }
+    if (all_agree) known = (i + 1) * block_size_;
   }
   return known;
 }
@@ -97,10 +150,14 @@ void PrefixCache::give_back(PrefixMatch& match) {
   stats_.asked_tokens -= match.asked_tokens;
   stats_.hit_tokens -= match.num_tokens;
   stats_.copied_tokens -= match.copied_tokens;
-  if (match.copy_from) pool_.release(*match.copy_from);
-  // From the end, as tables do: the end becomes idle before the beginning.
-  for (; !match.blocks.empty(); match.blocks.pop_back()) pool_.release(match.blocks.back());
-  match.copy_from.reset();
+  for (int group = 0; group < pools_.num_groups(); ++group) {
+    GroupMatch& part = match.of(group);
+    BlockPool& pool = pools_.pool(group);
+    if (part.copy_from) pool.release(*part.copy_from);
+    // From the end, as tables do: the end becomes idle before the beginning.
+    for (; !part.blocks.empty(); part.blocks.pop_back()) pool.release(part.blocks.back());
+    part.clear();
+  }
   match.num_tokens = match.copied_tokens = match.asked_tokens = 0;
 }
 
@@ -115,9 +172,10 @@ bool PrefixCache::is_path(uint64_t salt, std::span<const int32_t> tokens, const 
          std::ranges::equal(tree_.tokens(last), block_tokens(tokens, num_blocks - 1, block_size_));
 }
 
-int64_t PrefixCache::publish(uint64_t salt, std::span<const int32_t> tokens, BlockTable& table,
+int64_t PrefixCache::publish(uint64_t salt, std::span<const int32_t> tokens, SequenceBlocks& blocks,
                              int64_t num_published) {
   if (!options_.enabled) return 0;
+  BlockTable& table = blocks.full();
   const int64_t num_full = static_cast<int64_t>(tokens.size()) / block_size_;
   WEFT_CHECK(num_published >= 0 && num_published <= num_full && num_full <= table.num_blocks(),
              "{} of {} full blocks, {} held", num_published, num_full, table.num_blocks());
@@ -132,16 +190,33 @@ int64_t PrefixCache::publish(uint64_t salt, std::span<const int32_t> tokens, Blo
       make_room_among_siblings(salt, parent, part);
       insert(salt, parent, part, own);
     } else if (block != own) {
-      exchanged_.push_back(table.exchange(i, block));
+      exchanged_.push_back({0, table.exchange(i, block)});
     }
+    attach_windows(table.id_of(i), i, blocks);
   }
   return num_full;
 }
 
-void PrefixCache::publish_end(uint64_t salt, std::span<const int32_t> tokens, BlockTable& table,
-                              int64_t num_published) {
+// The sequence's block `index` in each group with a window becomes the node's, or is exchanged for
+// the one that the node has.
+void PrefixCache::attach_windows(int32_t node, int64_t index, SequenceBlocks& blocks) {
+  for (int group = 1; group < pools_.num_groups(); ++group) {
+    BlockTable& table = blocks.table(group);
+    if (!table.holds(index)) continue;
+    const int32_t known = window(group).of(node), own = table.id_of(index);
+    if (known == kNoBlock) {
+      window(group).attach(node, own, plan_);
+    } else if (known != own) {
+      exchanged_.push_back({group, table.exchange(index, known)});
+    }
+  }
+}
+
+void PrefixCache::publish_end(uint64_t salt, std::span<const int32_t> tokens,
+                              SequenceBlocks& blocks, int64_t num_published) {
   if (!options_.enabled) return;
-  const int64_t num_full = publish(salt, tokens, table, num_published);
+  const BlockTable& table = blocks.full();
+  const int64_t num_full = publish(salt, tokens, blocks, num_published);
   const std::span<const int32_t> tail = block_tokens(tokens, num_full, block_size_);
   if (static_cast<int64_t>(tail.size()) < options_.fewest_copied_tokens) return;
   WEFT_CHECK_LT(num_full, table.num_blocks());
@@ -150,7 +225,8 @@ void PrefixCache::publish_end(uint64_t salt, std::span<const int32_t> tokens, Bl
   if (tree_.longest_common(salt, parent, tail).num_tokens == static_cast<int64_t>(tail.size()))
     return;
   make_room_among_siblings(salt, parent, tail);
-  insert(salt, parent, tail, table.ids()[static_cast<size_t>(num_full)]);
+  insert(salt, parent, tail, table.id_of(num_full));
+  attach_windows(table.id_of(num_full), num_full, blocks);
 }
 
 // A tail that `tokens` go on from is of no more use than they will be: it leaves.
@@ -171,6 +247,7 @@ void PrefixCache::insert(uint64_t salt, int32_t parent, std::span<const int32_t>
 
 // A block without children leaves the tree; it is freed where no sequence holds it.
 void PrefixCache::remove(int32_t block) {
+  for (const auto& window : windows_) window->detach(block);
   if (num_pins_[index(block)] > 0) unpin(block);
   idle_.erase(block);
   tree_.erase(block);
@@ -191,11 +268,17 @@ void PrefixCache::unpin(int32_t block) {
     idle_.push(block);
 }
 
-int64_t PrefixCache::evict(int64_t num_blocks) {
+int64_t PrefixCache::evict(int64_t num_blocks, int group) {
+  if (group > 0) return options_.enabled ? window(group).evict(num_blocks) : 0;
   int64_t num_freed = 0;
   for (; pool_.num_free() < num_blocks && idle_.size() > 0; ++num_freed) remove(idle_.oldest());
   stats_.num_evicted += num_freed;
   return num_freed;
+}
+
+int64_t PrefixCache::num_available(int group) const {
+  if (group == 0) return pool_.num_free() + idle_.size();
+  return pools_.pool(group).num_free() + (options_.enabled ? window(group).num_idle() : 0);
 }
 
 // From the leaves up, without recursion: a path may be as long as the context.
@@ -269,8 +352,10 @@ bool PrefixCache::pins_are_right() const {
 }
 
 bool PrefixCache::is_consistent() const {
-  if (!pool_.is_consistent()) return false;
+  if (!pools_.is_consistent()) return false;
   if (!options_.enabled) return true;
+  for (const auto& window : windows_)
+    if (!window->is_consistent(tree_)) return false;
   if (!tree_.is_consistent() || pool_.num_kept() != tree_.size() || !pins_are_right()) return false;
   // Idle: all that are published and not pinned, children before their parents.
   std::vector<bool> seen(num_pins_.size(), false);

@@ -1,5 +1,5 @@
 // What earlier sequences computed and a later one need not: a radix tree of blocks over token ids
-// (prefix_tree.h), on top of a BlockPool. After RadixAttention (Zheng et al., "SGLang: Efficient
+// (prefix_tree.h), on top of the BlockPools. After RadixAttention (Zheng et al., "SGLang: Efficient
 // execution of structured language model programs", 2023), at the grain of whole blocks, with
 // tails matched to the token by copying a block. Speaks tokens and block ids, never requests.
 //
@@ -19,8 +19,8 @@
 //
 //   tokens   0            16     22         32              48     53
 //            |-- shared ---|-copied-|------------ own --------------|
-//            [0, 16) match.blocks: held by the cache and by every sequence that reads them
-//                          [16, 22) copied out of match.copy_from into a block of its own
+//            [0, 16) match.full.blocks: held by the cache and by every sequence that reads them
+//                          [16, 22) copied out of match.full.copy_from into a block of its own
 //                                   [22, 53) computed
 //            [0, 48) published as soon as the step that fills the blocks is planned
 //                                                           [48, 53) published as a tail when the
@@ -34,27 +34,32 @@
 // The salt separates worlds that must not see each other's timing, or bits: tenants, adapters,
 // images. Equal tokens under two salts never meet.
 //
-// Cache groups (DESIGN.md 3), when models need them: layers with a sliding window form a group
-// with its own block table, whose blocks behind the window are freed. The tree stays one, over the
-// ids of the full-attention group; a node then carries the id of its block in each other group, or
-// none. A match of n blocks counts for a window of w tokens where the last ceil(w / B) nodes have
-// one in that group, and the match is the longest prefix for which all groups agree.
+// Cache groups (group_layout.h): the tree is one, over the ids of the full-attention group, whose
+// blocks are what is said above. A node carries its block in each group with a window, or none
+// (window_blocks.h): a sequence gives blocks back behind its window, and they go when their own
+// pool runs short, while the node stays. A match counts for a window where every node that the
+// next token sees has a block, and is the longest prefix for which all groups agree:
+//
+//   nodes                0  1  2  3  4  5  6  7    window 40, B = 16: the token at 16 n sees
+//   with a window block  x  x  x  -  -  x  x  x    nodes [n - 3, n) (n = 3, or 8, but not 4 to 7)
 //
 // Nothing allocates after construction, the vectors of results aside, which keep their memory when
 // they are reused. No clock, no randomness: equal calls give equal ids.
 //
-// Thread rule: as the pool's. The pool outlives its cache.
+// Thread rule: as the pools'. The pools outlive their cache.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
-#include "cache/block_pool.h"
-#include "cache/block_table.h"
+#include "cache/block_pools.h"
 #include "cache/idle_list.h"
 #include "cache/prefix_match.h"
 #include "cache/prefix_tree.h"
+#include "cache/sequence_blocks.h"
+#include "cache/window_blocks.h"
 
 namespace weft::cache {
 
@@ -76,7 +81,7 @@ struct PrefixCacheStats {
 
 class PrefixCache final : private BlockKeeper {
  public:
-  PrefixCache(BlockPool& pool, const PrefixCacheOptions& options);
+  PrefixCache(BlockPools& pools, const PrefixCacheOptions& options);
   ~PrefixCache();
   PrefixCache(const PrefixCache&) = delete;
   PrefixCache& operator=(const PrefixCache&) = delete;
@@ -97,15 +102,16 @@ class PrefixCache final : private BlockKeeper {
 
   // Publishes the full blocks of a sequence that the plan being made, or an earlier one, writes:
   // blocks [0, tokens.size() / B) of the table. num_published: how many of them are already, as
-  // the last call for this sequence or its match's blocks.size() said, so that only the rest is
+  // the last call for this sequence or its match's num_blocks() said, so that only the rest is
   // looked at. Where an equal block is published already, the table takes it over in exchange for
-  // its own: two sequences that computed the same end up with one copy.
+  // its own: two sequences that computed the same end up with one copy. In groups with a window the
+  // same happens for the blocks that the sequence still holds.
   // Returns how many blocks of the table are published now.
-  int64_t publish(uint64_t salt, std::span<const int32_t> tokens, BlockTable& table,
+  int64_t publish(uint64_t salt, std::span<const int32_t> tokens, SequenceBlocks& blocks,
                   int64_t num_published);
   // A sequence is over (or is pre-empted): publishes as `publish` does, and what is left of the
   // tokens, all written by earlier plans, as a tail. The table's release comes after.
-  void publish_end(uint64_t salt, std::span<const int32_t> tokens, BlockTable& table,
+  void publish_end(uint64_t salt, std::span<const int32_t> tokens, SequenceBlocks& blocks,
                    int64_t num_published);
   bool is_published(int32_t block) const { return tree_.contains(block); }
 
@@ -119,11 +125,13 @@ class PrefixCache final : private BlockKeeper {
   void withdraw(uint64_t salt, std::span<const int32_t> tokens, int64_t first_token,
                 std::vector<int32_t>& withdrawn);
 
-  // Frees idle blocks, longest idle first, until the pool has num_blocks free ones or none is
-  // idle. Returns how many it freed.
-  int64_t evict(int64_t num_blocks);
-  // Blocks that are free or could be freed now.
-  int64_t num_available() const { return pool_.num_free() + idle_.size(); }
+  // Frees idle blocks of a group, longest idle first, until its pool has num_blocks free ones or
+  // none is idle. Returns how many it freed.
+  int64_t evict(int64_t num_blocks, int group = 0);
+  // Blocks of a group that are free or could be freed now.
+  int64_t num_available(int group = 0) const;
+  // The block of a published one's node in another group; kNoBlock: it has none.
+  int32_t block_in(int group, int32_t node) const { return window(group).of(node); }
 
   // Forgets everything. Sequences keep what they hold, and may publish it again.
   void clear();
@@ -131,7 +139,7 @@ class PrefixCache final : private BlockKeeper {
   PrefixCacheStats stats() const;
   // free + used + idle = all; every published block held by the cache exactly once; a block is
   // idle exactly where no sequence holds it or any block under it, and is idle for less long than
-  // those. O(num_blocks * B), for tests and idle times.
+  // those. In groups with a window: WindowBlocks' own. O(num_blocks * B), for tests and idle times.
   bool is_consistent() const;
 
  private:
@@ -142,20 +150,35 @@ class PrefixCache final : private BlockKeeper {
   void insert(uint64_t salt, int32_t parent, std::span<const int32_t> tokens, int32_t block);
   void remove(int32_t block);
   void make_room_among_siblings(uint64_t salt, int32_t parent, std::span<const int32_t> tokens);
+  void attach_windows(int32_t node, int64_t index, SequenceBlocks& blocks);
+  WindowBlocks& window(int group) const { return *windows_[static_cast<size_t>(group) - 1]; }
+  // Whether every group has what the token at `position` sees of the path walked.
+  bool agree(int64_t position) const;
+  bool may_be_copied(int32_t node) const;
+  void hold(PrefixMatch& match);
   void withdraw_subtree(int32_t block, std::vector<int32_t>* withdrawn);
   bool is_path(uint64_t salt, std::span<const int32_t> tokens, const BlockTable& table,
                int64_t num_blocks) const;
+  // A block in whose place a table has taken another.
+  struct Exchanged {
+    int group = 0;
+    int32_t block = kNoBlock;
+  };
   bool pins_are_right() const;
 
-  BlockPool& pool_;
+  BlockPools& pools_;
+  BlockPool& pool_;  // of full attention
   PrefixCacheOptions options_;
   int64_t block_size_;
   PrefixTree tree_;
   IdleList idle_;
   // [num_blocks]: 1 where a sequence holds the block, and 1 for each child that is pinned itself.
   std::vector<int32_t> num_pins_;
-  std::vector<int64_t> written_by_;  // [num_blocks] the plan that it was published in
-  std::vector<int32_t> exchanged_;   // held until the next plan; capacity num_blocks
+  std::vector<int64_t> written_by_;   // [num_blocks] the plan that it was published in
+  std::vector<Exchanged> exchanged_;  // held until the next plan; capacity: all blocks
+  std::vector<std::unique_ptr<WindowBlocks>> windows_;  // of groups 1 on
+  std::vector<int64_t>
+      last_missing_;  // [windows] of the path walked: the last node without a block
   int64_t plan_ = 0;
   PrefixCacheStats stats_;
 };

@@ -40,7 +40,7 @@ const char* name(FinishReason reason) {
 }
 
 Answering::Answering(uint64_t id, Request request, std::span<const int32_t> end_ids,
-                     const text::Tokenizer& tokenizer, cache::BlockPool& pool, int64_t vocab_size,
+                     const text::Tokenizer& tokenizer, cache::BlockPools& pools, int64_t vocab_size,
                      int64_t longest)
     : request_(std::move(request)),
       rules_(std::make_shared<const SamplingRules>(request_.sampling, end_ids, vocab_size)),
@@ -56,7 +56,7 @@ Answering::Answering(uint64_t id, Request request, std::span<const int32_t> end_
   for (size_t c = 0; c < num_choices; ++c) {
     text::TextStreamOptions text{p.stop, p.include_stop_str_in_output, p.skip_special_tokens};
     branches_.push_back(std::make_unique<Branch>(
-        pool, ChoiceTokens(rules_, request_.prompt_ids, p.seed.value(), static_cast<uint32_t>(c)),
+        pools, ChoiceTokens(rules_, request_.prompt_ids, p.seed.value(), static_cast<uint32_t>(c)),
         text::TextStream(tokenizer, std::move(text))));
     Branch& branch = *branches_.back();
     Sequence& s = branch.sequence;

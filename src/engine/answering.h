@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "cache/block_pool.h"
+#include "cache/block_pools.h"
 #include "engine/ngram_draft.h"
 #include "engine/request.h"
 #include "engine/sampling.h"
@@ -30,8 +30,8 @@ class Answering {
  public:
   // One of the answers.
   struct Branch {
-    Branch(cache::BlockPool& pool, ChoiceTokens of_choice, text::TextStream of_text)
-        : sequence(pool), tokens(std::move(of_choice)), stream(std::move(of_text)) {}
+    Branch(cache::BlockPools& pools, ChoiceTokens of_choice, text::TextStream of_text)
+        : sequence(pools), tokens(std::move(of_choice)), stream(std::move(of_text)) {}
 
     Sequence sequence;
     ChoiceTokens tokens;
@@ -44,7 +44,7 @@ class Answering {
 
   // The request was checked. longest: tokens of prompt and answer that the engine holds.
   Answering(uint64_t id, Request request, std::span<const int32_t> end_ids,
-            const text::Tokenizer& tokenizer, cache::BlockPool& pool, int64_t vocab_size,
+            const text::Tokenizer& tokenizer, cache::BlockPools& pools, int64_t vocab_size,
             int64_t longest);
   Answering(const Answering&) = delete;
   Answering& operator=(const Answering&) = delete;

@@ -20,15 +20,15 @@ std::vector<int32_t> random_ids(uint64_t sequence, int64_t count, int64_t vocab_
 
 }  // namespace
 
-BatchRun::BatchRun(Replica& replica, cache::BlockPool& pool, const BatchWorkload& workload,
+BatchRun::BatchRun(Replica& replica, cache::BlockPools& pools, const BatchWorkload& workload,
                    int64_t vocab_size, OnStep on_step)
     : replica_(replica), workload_(workload), on_step_(std::move(on_step)) {
   const int64_t given = workload.depth + workload.input_len;
   for (size_t i = 0; i < static_cast<size_t>(workload.batch_size); ++i) {
     const uint64_t number = workload.sequences.empty() ? i : workload.sequences[i];
-    sequences_.push_back({random_ids(number, given, vocab_size), cache::BlockTable(pool)});
+    sequences_.push_back({random_ids(number, given, vocab_size), cache::SequenceBlocks(pools)});
     sequences_.back().ids.reserve(static_cast<size_t>(given + workload.output_len));
-    WEFT_CHECK(sequences_.back().blocks.grow(given + workload.output_len));
+    WEFT_CHECK(sequences_.back().blocks.grow_full(given + workload.output_len));
   }
 }
 
@@ -60,10 +60,7 @@ void BatchRun::feed(Range tokens, bool choose) {
   StepPlan* plan = nullptr;
   for (size_t s = 0; s < sequences_.size(); ++s) {
     for (int64_t begin = tokens.begin; begin < tokens.end;) {
-      if (plan == nullptr) {
-        plan = &replica_.next_plan();
-        plan->clear();
-      }
+      if (plan == nullptr) plan = &begin_plan();
       const int64_t room = most - static_cast<int64_t>(plan->token_ids.size());
       const Range chunk{begin, std::min(tokens.end, begin + room)};
       add_chunk(*plan, s, chunk, choose && chunk.end == tokens.end);
@@ -77,11 +74,25 @@ void BatchRun::feed(Range tokens, bool choose) {
   if (plan != nullptr) run_step(*plan);
 }
 
+// What no later plan sees is given back for this one's tokens.
+StepPlan& BatchRun::begin_plan() {
+  for (Sequence& s : sequences_) s.blocks.slide(s.num_fed);
+  StepPlan& plan = replica_.next_plan();
+  plan.clear();
+  return plan;
+}
+
 void BatchRun::add_chunk(StepPlan& plan, size_t sequence, Range tokens, bool choose) {
-  const Sequence& s = sequences_[sequence];
+  Sequence& s = sequences_[sequence];
+  WEFT_CHECK(s.blocks.grow(tokens.end), "the pools have room");
+  s.num_fed = tokens.end;
   const int64_t first = plan.add(std::span(s.ids).subspan(static_cast<size_t>(tokens.begin),
                                                           static_cast<size_t>(tokens.size())),
-                                 tokens.begin, s.blocks.ids());
+                                 tokens.begin, s.blocks.full().ids());
+  for (int group = 1; group < s.blocks.num_groups(); ++group) {
+    const cache::BlockTable& table = s.blocks.table(group);
+    plan.add_table(group, table.first_block(), table.ids());
+  }
   if (!choose) return;
   plan.rows.push_back({.token = first + tokens.size() - 1,
                        .position = tokens.end - 1,

@@ -6,7 +6,7 @@
 #include <functional>
 #include <vector>
 
-#include "cache/block_table.h"
+#include "cache/sequence_blocks.h"
 #include "engine/engine.h"
 #include "engine/replica.h"
 
@@ -16,8 +16,8 @@ class BatchRun {
  public:
   // Called after each step: its plan, and the time from its submission to its answer.
   using OnStep = std::function<void(const StepPlan& plan, double seconds)>;
-  // The pool has room for the whole workload.
-  BatchRun(Replica& replica, cache::BlockPool& pool, const BatchWorkload& workload,
+  // The pools have room for the whole workload.
+  BatchRun(Replica& replica, cache::BlockPools& pools, const BatchWorkload& workload,
            int64_t vocab_size, OnStep on_step = {});
 
   BatchTiming run();
@@ -25,13 +25,15 @@ class BatchRun {
  private:
   struct Sequence {
     std::vector<int32_t> ids;  // depth and prompt, then what was generated
-    cache::BlockTable blocks;
+    cache::SequenceBlocks blocks;
+    int64_t num_fed = 0;  // tokens of plans made
     uint64_t hash = 0;
   };
 
   // Feeds positions [tokens.begin, tokens.end) of every sequence; where `choose`, the last one's
   // logits choose each sequence's next token.
   void feed(Range tokens, bool choose);
+  StepPlan& begin_plan();
   void add_chunk(StepPlan& plan, size_t sequence, Range tokens, bool choose);
   void run_step(const StepPlan& plan);
   void take(const model::RowResult& row, size_t sequence);

@@ -8,7 +8,7 @@
 #include "base/counted.h"
 #include "base/cpu.h"
 #include "base/error.h"
-#include "cache/block_pool.h"
+#include "cache/block_pools.h"
 #include "engine/batch_run.h"
 #include "engine/limits.h"
 #include "engine/model_source.h"
@@ -29,8 +29,8 @@ class LocalEngine final : public Engine {
   const text::Tokenizer& tokenizer() const override { return *source_->tokenizer; }
   const text::ChatTemplate* chat_template() const override { return source_->chat_template.get(); }
   int64_t max_model_len() const override { return max_model_len_; }
-  int64_t kv_cache_tokens() const override { return pool_->num_blocks() * options_.block_size; }
-  int64_t kv_cache_blocks() const override { return pool_->num_blocks(); }
+  int64_t kv_cache_tokens() const override { return kv_cache_blocks() * options_.block_size; }
+  int64_t kv_cache_blocks() const override { return pools_->full().num_blocks(); }
   int threads_per_rank() const override { return replica_->shape().placement.threads_per_rank; }
   bool pooled() const override { return replica_->shape().placement.pooled; }
   double load_seconds() const override { return load_seconds_; }
@@ -60,7 +60,7 @@ class LocalEngine final : public Engine {
   std::shared_ptr<const ModelSource> source_;  // with the replica, whose ranks may outlive this
   ModelReport model_report_;
   SplitReport split_report_;
-  std::unique_ptr<cache::BlockPool> pool_;
+  std::unique_ptr<cache::BlockPools> pools_;
   std::shared_ptr<Replica> replica_;
   std::unique_ptr<RequestLoop> loop_;
   ClockMarks window_;
@@ -125,9 +125,15 @@ LocalEngine::LocalEngine(const EngineOptions& options, const OnLoad& on_load, co
   shape.num_kept_steps = options.num_kept_steps;
   max_model_len_ = choose_model_len(split_report_, source_->config.context_length, options);
   if (on_open) tell_opened(on_open);
-  shape.num_blocks = choose_num_blocks(split_report_, max_model_len_, options);
+  shape.groups = layer_groups(source_->config, options);
+  const std::vector<int64_t> num_blocks = choose_num_blocks(split_report_, max_model_len_, options);
+  for (size_t g = 0; g < num_blocks.size(); ++g)
+    split_report_.kv_groups[g].num_blocks = num_blocks[g];
+  shape.num_blocks = num_blocks.front();
+  shape.window_blocks.assign(num_blocks.begin() + 1, num_blocks.end());
   shape.max_batch_tokens = step_limits(options, max_model_len_).max_tokens;
-  pool_ = std::make_unique<cache::BlockPool>(shape.num_blocks, options.block_size);
+  pools_ =
+      std::make_unique<cache::BlockPools>(shape.groups.windows, num_blocks, options.block_size);
   std::vector<model::RopeCache> ropes;
   for (const model::RopeConfig& rope : source_->config.ropes)
     ropes.emplace_back(rope, max_model_len_);
@@ -140,7 +146,7 @@ LocalEngine::LocalEngine(const EngineOptions& options, const OnLoad& on_load, co
     rank.logits_bytes = bytes.logits;
     rank.step_bytes = bytes.step;
   }
-  loop_ = std::make_unique<RequestLoop>(*replica_, *source_, *pool_, options_, max_model_len_);
+  loop_ = std::make_unique<RequestLoop>(*replica_, *source_, *pools_, options_, max_model_len_);
   load_seconds_ = seconds_between(begin_ns, now_ns());
   begin_window();
 }
@@ -258,7 +264,7 @@ void LocalEngine::check_workload(const BatchWorkload& w) const {
   const int64_t most = max_model_len_;  // each is compared by itself first: sums may not wrap
   if (w.depth > most || w.input_len > most || w.output_len > most ||
       w.depth + w.input_len + w.output_len > most || w.batch_size > options_.max_num_seqs ||
-      w.batch_size * pool_->blocks_for(w.depth + w.input_len + w.output_len) > pool_->num_blocks())
+      !blocks_for_all(split_report_, w.batch_size, w.depth + w.input_len + w.output_len, options_))
     throw Error(
         ErrorKind::kUsage,
         fmt::format("{} of {} + {} + {} tokens do not fit: the cache holds {} tokens, {} in "
@@ -273,7 +279,7 @@ BatchTiming LocalEngine::run_batch(const BatchWorkload& workload) {
   prepare_this_thread();  // the caller leads worker 0
   loop_->clear_cache();
   try {
-    return BatchRun(*replica_, *pool_, workload, source_->config.vocab_size).run();
+    return BatchRun(*replica_, *pools_, workload, source_->config.vocab_size).run();
   } catch (...) {
     try {
       replica_->settle();  // ready for what comes next; a replica that failed says so then

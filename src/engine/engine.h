@@ -56,6 +56,10 @@ struct EngineOptions {
   kernels::KvType kv_type = kernels::KvType::kBF16;
   int64_t block_size = 16;
   int64_t num_blocks = 0;  // of the cache; 0: by memory
+  // Layers with a sliding window keep what they see and no more. Without it they keep everything:
+  // the same bits from more memory.
+  bool window_groups = true;
+  int64_t num_window_blocks = 0;  // of each group with a window; 0: by memory (tests set it)
   // Over all ranks; 0: what max_num_seqs of max_model_len need, but a share of the free memory at
   // most.
   int64_t kv_cache_bytes = 0;
@@ -78,15 +82,25 @@ struct RankShare {
   std::string ffn;         // columns
   int64_t vocab_rows = 0;  // of embedding and head together (tied: once)
   int64_t weight_bytes = 0;
-  int64_t kv_bytes_per_token = 0;
-  int64_t kv_bytes = 0;                // 0 in `inspect` when no cache is sized
-  int64_t logits_bytes = 0;            // of the rows that the head computes at once
+  int64_t kv_bytes_per_token = 0;                 // of all layers
+  std::vector<int64_t> kv_group_bytes_per_token;  // of the layers of each KvGroup
+  int64_t kv_bytes = 0;                           // 0 in `inspect` when no cache is sized
+  int64_t logits_bytes = 0;                       // of the rows that the head computes at once
   int64_t step_bytes = 0;              // scratch of the largest step; ranks of a pool share it
   int64_t reduce_bytes_per_token = 0;  // payload that it adds to all-reduces for one token
 };
 
+// Layers that keep keys and values of the same tokens (cache/group_layout.h).
+struct KvGroup {
+  int64_t window = 0;           // tokens that they see and keep; 0: all
+  int64_t num_layers = 0;       // none, perhaps, in the first, which sees all
+  int64_t bytes_per_token = 0;  // over all ranks
+  int64_t num_blocks = 0;       // of the cache; 0 in `inspect`
+};
+
 struct SplitReport {
   std::string topology;
+  std::vector<KvGroup> kv_groups;  // the first one sees all
   std::vector<RankShare> ranks;
   double imbalance = 1.0;  // slowest rank's weight bytes (per weight) over the mean
   std::vector<std::string>

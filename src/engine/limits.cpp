@@ -1,9 +1,11 @@
 #include "engine/limits.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "cache/group_layout.h"
 #include "model/head.h"
 
 namespace weft::engine {
@@ -14,13 +16,6 @@ namespace {
 constexpr double kCacheMemoryShare = 0.5;
 constexpr int64_t kCoarseTokens = 16384;
 constexpr int64_t kMostBlocks = int64_t{1} << 30;
-
-// Tokens that the cache memory holds, over all ranks.
-struct CacheSize {
-  int64_t tokens = 0;
-  int64_t bytes_per_token = 0;
-  int64_t budget = 0;
-};
 
 int64_t default_budget(const SplitReport& split) {
   int64_t left = available_memory_bytes();
@@ -47,15 +42,106 @@ void check_cache_bytes(int64_t asked) {
               "is taken then");
 }
 
-CacheSize cache_size(const SplitReport& split, const EngineOptions& options) {
-  CacheSize size;
-  for (const RankShare& rank : split.ranks) size.bytes_per_token += rank.kv_bytes_per_token;
-  size.budget = options.kv_cache_bytes > 0 ? options.kv_cache_bytes : default_budget(split);
-  size.tokens = size.bytes_per_token > 0 ? size.budget / size.bytes_per_token : 0;
-  // A coarse step, so that what else runs on the machine seldom shows in the context.
-  const int64_t step = size.tokens > kCoarseTokens ? kCoarseTokens : options.block_size;
-  size.tokens = size.tokens / step * step;
-  return size;
+// The largest n in [0, most] for which `holds`, which holds up to some n and not beyond.
+template <typename Holds>
+int64_t largest(int64_t most, Holds holds) {
+  int64_t low = 0, high = most;
+  while (low < high) {
+    const int64_t middle = low + (high - low + 1) / 2;
+    if (holds(middle)) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return low;
+}
+
+// Sizes of the cache, over all ranks.
+class CacheSizes {
+ public:
+  CacheSizes(const SplitReport& split, const EngineOptions& options)
+      : groups_(split.kv_groups),
+        options_(options),
+        budget_(options.kv_cache_bytes > 0 ? options.kv_cache_bytes : default_budget(split)) {}
+
+  int64_t budget() const { return budget_; }
+  const std::vector<KvGroup>& groups() const { return groups_; }
+
+  // Blocks of one context: all of it, and of a window what its longest chunk sees.
+  int64_t of_one(const KvGroup& group, int64_t length) const {
+    return cache::most_blocks(group.window, options_.max_num_batched_tokens, length,
+                              options_.block_size);
+  }
+  std::vector<int64_t> of_one(int64_t length) const {
+    std::vector<int64_t> blocks;
+    for (const KvGroup& group : groups_) blocks.push_back(of_one(group, length));
+    return blocks;
+  }
+
+  // Blocks of a window that serve whatever so many of full attention do. Each sequence holds its
+  // window, with a block that two chunks share, and in each step one long chunk is computed, or
+  // several short ones; the prefix cache keeps as many windows of sequences that are over.
+  int64_t beside(const KvGroup& group, int64_t full_blocks) const {
+    if (group.window == 0) return full_blocks;
+    if (options_.num_window_blocks > 0) return options_.num_window_blocks;
+    const int64_t a_sequence =
+        cache::most_blocks(group.window, 1, kMaxModelLen, options_.block_size) + 1;
+    const int64_t copies = options_.prefix_caching ? 2 : 1;
+    return std::min(full_blocks,
+                    copies * options_.max_num_seqs * a_sequence +
+                        ceil_div(options_.max_num_batched_tokens, options_.block_size));
+  }
+  std::vector<int64_t> beside(int64_t full_blocks) const {
+    std::vector<int64_t> blocks;
+    for (const KvGroup& group : groups_) blocks.push_back(beside(group, full_blocks));
+    return blocks;
+  }
+
+  int64_t bytes(const std::vector<int64_t>& blocks) const {
+    int64_t bytes = 0;
+    for (size_t g = 0; g < groups_.size(); ++g)
+      bytes += blocks[g] * options_.block_size * groups_[g].bytes_per_token;
+    return bytes;
+  }
+  bool are_paid(const std::vector<int64_t>& blocks) const { return bytes(blocks) <= budget_; }
+
+  // The most blocks of full attention that can be paid for with windows as they should be.
+  int64_t most_full_blocks() const {
+    const int64_t block_bytes = groups_.front().bytes_per_token * options_.block_size;
+    const int64_t most =
+        block_bytes > 0 ? std::min(kMostBlocks, budget_ / block_bytes) : kMostBlocks;
+    return largest(most, [&](int64_t n) { return are_paid(beside(n)); });
+  }
+
+ private:
+  const std::vector<KvGroup>& groups_;
+  const EngineOptions& options_;
+  int64_t budget_;
+};
+
+// Where windows as they should be leave no room for one context: a part of them.
+std::vector<int64_t> with_short_windows(const CacheSizes& sizes, int64_t max_model_len) {
+  const std::vector<int64_t> least = sizes.of_one(max_model_len);
+  const std::vector<int64_t> wanted = sizes.beside(least.front());
+  constexpr int64_t kParts = 1024;
+  const auto blocks_of = [&](int64_t part) {
+    std::vector<int64_t> blocks = least;
+    for (size_t g = 1; g < blocks.size(); ++g)
+      blocks[g] += std::max<int64_t>(0, wanted[g] - least[g]) * part / kParts;
+    return blocks;
+  };
+  return blocks_of(largest(kParts, [&](int64_t part) { return sizes.are_paid(blocks_of(part)); }));
+}
+
+void check_window_blocks(const CacheSizes& sizes, int64_t max_model_len,
+                         const EngineOptions& options) {
+  for (const KvGroup& group : sizes.groups()) {
+    const int64_t least = cache::most_blocks(group.window, 1, max_model_len, options.block_size);
+    if (group.window > 0 && options.num_window_blocks < least)
+      throw Error(ErrorKind::kUsage, fmt::format("{} blocks hold no window of {} tokens: {} do",
+                                                 options.num_window_blocks, group.window, least));
+  }
 }
 
 // A prompt of `length` tokens is too long: what holds it back, and what therefore helps.
@@ -105,14 +191,21 @@ void check_model_len(int64_t asked, int64_t context_length) {
 int64_t choose_model_len(const SplitReport& split, int64_t context_length,
                          const EngineOptions& options) {
   check_cache_bytes(options.kv_cache_bytes);
-  const CacheSize size = cache_size(split, options);
+  const CacheSizes sizes(split, options);
   const int64_t asked = options.max_model_len;
   check_model_len(asked, context_length);
-  if (asked > size.tokens || size.tokens < options.block_size) {
+  int64_t tokens =
+      options.block_size * largest(ceil_div(context_length, options.block_size), [&](int64_t n) {
+        return sizes.are_paid(sizes.of_one(n * options.block_size));
+      });
+  // A coarse step, so that what else runs on the machine seldom shows in the context.
+  if (tokens > kCoarseTokens && tokens < context_length)
+    tokens = tokens / kCoarseTokens * kCoarseTokens;
+  if (asked > tokens || tokens < options.block_size) {
     const int64_t least = std::max(asked, options.block_size);
     throw Error(ErrorKind::kMemory,
                 fmt::format("a context of {} tokens needs {} of cache; {} are allowed", least,
-                            size_text(least * size.bytes_per_token), size_text(size.budget)),
+                            size_text(sizes.bytes(sizes.of_one(least))), size_text(sizes.budget())),
                 options.kv_cache_bytes > 0
                     ? std::string()
                     : "that is half of what weights, logits and steps leave of the free memory",
@@ -120,27 +213,60 @@ int64_t choose_model_len(const SplitReport& split, int64_t context_length,
                     ? "lower --max-model-len, or raise --kv-cache-memory-bytes"
                     : "raise --kv-cache-memory-bytes");
   }
-  return asked > 0 ? asked : std::min(context_length, size.tokens);
+  return asked > 0 ? asked : std::min(context_length, tokens);
 }
 
-int64_t choose_num_blocks(const SplitReport& split, int64_t max_model_len,
-                          const EngineOptions& options) {
-  const CacheSize size = cache_size(split, options);
+std::vector<int64_t> choose_num_blocks(const SplitReport& split, int64_t max_model_len,
+                                       const EngineOptions& options) {
+  const CacheSizes sizes(split, options);
   const int64_t for_one = ceil_div(max_model_len, options.block_size);
-  const int64_t paid =
-      size.budget / std::max<int64_t>(1, size.bytes_per_token * options.block_size);
-  const int64_t wanted = options.kv_cache_bytes > 0 ? kMostBlocks : options.max_num_seqs * for_one;
+  // Block ids are 32-bit. Full attention without a layer costs nothing, and is not grown for that.
+  const bool takes_all = options.kv_cache_bytes > 0 && split.kv_groups.front().bytes_per_token > 0;
+  const int64_t wanted =
+      std::min(kMostBlocks, takes_all ? kMostBlocks : options.max_num_seqs * for_one);
+  const int64_t paid = sizes.most_full_blocks();
+  if (options.num_window_blocks > 0) check_window_blocks(sizes, max_model_len, options);
   if (options.num_blocks > 0) {
-    if (options.num_blocks < for_one || options.num_blocks > paid)
+    const int64_t most = std::max(for_one, paid);
+    if (options.num_blocks < for_one || options.num_blocks > most)
       throw Error(
           ErrorKind::kUsage,
-          fmt::format("--num-kv-blocks is {}, outside {} to {}", options.num_blocks, for_one, paid),
+          fmt::format("--num-kv-blocks is {}, outside {} to {}", options.num_blocks, for_one, most),
           "one context takes the fewer, the cache memory holds the more",
           "lower --max-model-len, or raise --kv-cache-memory-bytes");
-    return options.num_blocks;
+    return sizes.beside(options.num_blocks);
   }
-  // Block ids are 32-bit; a context that was let in fits whatever the rounding.
-  return std::max(for_one, std::min({paid, wanted, kMostBlocks}));
+  if (paid < for_one) return with_short_windows(sizes, max_model_len);
+  return sizes.beside(std::min(paid, wanted));
+}
+
+bool blocks_for_all(const SplitReport& split, int64_t count, int64_t length,
+                    const EngineOptions& options) {
+  return std::ranges::all_of(split.kv_groups, [&](const KvGroup& group) {
+    const int64_t whole = cache::most_blocks(0, 1, length, options.block_size);
+    const int64_t one = cache::most_blocks(group.window, 1, length, options.block_size);
+    const int64_t chunks = ceil_div(options.max_num_batched_tokens, options.block_size);
+    const int64_t all =
+        group.window == 0 ? count * whole : count * std::min(whole, one + 1) + chunks;
+    return std::min(all, count * whole) <= group.num_blocks;
+  });
+}
+
+int64_t requests_that_fit(const SplitReport& split, int64_t length, int64_t block_size) {
+  int64_t fit = std::numeric_limits<int64_t>::max();
+  for (const KvGroup& group : split.kv_groups)
+    fit = std::min(fit, group.num_blocks / cache::most_blocks(group.window, 1, length, block_size));
+  return fit;
+}
+
+int64_t context_bytes(const SplitReport& split, const RankShare& rank, int64_t length,
+                      const EngineOptions& options) {
+  int64_t bytes = 0;
+  for (size_t g = 0; g < split.kv_groups.size(); ++g)
+    bytes += cache::most_blocks(split.kv_groups[g].window, options.max_num_batched_tokens, length,
+                                options.block_size) *
+             options.block_size * rank.kv_group_bytes_per_token[g];
+  return bytes;
 }
 
 void check_prompt(std::span<const int32_t> prompt_ids, const RequestLimits& limits) {

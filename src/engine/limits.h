@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "engine/engine.h"
 
@@ -20,10 +21,23 @@ void check_model_len(int64_t asked, int64_t context_length);
 int64_t choose_model_len(const SplitReport& split, int64_t context_length,
                          const EngineOptions& options);
 
-// Blocks of the cache: those of max_num_seqs sequences of max_model_len, as far as the cache memory
-// allows them; all that an explicit kv_cache_bytes pays for.
-int64_t choose_num_blocks(const SplitReport& split, int64_t max_model_len,
-                          const EngineOptions& options);
+// Blocks of each cache group. Of full attention: those of max_num_seqs sequences of max_model_len,
+// as far as the cache memory allows them; all that an explicit kv_cache_bytes pays for. Of a
+// window: what max_num_seqs sequences hold and as much for cached beginnings, but no more than of
+// full attention; where that leaves no room for one context, fewer, at least those of one.
+std::vector<int64_t> choose_num_blocks(const SplitReport& split, int64_t max_model_len,
+                                       const EngineOptions& options);
+
+// Whether `count` sequences of `length` tokens fit side by side.
+bool blocks_for_all(const SplitReport& split, int64_t count, int64_t length,
+                    const EngineOptions& options);
+
+// Requests of `length` tokens that fit at a time once their prompts are computed.
+int64_t requests_that_fit(const SplitReport& split, int64_t length, int64_t block_size);
+
+// What the cache of one context takes on a rank, in whole blocks.
+int64_t context_bytes(const SplitReport& split, const RankShare& rank, int64_t length,
+                      const EngineOptions& options);
 
 // What a request is held to.
 struct RequestLimits {

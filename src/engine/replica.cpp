@@ -37,8 +37,10 @@ Replica::Replica(ReplicaShape shape, int64_t deadline_ms, const OnLoad& on_load)
                                         kRingSlots / 2)),
       on_load_(on_load) {
   // A plan names the blocks of all its sequences; no step in steady decoding should grow it.
+  int64_t num_blocks = shape_.num_blocks;
+  for (const int64_t more : shape_.window_blocks) num_blocks += more;
   for (Slot& slot : slots_) {
-    slot.plan.block_ids.reserve(static_cast<size_t>(std::min(shape_.num_blocks, kFewBlocks)));
+    slot.plan.block_ids.reserve(static_cast<size_t>(std::min(num_blocks, kFewBlocks)));
     slot.work_ns.resize(shape_.time_rows().size());
   }
   step_log_.keep(shape_.num_kept_steps);

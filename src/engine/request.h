@@ -78,7 +78,9 @@ struct EngineStats {
   int64_t num_steps = 0, num_preemptions = 0;
   int64_t num_blocks = 0, num_free_blocks = 0;
   int64_t num_idle_blocks = 0;  // held by the prefix cache alone
-  double scheduler_s = 0;       // planning
+  // The same of all groups with a window together; those above are of full attention.
+  int64_t num_window_blocks = 0, num_free_window_blocks = 0, num_idle_window_blocks = 0;
+  double scheduler_s = 0;  // planning
 };
 
 }  // namespace weft::engine

@@ -26,25 +26,28 @@ SchedulerOptions scheduler_options(const EngineOptions& options, const Replica& 
 
 }  // namespace
 
-RequestLoop::RequestLoop(Replica& replica, const ModelSource& source, cache::BlockPool& pool,
+RequestLoop::RequestLoop(Replica& replica, const ModelSource& source, cache::BlockPools& pools,
                          const EngineOptions& options, int64_t max_model_len)
     : replica_(replica),
       source_(source),
-      pool_(pool),
-      cache_(pool, {.enabled = options.prefix_caching}),
-      scheduler_(scheduler_options(options, replica), pool, cache_, times_),
+      pools_(pools),
+      cache_(pools, {.enabled = options.prefix_caching}),
+      scheduler_(scheduler_options(options, replica), pools, cache_, times_),
       max_model_len_(max_model_len),
       num_speculative_tokens_(options.num_speculative_tokens),
       ring_(static_cast<size_t>(scheduler_.options().max_in_flight)) {
+  int64_t num_blocks = 0;
+  for (int group = 0; group < pools.num_groups(); ++group)
+    num_blocks += pools.pool(group).num_blocks();
   for (Flight& flight : ring_)
-    flight.schedule.block_ids.reserve(static_cast<size_t>(pool.num_blocks()));  // all, at most once
+    flight.schedule.block_ids.reserve(static_cast<size_t>(num_blocks));  // all, at most once
 }
 
 uint64_t RequestLoop::submit(Request request) {
   const uint64_t id = next_request_++;
   auto answering =
       std::make_unique<Answering>(id, std::move(request), source_.end_ids, *source_.tokenizer,
-                                  pool_, source_.config.vocab_size, max_model_len_);
+                                  pools_, source_.config.vocab_size, max_model_len_);
   for (const auto& branch : answering->branches()) {
     Sequence& s = branch->sequence;
     s.number = next_sequence_++;
@@ -122,16 +125,21 @@ void RequestLoop::fill_plan(Flight& flight, StepPlan& plan) {
   plan.clear();
   plan.copies = flight.schedule.copies;
   flight.rows.clear();
-  const std::span<const int32_t> block_ids = flight.schedule.block_ids;
+  const auto ids_of = [&](Range blocks) {
+    return std::span<const int32_t>(flight.schedule.block_ids)
+        .subspan(static_cast<size_t>(blocks.begin), static_cast<size_t>(blocks.size()));
+  };
   for (const Schedule::Chunk& chunk : flight.schedule.chunks) {
     Sequence& s = *chunk.sequence;
     Answering& answering = *s.answering;
     const int64_t token =
         plan.add(std::span(s.tokens).subspan(static_cast<size_t>(chunk.positions.begin),
                                              static_cast<size_t>(chunk.positions.size())),
-                 chunk.positions.begin,
-                 block_ids.subspan(static_cast<size_t>(chunk.blocks.begin),
-                                   static_cast<size_t>(chunk.blocks.size())));
+                 chunk.positions.begin, ids_of(chunk.tables[0].blocks));
+    for (int group = 1; group < pools_.num_groups(); ++group) {
+      const auto& [blocks, first_block] = chunk.tables[static_cast<size_t>(group)];
+      plan.add_table(group, first_block, ids_of(blocks));
+    }
     ++answering.num_in_flight;
     const std::span<const int32_t> guesses =
         std::span(flight.schedule.guesses)
@@ -293,15 +301,23 @@ EngineStats RequestLoop::stats() const {
   stats.num_waiting = scheduler_.num_waiting();
   stats.num_running = scheduler_.num_running();
   stats.num_preemptions = scheduler_.num_preemptions();
-  stats.num_blocks = pool_.num_blocks();
-  stats.num_free_blocks = pool_.num_free();
-  stats.num_idle_blocks = cache_.num_available() - pool_.num_free();
+  stats.num_blocks = pools_.full().num_blocks();
+  stats.num_free_blocks = pools_.full().num_free();
+  stats.num_idle_blocks = cache_.num_available() - pools_.full().num_free();
+  for (int group = 1; group < pools_.num_groups(); ++group) {
+    const cache::BlockPool& pool = pools_.pool(group);
+    stats.num_window_blocks += pool.num_blocks();
+    stats.num_free_window_blocks += pool.num_free();
+    stats.num_idle_window_blocks += cache_.num_available(group) - pool.num_free();
+  }
   return stats;
 }
 
 bool RequestLoop::is_consistent() const {
-  return pool_.is_consistent() && cache_.is_consistent() &&
-         (!is_idle() || cache_.num_available() == pool_.num_blocks());
+  for (int group = 0; group < pools_.num_groups(); ++group) {
+    if (is_idle() && cache_.num_available(group) != pools_.pool(group).num_blocks()) return false;
+  }
+  return cache_.is_consistent();
 }
 
 }  // namespace weft::engine

@@ -12,7 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "cache/block_pool.h"
+#include "cache/block_pools.h"
 #include "cache/prefix_cache.h"
 #include "engine/answering.h"
 #include "engine/model_source.h"
@@ -25,7 +25,7 @@ namespace weft::engine {
 class RequestLoop {
  public:
   // All references outlive the loop. max_model_len: tokens of one prompt and answer.
-  RequestLoop(Replica& replica, const ModelSource& source, cache::BlockPool& pool,
+  RequestLoop(Replica& replica, const ModelSource& source, cache::BlockPools& pools,
               const EngineOptions& options, int64_t max_model_len);
 
   // A checked request, its seed set. Returns its number.
@@ -66,7 +66,7 @@ class RequestLoop {
 
   Replica& replica_;
   const ModelSource& source_;
-  cache::BlockPool& pool_;
+  cache::BlockPools& pools_;
   cache::PrefixCache cache_;
   StepTimes times_;
   Scheduler scheduler_;

@@ -47,15 +47,20 @@ int64_t common_prefix(const Sequence& a, const Sequence& b) {
 
 }  // namespace
 
-Scheduler::Scheduler(const SchedulerOptions& options, cache::BlockPool& pool,
+Scheduler::Scheduler(const SchedulerOptions& options, cache::BlockPools& pools,
                      cache::PrefixCache& cache, const StepTimes& times)
-    : options_(options), pool_(pool), cache_(cache), times_(times) {
+    : options_(options), pools_(pools), cache_(cache), times_(times) {
   waiting_.reserve(1024);
   running_.reserve(static_cast<size_t>(options.max_num_seqs));
 }
 
 bool Scheduler::can_ever_fit(int64_t num_tokens) const {
-  return pool_.blocks_for(num_tokens) <= pool_.num_blocks();
+  for (int group = 0; group < pools_.num_groups(); ++group) {
+    if (cache::most_blocks(pools_.window(group), 1, num_tokens, pools_.block_size()) >
+        pools_.pool(group).num_blocks())
+      return false;
+  }
+  return true;
 }
 
 void Scheduler::add(Sequence& sequence) {
@@ -68,7 +73,7 @@ void Scheduler::add_fork(Sequence& s, const Sequence& parent) {
   WEFT_CHECK(s.state == Sequence::State::kNone);
   const bool has_room = parent.state == Sequence::State::kRunning &&
                         parent.num_planned == s.num_prompt &&
-                        num_running() < options_.max_num_seqs && find_blocks(2);
+                        num_running() < options_.max_num_seqs && find_blocks({2, 2, 2, 2});
   if (!has_room || !s.blocks.fork(parent.blocks, s.num_prompt, fork_copies_)) return add(s);
   s.num_planned = s.num_prompt;
   s.num_published = parent.num_published;
@@ -123,6 +128,9 @@ void Scheduler::schedule(Schedule& out) {
   out.load = {};
   out.number = next_number_++;
   cache_.next_plan();
+  // From this plan on nobody sees what lies behind the windows.
+  if (pools_.num_groups() > 1)
+    for (Sequence* s : running_) s->blocks.slide(s->num_planned);
   const bool begun = std::any_of(running_.begin(), running_.end(),
                                  [](const Sequence* s) { return s->num_unplanned() > 1; });
   if (options_.chunked_prefill || !begun) {
@@ -178,8 +186,13 @@ int64_t Scheduler::num_guesses(Sequence& s, const StepLoad& load, int64_t room) 
   if (most <= 0) return 0;
   most = s.record.wants_probe() ? std::min<int64_t>(most, 2)
                                 : best_num_guesses(times_, load, s.record.chance(), most);
-  const bool has_room = length + most <= s.blocks.capacity() ||
-                        (pool_.num_free() > num_running() && s.blocks.grow(length + most));
+  const auto leaves_some = [this] {
+    for (int group = 0; group < pools_.num_groups(); ++group)
+      if (pools_.pool(group).num_free() <= num_running()) return false;
+    return true;
+  };
+  const bool has_room =
+      length + most <= s.blocks.capacity() || (leaves_some() && s.blocks.grow(length + most));
   return has_room ? most : std::max<int64_t>(0, std::min(most, s.blocks.capacity() - length));
 }
 
@@ -297,7 +310,7 @@ int64_t Scheduler::chunk_of(const Schedule& out, const Sequence& sequence,
 }
 
 bool Scheduler::plan_chunk(Schedule& out, Sequence& s, PromptRoom& room) {
-  const int64_t count = chunk_of(out, s, room);
+  const int64_t count = make_room_in_windows(s, chunk_of(out, s, room), out);
   if (count == 0) return false;
   plan(out, s, count);
   room.tokens -= count;
@@ -307,8 +320,9 @@ bool Scheduler::plan_chunk(Schedule& out, Sequence& s, PromptRoom& room) {
 
 void Scheduler::plan_begun_prompts(Schedule& out, PromptRoom& room) {
   if (room.tokens <= 0) return;
-  for (Sequence* s : running_) {
-    if (s->num_unplanned() > 1 && !plan_chunk(out, *s, room)) return;
+  // Those behind may be sent back meanwhile.
+  for (size_t i = 0; i < running_.size(); ++i) {
+    if (running_[i]->num_unplanned() > 1 && !plan_chunk(out, *running_[i], room)) return;
   }
 }
 
@@ -354,7 +368,7 @@ void Scheduler::list_candidates() {
 // the cache knows.
 bool Scheduler::is_being_computed(const Sequence& waiting) const {
   if (!options_.shares_prefixes) return false;
-  const int64_t size = pool_.block_size();
+  const int64_t size = pools_.block_size();
   for (const Sequence* s : running_) {
     if (s->num_unplanned() <= 1 || s->salt != waiting.salt) continue;
     const int64_t shared = std::min(common_prefix(*s, waiting), reusable(waiting)) / size * size;
@@ -367,16 +381,17 @@ bool Scheduler::is_being_computed(const Sequence& waiting) const {
 // where the blocks are short; nothing has changed then.
 bool Scheduler::begin(Sequence& s, Schedule& out) {
   cache_.match(s.salt, s.tokens, reusable(s), match_);
-  // Room is left for the next block of each that runs already, so that nobody is let in only to be
-  // sent back; one that runs alone needs none.
   const auto length = static_cast<int64_t>(s.tokens.size());
-  const auto num_known_blocks = static_cast<int64_t>(match_.blocks.size());
+  const int64_t num_known_blocks = match_.num_blocks();
   const int64_t known = match_.num_tokens;
-  if (!find_blocks(pool_.blocks_for(length) - num_known_blocks + num_running())) {
+  BlockCounts wanted = wanted_to_begin(length);
+  for (int group = 0; group < pools_.num_groups(); ++group)
+    wanted[static_cast<size_t>(group)] -= std::ssize(match_.of(group).blocks);
+  if (!find_blocks(wanted)) {
     cache_.give_back(match_);
     return false;
   }
-  WEFT_CHECK(s.blocks.begin(match_, out.copies) && s.blocks.grow(length), "blocks were found");
+  WEFT_CHECK(s.blocks.begin(match_, out.copies) && s.blocks.grow_full(length), "blocks were found");
   for (Sequence* earlier : waiting_) {
     if (earlier == &s) break;
     ++earlier->num_overtaken;
@@ -394,18 +409,22 @@ void Scheduler::plan(Schedule& out, Sequence& s, int64_t count, int64_t num_gues
   const bool samples = positions.end == static_cast<int64_t>(s.tokens.size());
   // Before blocks are published: the table may take over an equal one, which another sequence of
   // this plan writes.
-  const auto first_block = static_cast<int64_t>(out.block_ids.size());
-  const std::span<const int32_t> ids = s.blocks.ids();
-  out.block_ids.insert(out.block_ids.end(), ids.begin(), ids.end());
+  Schedule::Chunk& chunk = out.chunks.emplace_back();
+  for (int group = 0; group < pools_.num_groups(); ++group) {
+    const cache::BlockTable& table = s.blocks.table(group);
+    const auto begin = static_cast<int64_t>(out.block_ids.size());
+    out.block_ids.insert(out.block_ids.end(), table.ids().begin(), table.ids().end());
+    chunk.tables[static_cast<size_t>(group)] = {{begin, begin + table.num_blocks()},
+                                                table.first_block()};
+  }
   const auto first_guess = static_cast<int64_t>(out.guesses.size());
   out.guesses.insert(out.guesses.end(), s.guesses.begin(), s.guesses.begin() + num_guesses);
   if (num_guesses == 0) s.record.skip();
   s.guesses.clear();
-  out.chunks.push_back({&s,
-                        positions,
-                        samples,
-                        {first_block, static_cast<int64_t>(out.block_ids.size())},
-                        {first_guess, static_cast<int64_t>(out.guesses.size())}});
+  chunk.sequence = &s;
+  chunk.positions = positions;
+  chunk.samples = samples;
+  chunk.guesses = {first_guess, static_cast<int64_t>(out.guesses.size())};
   out.load.add(positions.begin, count + num_guesses);
   if (count > 1) out.load.has_prompt = true;
   s.num_planned = positions.end;
@@ -418,18 +437,72 @@ void Scheduler::plan(Schedule& out, Sequence& s, int64_t count, int64_t num_gues
 
 // ---- blocks
 
-// Whether `count` blocks are free, perhaps after cached ones were given up.
-bool Scheduler::find_blocks(int64_t count) {
-  if (count > cache_.num_available()) return false;
-  if (count > pool_.num_free()) cache_.evict(count);
+bool Scheduler::find_blocks(const BlockCounts& counts) {
+  for (int group = 0; group < pools_.num_groups(); ++group) {
+    if (counts[static_cast<size_t>(group)] > cache_.num_available(group)) return false;
+  }
+  for (int group = 0; group < pools_.num_groups(); ++group)
+    cache_.evict(counts[static_cast<size_t>(group)], group);
   return true;
+}
+
+Scheduler::BlockCounts Scheduler::missing(const Sequence& s, int64_t num_tokens) const {
+  BlockCounts counts{};
+  for (int group = 0; group < pools_.num_groups(); ++group)
+    counts[static_cast<size_t>(group)] = s.blocks.table(group).num_missing(num_tokens);
+  return counts;
+}
+
+// Of a group with a window: what a sequence holds at most while its chunks are short.
+int64_t Scheduler::most_window_blocks(int group, int64_t length) const {
+  return std::min(
+      cache::most_blocks(pools_.window(group), kLeastChunk, length, pools_.block_size()),
+      pools_.pool(group).num_blocks());
+}
+
+// Room is left for the next block of each that runs already, and for the windows of prompts that
+// have begun, so that nobody is let in only to be sent back; one that runs alone needs none.
+Scheduler::BlockCounts Scheduler::wanted_to_begin(int64_t length) const {
+  BlockCounts counts{pools_.full().blocks_for(length) + num_running()};
+  for (int group = 1; group < pools_.num_groups(); ++group) {
+    int64_t& count = counts[static_cast<size_t>(group)];
+    count = most_window_blocks(group, length);
+    for (const Sequence* s : running_) {
+      const auto other = static_cast<int64_t>(s->tokens.size());
+      const int64_t held = s->blocks.table(group).num_blocks();
+      count += s->num_unplanned() > 1
+                   ? std::max<int64_t>(1, most_window_blocks(group, other) - held)
+                   : 1;
+    }
+  }
+  return counts;
+}
+
+int64_t Scheduler::make_room_in_windows(Sequence& s, int64_t count, Schedule& out) {
+  if (pools_.num_groups() == 1 || count == 0) return count;
+  for (;;) {
+    int64_t room = count;
+    for (int group = 1; group < pools_.num_groups(); ++group) {
+      const int64_t blocks = s.blocks.table(group).end_block() + cache_.num_available(group);
+      room = std::min(room, blocks * pools_.block_size() - s.num_planned);
+    }
+    Sequence* last = room < std::min(count, kLeastChunk) ? victim(out, &s) : nullptr;
+    if (last != nullptr) {
+      preempt(*last, out);
+      continue;
+    }
+    if (room <= 0) return 0;
+    const int64_t end = s.num_planned + room;
+    WEFT_CHECK(find_blocks(missing(s, end)) && s.blocks.grow(end), "blocks were found");
+    return room;
+  }
 }
 
 // Room for a decoding sequence's newest token, if need be by sending others back. False where only
 // those of this very plan could make room.
 bool Scheduler::make_room(Sequence& s, Schedule& out) {
   const auto length = static_cast<int64_t>(s.tokens.size());
-  while (!find_blocks(pool_.blocks_for(length) - s.blocks.num_blocks())) {
+  while (!find_blocks(missing(s, length))) {
     Sequence* last = victim(out);
     if (last == nullptr) return false;
     preempt(*last, out);
@@ -438,9 +511,10 @@ bool Scheduler::make_room(Sequence& s, Schedule& out) {
   return s.blocks.grow(length);
 }
 
-// The youngest of the lowest priority that is not of this plan.
-Sequence* Scheduler::victim(const Schedule& out) const {
+// The youngest of the lowest priority that is not of this plan; of those behind `after`, if given.
+Sequence* Scheduler::victim(const Schedule& out, const Sequence* after) const {
   for (size_t i = running_.size(); i-- > 0;) {
+    if (running_[i] == after) return nullptr;
     if (running_[i]->last_plan != out.number) return running_[i];
   }
   return nullptr;

@@ -14,8 +14,12 @@
 //    +-----^                  |                                          |
 //          +----- pre-empted: its blocks go, its tokens are computed again later
 //
-// A running sequence owns its block table, which has room for all its tokens but the newest. Full
-// blocks are published to the prefix tree as soon as the step that computes them is planned:
+// A running sequence owns its block tables. That of full attention has room for all its tokens but
+// the newest; those of groups with a window (cache/sequence_blocks.h) for the tokens planned, and
+// give back at every plan what no later one sees. A chunk that finds too few window blocks is cut,
+// and where hardly any are left, the youngest after it are sent back.
+//
+// Full blocks are published to the prefix tree as soon as the step that computes them is planned:
 // workers run plans in order, so a follower of the same prefix may read them in the same step. A
 // waiting sequence whose next tokens a running one is about to compute waits for them.
 //
@@ -25,14 +29,15 @@
 // Thread rule: the planner's thread. Sequences belong to the caller and outlive their stay.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <span>
 #include <vector>
 
 #include "base/range.h"
-#include "cache/block_table.h"
 #include "cache/prefix_cache.h"
+#include "cache/sequence_blocks.h"
 #include "engine/engine.h"
 #include "engine/speculation.h"
 #include "engine/step_times.h"
@@ -55,7 +60,7 @@ class Answering;
 
 // One choice of a request, as the scheduler sees it.
 struct Sequence {
-  explicit Sequence(cache::BlockPool& pool) : blocks(pool) {}
+  explicit Sequence(cache::BlockPools& pools) : blocks(pools) {}
 
   // Whose it is; the scheduler never looks.
   Answering* answering = nullptr;
@@ -77,9 +82,9 @@ struct Sequence {
 
   // The scheduler's.
   enum class State { kNone, kWaiting, kRunning } state = State::kNone;
-  cache::BlockTable blocks;
+  cache::SequenceBlocks blocks;
   int64_t num_planned = 0;    // tokens whose keys and values are cached, or will be by plans made
-  int64_t num_published = 0;  // blocks of the table in the prefix tree
+  int64_t num_published = 0;  // blocks of full attention in the prefix tree
   bool sampling = false;      // a token of it is being chosen by a step in flight
   int64_t num_reused = 0;     // tokens taken over from the cache when it was let in last
   int64_t num_preemptions = 0;
@@ -98,8 +103,13 @@ struct Schedule {
     Sequence* sequence = nullptr;
     Range positions;       // of the sequence's tokens
     bool samples = false;  // the chunk ends with the last known token, so the next one is chosen
-    Range blocks;          // of block_ids: the table as of this plan
     Range guesses;         // of `guesses`, computed after the positions; mostly none
+    // The tables of all groups as of this plan.
+    struct Table {
+      Range blocks;  // of block_ids
+      int64_t first_block = 0;
+    };
+    std::array<Table, cache::kMostGroups> tables;
   };
   uint64_t number = 0;
   std::vector<Chunk> chunks;
@@ -114,7 +124,7 @@ struct Schedule {
 
 class Scheduler {
  public:
-  Scheduler(const SchedulerOptions& options, cache::BlockPool& pool, cache::PrefixCache& cache,
+  Scheduler(const SchedulerOptions& options, cache::BlockPools& pools, cache::PrefixCache& cache,
             const StepTimes& times);
 
   // Whether a sequence that grows to `num_tokens` can ever run.
@@ -178,14 +188,22 @@ class Scheduler {
   bool begin(Sequence& sequence, Schedule& out);
   void start(Sequence& sequence);
   void plan(Schedule& out, Sequence& sequence, int64_t count, int64_t num_guesses = 0);
-  bool find_blocks(int64_t count);
+  // Whether so many blocks of each group are free, perhaps after cached ones were given up.
+  using BlockCounts = std::array<int64_t, cache::kMostGroups>;
+  bool find_blocks(const BlockCounts& counts);
+  BlockCounts missing(const Sequence& sequence, int64_t num_tokens) const;
+  // What letting a sequence in takes, with what is left for those that run.
+  BlockCounts wanted_to_begin(int64_t length) const;
+  int64_t most_window_blocks(int group, int64_t length) const;
+  // Room in groups with a window for a chunk of `count` tokens, or for as many as there is.
+  int64_t make_room_in_windows(Sequence& sequence, int64_t count, Schedule& out);
   bool make_room(Sequence& sequence, Schedule& out);
-  Sequence* victim(const Schedule& out) const;
+  Sequence* victim(const Schedule& out, const Sequence* after = nullptr) const;
   void preempt(Sequence& sequence, Schedule& out);
   void send_back(Sequence& sequence);
 
   SchedulerOptions options_;
-  cache::BlockPool& pool_;
+  cache::BlockPools& pools_;
   cache::PrefixCache& cache_;
   const StepTimes& times_;
   std::vector<Sequence*> waiting_, running_;   // by priority and arrival

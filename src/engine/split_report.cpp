@@ -38,7 +38,7 @@ int64_t vector_bytes(const model::ModelConfig& c, const model::StageSplit& split
 
 RankShare share_of(const model::ModelConfig& config, const model::StageSplit& split,
                    const model::ShardSplit& shard, const model::ShardWeights& weights,
-                   const kernels::KvLayout& layout) {
+                   const kernels::KvLayout& layout, const cache::GroupLayout& groups) {
   RankShare share;
   Spread heads, kv_heads, ffn;
   for (const model::LayerShare& layer : shard.layers) {
@@ -54,7 +54,14 @@ RankShare share_of(const model::ModelConfig& config, const model::StageSplit& sp
   share.vocab_rows = shard.vocab.size() * tables;
   share.weight_bytes = weights.num_bytes() + vector_bytes(config, split);
   if (split.last) share.logits_bytes = model::Head::logits_bytes(weights);
-  share.kv_bytes_per_token = cache::kv_bytes_per_token(kv_heads_per_layer(shard), layout);
+  const std::vector<int64_t> kv_heads_of = kv_heads_per_layer(shard);
+  share.kv_bytes_per_token = cache::kv_bytes_per_token(kv_heads_of, layout);
+  share.kv_group_bytes_per_token.assign(groups.windows.size(), 0);
+  for (size_t i = 0; i < kv_heads_of.size(); ++i) {
+    const int group = groups.group_of(split.layers.begin + static_cast<int64_t>(i));
+    share.kv_group_bytes_per_token[static_cast<size_t>(group)] +=
+        cache::kv_bytes_per_token(std::span(kv_heads_of).subspan(i, 1), layout);
+  }
   if (split.shards.size() > 1) {
     const kernels::PartialSums sums{nullptr, 1, config.hidden_size};
     share.reduce_bytes_per_token = 2 * split.layers.size() * sums.stride() * 8 +
@@ -79,6 +86,17 @@ int64_t step_bytes(const model::ModelConfig& config, const model::StageSplit& sp
   if (placement.pooled) return equal_part({0, of_worker(all, 0, 1)}, shard, width).size();
   return of_worker(all.subspan(static_cast<size_t>(shard), 1), static_cast<size_t>(rank),
                    static_cast<int>(width));
+}
+
+void add_groups(const model::ModelConfig& config, const cache::GroupLayout& groups,
+                SplitReport& report) {
+  for (const int64_t window : groups.windows) report.kv_groups.push_back({.window = window});
+  for (int64_t layer = 0; layer < config.num_layers; ++layer)
+    ++report.kv_groups[static_cast<size_t>(groups.group_of(layer))].num_layers;
+  for (const RankShare& rank : report.ranks) {
+    for (size_t g = 0; g < report.kv_groups.size(); ++g)
+      report.kv_groups[g].bytes_per_token += rank.kv_group_bytes_per_token[g];
+  }
 }
 
 void add_asked_and_got(const parallel::Topology& topology, SplitReport& report) {
@@ -120,6 +138,13 @@ kernels::KvLayout kv_layout(const model::ModelConfig& config, const EngineOption
   return {options.kv_type, config.head_dim, options.block_size};
 }
 
+cache::GroupLayout layer_groups(const model::ModelConfig& config, const EngineOptions& options) {
+  if (!options.window_groups) return {};
+  return cache::group_layers(config.layer_window, options.max_model_len > 0
+                                                      ? options.max_model_len
+                                                      : config.context_length);
+}
+
 std::vector<int64_t> kv_heads_per_layer(const model::ShardSplit& shard) {
   std::vector<int64_t> heads;
   for (const model::LayerShare& layer : shard.layers)
@@ -143,6 +168,7 @@ SplitReport report_split(const ModelSource& source, const parallel::Topology& to
   const kernels::KvLayout layout = kv_layout(source.config, options);
   const model::StepLimits limits = step_limits(
       options, options.max_model_len > 0 ? options.max_model_len : source.config.context_length);
+  const cache::GroupLayout groups = layer_groups(source.config, options);
   SplitReport report;
   report.topology = topology.description();
   for (size_t s = 0; s < splits.size(); ++s) {
@@ -151,7 +177,7 @@ SplitReport report_split(const ModelSource& source, const parallel::Topology& to
                                       {0, static_cast<int64_t>(split.shards.size())});
     for (size_t i = 0; i < split.shards.size(); ++i) {
       RankShare share =
-          share_of(source.config, split, split.shards[i], weights.shards()[i], layout);
+          share_of(source.config, split, split.shards[i], weights.shards()[i], layout, groups);
       share.rank = topology.stages()[s].first_rank + static_cast<int>(i);
       share.stage = static_cast<int>(s);
       share.shard = static_cast<int>(i);
@@ -166,6 +192,7 @@ SplitReport report_split(const ModelSource& source, const parallel::Topology& to
           fmt::format("a stage has {} ranks for {}: some are idle in attention", stage.num_ranks(),
                       counted(source.config.num_heads, "query head")));
   }
+  add_groups(source.config, groups, report);
   add_asked_and_got(topology, report);
   report.imbalance = worst_imbalance(topology, report);
   return report;

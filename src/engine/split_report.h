@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "cache/group_layout.h"
 #include "engine/engine.h"
 #include "engine/model_source.h"
 #include "engine/placement.h"
@@ -15,6 +16,10 @@ namespace weft::engine {
 
 // The kernels' view of the cache that the options ask for.
 kernels::KvLayout kv_layout(const model::ModelConfig& config, const EngineOptions& options);
+
+// Which layers share block tables: those of windows that the longest context can pass have groups
+// of their own.
+cache::GroupLayout layer_groups(const model::ModelConfig& config, const EngineOptions& options);
 
 // Local KV heads of each of a shard's layers: the shape of its cache.
 std::vector<int64_t> kv_heads_per_layer(const model::ShardSplit& shard);

@@ -12,16 +12,28 @@ void StepPlan::clear() {
   masks.clear();
 }
 
+namespace {
+
+Range append(std::vector<int32_t>& to, std::span<const int32_t> from) {
+  const auto begin = static_cast<int64_t>(to.size());
+  to.insert(to.end(), from.begin(), from.end());
+  return {begin, static_cast<int64_t>(to.size())};
+}
+
+}  // namespace
+
 int64_t StepPlan::add(std::span<const int32_t> ids, int64_t first_position,
                       std::span<const int32_t> block_table) {
-  const auto append = [](std::vector<int32_t>& to, std::span<const int32_t> from) {
-    const auto begin = static_cast<int64_t>(to.size());
-    to.insert(to.end(), from.begin(), from.end());
-    return Range{begin, static_cast<int64_t>(to.size())};
-  };
   const Range tokens = append(token_ids, ids);
-  chunks.push_back({tokens, first_position, append(block_ids, block_table)});
+  chunks.push_back({tokens, first_position, {}});
+  add_table(0, 0, block_table);
   return tokens.begin;
+}
+
+void StepPlan::add_table(int group, int64_t first_block,
+                         std::span<const int32_t> block_ids_of_group) {
+  chunks.back().tables[static_cast<size_t>(group)] = {append(block_ids, block_ids_of_group),
+                                                      first_block};
 }
 
 void StepPlan::extend(std::span<const int32_t> ids) {

@@ -1,6 +1,7 @@
 // A step plan and its answer: the messages between the one who plans and the workers.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -13,11 +14,16 @@ namespace weft::engine {
 
 // Plain values, so that a plan can be broadcast as bytes. Workers run plans in order.
 struct StepPlan {
+  // A block table from block first_block of the sequence on.
+  struct TableRange {
+    Range blocks;  // of block_ids
+    int64_t first_block = 0;
+  };
   // Some tokens of one sequence, in order of position.
   struct Chunk {
     Range tokens;  // of token_ids
     int64_t first_position = 0;
-    Range blocks;  // of block_ids: the sequence's block table, of its whole context
+    std::array<TableRange, cache::kMostGroups> tables;  // the sequence's, one a cache group
   };
 
   uint64_t id = 0;
@@ -31,9 +37,12 @@ struct StepPlan {
 
   // Empty, with the memory of the step before.
   void clear();
-  // Appends a chunk; returns its first token's place in the batch.
+  // Appends a chunk; returns its first token's place in the batch. block_table: of the whole
+  // context, in the group of full attention.
   int64_t add(std::span<const int32_t> ids, int64_t first_position,
               std::span<const int32_t> block_table);
+  // The table of the chunk added last in another group.
+  void add_table(int group, int64_t first_block, std::span<const int32_t> block_ids_of_group);
   // More tokens of the chunk added last.
   void extend(std::span<const int32_t> ids);
 };

@@ -85,9 +85,14 @@ void Worker::start(const std::function<void(int64_t)>& on_bytes) {
 
 std::vector<cache::KvStorage> Worker::allocate_cache(const StagePart& part) const {
   std::vector<cache::KvStorage> storage;
+  std::vector<int32_t> groups;
+  for (int64_t layer = part.split->layers.begin; layer < part.split->layers.end; ++layer)
+    groups.push_back(shape_.groups.group_of(layer));
+  std::vector<int64_t> num_blocks{shape_.num_blocks};
+  num_blocks.insert(num_blocks.end(), shape_.window_blocks.begin(), shape_.window_blocks.end());
   for (int64_t s = part.shards.begin; s < part.shards.end; ++s) {
     const auto heads = kv_heads_per_layer(part.split->shards[static_cast<size_t>(s)]);
-    storage.emplace_back(heads, shape_.kv, shape_.num_blocks);
+    storage.emplace_back(heads, groups, shape_.kv, num_blocks);
   }
   return storage;
 }
@@ -161,9 +166,15 @@ void Worker::fill_batch(const StepPlan& plan) {
   batch_.chunks.clear();
   const std::span<const int32_t> block_ids = plan.block_ids;
   for (const StepPlan::Chunk& chunk : plan.chunks) {
-    batch_.chunks.push_back({chunk.tokens, chunk.first_position,
-                             block_ids.subspan(static_cast<size_t>(chunk.blocks.begin),
-                                               static_cast<size_t>(chunk.blocks.size()))});
+    model::SequenceChunk& filled = batch_.chunks.emplace_back();
+    filled.tokens = chunk.tokens;
+    filled.first_position = chunk.first_position;
+    for (size_t group = 0; group < filled.blocks.size(); ++group) {
+      const auto& [blocks, first_block] = chunk.tables[group];
+      filled.blocks[group] = {
+          block_ids.subspan(static_cast<size_t>(blocks.begin), static_cast<size_t>(blocks.size())),
+          first_block};
+    }
   }
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/activity.h"
 #include "base/thread_team.h"
+#include "cache/group_layout.h"
 #include "comm/comm.h"
 #include "engine/engine.h"
 #include "engine/model_source.h"
@@ -33,7 +34,9 @@ struct ReplicaShape {
   kernels::KvLayout kv;
   std::shared_ptr<const std::vector<model::RopeCache>> ropes;
   const kernels::KernelTable* table = nullptr;
-  int64_t num_blocks = 0;
+  cache::GroupLayout groups;
+  int64_t num_blocks = 0;              // of full attention
+  std::vector<int64_t> window_blocks;  // of groups 1 on
   int64_t max_batch_tokens = 512;
   int64_t num_kept_events = 0, num_kept_steps = 0;  // as EngineOptions
   std::vector<double> stage_seconds;                // the same

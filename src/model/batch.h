@@ -2,21 +2,30 @@
 // decode tokens, and the positions whose logits are wanted. Built once a step, read by all shards.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <span>
 #include <vector>
 
 #include "base/range.h"
+#include "cache/group_layout.h"
 #include "kernels/kernels.h"
 
 namespace weft::model {
 
+// A sequence's blocks in one cache group: ids of those from first_block on; nothing that the
+// chunk's tokens see there lies before it.
+struct BlockRun {
+  std::span<const int32_t> ids;
+  int64_t first_block = 0;
+};
+
 // A sequence's tokens in the batch: consecutive, in order of position.
 struct SequenceChunk {
-  Range tokens;                          // of the batch
-  int64_t first_position = 0;            // of the first of them
-  std::span<const int32_t> block_table;  // block ids of the whole context
+  Range tokens;                // of the batch
+  int64_t first_position = 0;  // of the first of them
+  std::array<BlockRun, cache::kMostGroups> blocks;
 };
 
 using kernels::TokenAdjustment;

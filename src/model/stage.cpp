@@ -45,7 +45,7 @@ const LayerShard& Stage::shard(int shard_index, size_t layer) const {
 
 void Stage::copy_blocks(std::span<const cache::BlockCopy> copies) {
   for (cache::KvStorage& storage : storage_) {
-    for (const cache::BlockCopy& copy : copies) storage.copy_block(copy.from, copy.to);
+    for (const cache::BlockCopy& copy : copies) storage.copy_block(copy.from, copy.to, copy.group);
   }
 }
 

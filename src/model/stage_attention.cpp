@@ -51,7 +51,9 @@ void Stage::rotate_and_store(size_t layer, const Batch& batch) {
 
     cache::KvStorage& storage = storage_[s];
     const int64_t block_tokens = storage.layout().block_tokens;
-    const int32_t block = chunk.block_table[static_cast<size_t>(position / block_tokens)];
+    const BlockRun& run =
+        chunk.blocks[static_cast<size_t>(storage.group_of(static_cast<int64_t>(layer)))];
+    const int32_t block = run.ids[static_cast<size_t>(position / block_tokens - run.first_block)];
     for (int64_t head = 0; head < kv_heads.size(); ++head) {
       table_.write_kv({key + head * dim, value + head * dim, storage.layout(),
                        storage.head(static_cast<int64_t>(layer), block, head),
@@ -204,8 +206,11 @@ kernels::Attention Stage::attention_of(size_t layer, const Batch& batch,
   op.softcap = config_.attention_softcap;
   op.layout = storage.layout();
   op.cache = storage.layer(static_cast<int64_t>(layer));
-  op.block_stride = storage.block_stride();
-  op.block_table = chunk.block_table.data();
+  op.block_stride = storage.block_stride(static_cast<int64_t>(layer));
+  const BlockRun& run =
+      chunk.blocks[static_cast<size_t>(storage.group_of(static_cast<int64_t>(layer)))];
+  op.block_table = run.ids.data();
+  op.first_block = run.first_block;
   op.spans = tile.spans;
   op.partials = tile.partials;
   op.partials_stride = spans_of_context() * kernels::partial_floats(op.layout);

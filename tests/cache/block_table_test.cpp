@@ -98,10 +98,10 @@ TEST(BlockTable, BeginsWithAMatchAndABlockOfItsOwnForTheCopy) {
   ASSERT_TRUE(other.grow(32));
   pool.retain(0);
   pool.retain(1);
-  PrefixMatch match{.blocks = {0}, .copy_from = 1, .copied_tokens = 5, .num_tokens = 21};
+  GroupMatch match{.blocks = {0}, .copy_from = 1};
   std::vector<BlockCopy> copies;
   BlockTable table(pool);
-  ASSERT_TRUE(table.begin(match, copies));
+  ASSERT_TRUE(table.begin(match, 5, copies));
   EXPECT_THAT(table.ids(), ElementsAre(0, 2));
   ASSERT_EQ(copies.size(), 1u);
   EXPECT_EQ(copies[0].from, 1);
@@ -109,7 +109,43 @@ TEST(BlockTable, BeginsWithAMatchAndABlockOfItsOwnForTheCopy) {
   EXPECT_EQ(copies[0].num_tokens, 5);
   EXPECT_EQ(pool.num_holders(0), 2);
   EXPECT_EQ(pool.num_holders(1), 1);
-  EXPECT_TRUE(match.blocks.empty() && !match.copy_from && match.num_tokens == 0);
+  EXPECT_TRUE(match.blocks.empty() && !match.copy_from);
+}
+
+TEST(BlockTable, ForgetsWhatAWindowHasPassed) {
+  BlockPool pool(6, 16);
+  BlockTable table(pool);
+  ASSERT_TRUE(table.grow(64));
+  table.forget(15);
+  EXPECT_EQ(table.first_block(), 0);
+  table.forget(37);  // block 2 holds it
+  EXPECT_THAT(table.ids(), ElementsAre(2, 3));
+  EXPECT_EQ(table.first_block(), 2);
+  EXPECT_EQ(table.id_of(3), 3);
+  EXPECT_FALSE(table.holds(1) || table.holds(4));
+  EXPECT_EQ(table.capacity(), 64);
+  EXPECT_EQ(pool.num_free(), 4);
+  table.forget(20);  // never comes back
+  EXPECT_EQ(table.first_block(), 2);
+  EXPECT_EQ(table.num_missing(96), 2);
+  ASSERT_TRUE(table.grow(96));  // on the blocks that were given back
+  EXPECT_THAT(table.ids(), ElementsAre(2, 3, 1, 0));
+  table.truncate(65);
+  EXPECT_EQ(table.end_block(), 5);
+
+  BlockTable child(pool);
+  std::vector<BlockCopy> copies;
+  ASSERT_TRUE(child.fork(table, 60, copies, 1));
+  EXPECT_EQ(child.first_block(), 2);
+  EXPECT_EQ(child.ids()[0], 2);
+  ASSERT_EQ(copies.size(), 1u);
+  EXPECT_EQ(copies[0].from, 3);
+  EXPECT_EQ(copies[0].to, child.id_of(3));
+  EXPECT_EQ(copies[0].group, 1);
+  table.release();
+  child.release();
+  EXPECT_EQ(table.end_block(), 0);
+  EXPECT_EQ(pool.num_free(), 6);
 }
 
 TEST(BlockTable, AMatchWithoutRoomForItsCopyStaysAMatch) {
@@ -118,10 +154,10 @@ TEST(BlockTable, AMatchWithoutRoomForItsCopyStaysAMatch) {
   ASSERT_TRUE(other.grow(32));
   pool.retain(0);
   pool.retain(1);
-  PrefixMatch match{.blocks = {0}, .copy_from = 1, .copied_tokens = 5, .num_tokens = 21};
+  GroupMatch match{.blocks = {0}, .copy_from = 1};
   std::vector<BlockCopy> copies;
   BlockTable table(pool);
-  EXPECT_FALSE(table.begin(match, copies));
+  EXPECT_FALSE(table.begin(match, 5, copies));
   EXPECT_THAT(table.ids(), IsEmpty());
   EXPECT_THAT(copies, IsEmpty());
   EXPECT_THAT(match.blocks, ElementsAre(0));

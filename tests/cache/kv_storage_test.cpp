@@ -5,6 +5,7 @@
 
 #include <cstring>
 #include <random>
+#include <set>
 #include <vector>
 
 #include "base/error.h"
@@ -31,7 +32,7 @@ TEST(KvStorage, LayersMayHoldDifferentNumbersOfHeads) {
   KvStorage storage(heads, {.type = KvType::kF32, .head_dim = 40, .block_tokens = 32}, 3);
   const int64_t head_bytes = (40 + 48) * 32 * 4;
   EXPECT_EQ(storage.num_layers(), 3);
-  EXPECT_EQ(storage.block_stride(), 3 * head_bytes);
+  EXPECT_EQ(storage.block_stride(0), 3 * head_bytes);
   EXPECT_EQ(storage.layer(1), nullptr);
   EXPECT_EQ(storage.head(0, 2, 1), storage.layer(0) + 2 * 3 * head_bytes + head_bytes);
   EXPECT_EQ(storage.layer(2), storage.layer(0) + 2 * head_bytes);
@@ -102,6 +103,43 @@ TEST(KvStorage, CopiesABlockOfEveryLayerAndHead) {
     for (size_t i = 0; i < places.size(); ++i)
       ASSERT_EQ(std::memcmp(places[i], expected[i].data(), size), 0) << i;
   }
+}
+
+TEST(KvStorage, GroupsHaveBlocksOfTheirOwn) {
+  const KvLayout layout{.type = KvType::kF32, .head_dim = 32, .block_tokens = 16};
+  const std::vector<int64_t> heads{1, 2, 3, 1}, blocks{5, 3};
+  const std::vector<int32_t> groups{1, 0, 1, 1};
+  KvStorage storage(heads, groups, layout, blocks);
+  const int64_t head_bytes = layout.head_bytes();
+  EXPECT_EQ(storage.bytes(), (5 * 2 + 3 * 5) * head_bytes);
+  EXPECT_EQ(storage.block_stride(1), 2 * head_bytes);
+  EXPECT_EQ(storage.block_stride(2), 5 * head_bytes);
+  EXPECT_EQ(storage.num_blocks(), 5);
+  EXPECT_EQ(storage.num_blocks(1), 3);
+  EXPECT_EQ(storage.group_of(1), 0);
+  EXPECT_EQ(storage.group_of(3), 1);
+  // Each head of each block once: none reaches into another.
+  std::set<std::byte*> places;
+  for (int64_t layer = 0; layer < 4; ++layer)
+    for (int64_t block = 0; block < storage.num_blocks(storage.group_of(layer)); ++block)
+      for (int64_t head = 0; head < heads[static_cast<size_t>(layer)]; ++head) {
+        std::byte* place = storage.head(layer, block, head);
+        EXPECT_TRUE(places.insert(place).second);
+        std::memset(place, static_cast<int>(layer * 16 + block), static_cast<size_t>(head_bytes));
+      }
+  storage.copy_block(2, 0, 1);
+  EXPECT_EQ(*storage.head(0, 0, 0), std::byte{2});
+  EXPECT_EQ(*storage.head(3, 0, 0), std::byte{3 * 16 + 2});
+  EXPECT_EQ(*storage.head(1, 0, 1), std::byte{16});  // of the other group
+  for (std::byte* place : places) EXPECT_EQ(place[0], place[head_bytes - 1]);
+}
+
+TEST(KvStorage, AGroupWithoutLayersTakesNoMemory) {
+  const KvLayout layout{.type = KvType::kF32, .head_dim = 32, .block_tokens = 16};
+  const std::vector<int64_t> blocks{1'000'000'000, 2};
+  KvStorage storage(std::vector<int64_t>{1}, std::vector<int32_t>{1}, layout, blocks);
+  EXPECT_EQ(storage.bytes(), 2 * layout.head_bytes());
+  storage.copy_block(3, 4);  // nothing to copy
 }
 
 TEST(KvStorage, MoreThanAnyMemoryIsAnError) {

@@ -32,15 +32,15 @@ Tokens joined(Tokens a, const Tokens& b) {
 class PrefixCacheTest : public ::testing::Test {
  protected:
   explicit PrefixCacheTest(PrefixCacheOptions options = {.fewest_copied_tokens = 1})
-      : cache(pool, options) {}
+      : cache(pools, options) {}
   void TearDown() override { EXPECT_TRUE(cache.is_consistent()); }
 
   // A sequence that has been computed: begun with what is known, grown, published.
-  BlockTable sequence(const Tokens& tokens, uint64_t salt = 0) {
-    BlockTable table(pool);
+  SequenceBlocks sequence(const Tokens& tokens, uint64_t salt = 0) {
+    SequenceBlocks table(pools);
     PrefixMatch match;
     cache.match(salt, tokens, static_cast<int64_t>(tokens.size()) - 1, match);
-    const auto num_known = static_cast<int64_t>(match.blocks.size());
+    const auto num_known = match.num_blocks();
     EXPECT_TRUE(table.begin(match, copies));
     EXPECT_TRUE(table.grow(static_cast<int64_t>(tokens.size())));
     cache.publish(salt, tokens, table, num_known);
@@ -49,7 +49,7 @@ class PrefixCacheTest : public ::testing::Test {
   }
   // A sequence that came and went.
   void past_sequence(const Tokens& tokens, uint64_t salt = 0) {
-    BlockTable table = sequence(tokens, salt);
+    SequenceBlocks table = sequence(tokens, salt);
     cache.publish_end(salt, tokens, table, static_cast<int64_t>(tokens.size()) / kBlock);
     table.release();
     cache.next_plan();
@@ -63,23 +63,24 @@ class PrefixCacheTest : public ::testing::Test {
     return num_tokens;
   }
 
-  BlockPool pool{16, kBlock};
+  BlockPools pools{16, kBlock};
+  BlockPool& pool = pools.full();
   PrefixCache cache;
   std::vector<BlockCopy> copies;
   PrefixMatch found;
 };
 
 TEST_F(PrefixCacheTest, SharesTheFullBlocksOfALongerSequence) {
-  const BlockTable first = sequence(run_of(10, 9));
+  const SequenceBlocks first = sequence(run_of(10, 9));
   cache.match(0, run_of(10, 12), 11, found);
-  EXPECT_THAT(found.blocks, ElementsAre(first.ids()[0], first.ids()[1]));
+  EXPECT_THAT(found.full.blocks, ElementsAre(first.full().ids()[0], first.full().ids()[1]));
   EXPECT_EQ(found.num_tokens, 8);
-  EXPECT_EQ(pool.num_holders(first.ids()[0]), 3);  // the sequence, the cache, the match
-  BlockTable second(pool);
+  EXPECT_EQ(pool.num_holders(first.full().ids()[0]), 3);  // the sequence, the cache, the match
+  SequenceBlocks second(pools);
   ASSERT_TRUE(second.begin(found, copies));
-  EXPECT_THAT(found.blocks, IsEmpty());
+  EXPECT_THAT(found.full.blocks, IsEmpty());
   EXPECT_THAT(copies, IsEmpty());
-  EXPECT_THAT(second.ids(), ElementsAre(first.ids()[0], first.ids()[1]));
+  EXPECT_THAT(second.full().ids(), ElementsAre(first.full().ids()[0], first.full().ids()[1]));
   EXPECT_TRUE(cache.is_consistent());
 }
 
@@ -98,7 +99,7 @@ TEST_F(PrefixCacheTest, NeverGivesMoreThanTheLimit) {
   for (int64_t limit = 0; limit < 10; ++limit) {
     cache.match(0, run_of(10, 12), limit, found);
     EXPECT_EQ(found.num_tokens, expected[limit]) << limit;
-    EXPECT_EQ(static_cast<int64_t>(found.blocks.size()), expected[limit] / kBlock) << limit;
+    EXPECT_EQ(found.num_blocks(), expected[limit] / kBlock) << limit;
     EXPECT_EQ(found.copied_tokens, expected[limit] % kBlock) << limit;
     cache.give_back(found);
     EXPECT_EQ(cache.peek(0, run_of(10, 12), limit), expected[limit] / kBlock * kBlock) << limit;
@@ -108,23 +109,24 @@ TEST_F(PrefixCacheTest, NeverGivesMoreThanTheLimit) {
 TEST_F(PrefixCacheTest, CopiesFromTheChildThatSharesTheMost) {
   const Tokens prompt = run_of(10, 4);
   past_sequence(joined(prompt, {1, 2, 9, 9}));
-  const BlockTable best = sequence(joined(prompt, {1, 2, 3, 9}));
+  const SequenceBlocks best = sequence(joined(prompt, {1, 2, 3, 9}));
   past_sequence(joined(prompt, {1, 7, 7, 7}));
   cache.match(0, joined(prompt, {1, 2, 3, 4, 5}), 9, found);
-  EXPECT_EQ(found.copy_from, best.ids()[1]);
+  EXPECT_EQ(found.full.copy_from, best.full().ids()[1]);
   EXPECT_EQ(found.copied_tokens, 3);
-  BlockTable table(pool);
+  SequenceBlocks table(pools);
   copies.clear();
   ASSERT_TRUE(table.begin(found, copies));
   ASSERT_EQ(copies.size(), 1u);
-  EXPECT_EQ(copies[0].from, best.ids()[1]);
-  EXPECT_EQ(copies[0].to, table.ids()[1]);
+  EXPECT_EQ(copies[0].from, best.full().ids()[1]);
+  EXPECT_EQ(copies[0].to, table.full().ids()[1]);
   EXPECT_EQ(copies[0].num_tokens, 3);
-  EXPECT_EQ(pool.num_holders(best.ids()[1]), 2);  // its sequence and the cache: the copy let go
+  EXPECT_EQ(pool.num_holders(best.full().ids()[1]),
+            2);  // its sequence and the cache: the copy let go
 }
 
 TEST_F(PrefixCacheTest, CopiesNothingThatThePlanBeingMadeWrites) {
-  BlockTable leader(pool);
+  SequenceBlocks leader(pools);
   ASSERT_TRUE(leader.grow(8));
   cache.publish(0, run_of(10, 8), leader, 0);
   EXPECT_EQ(known(run_of(10, 6)), 4);  // shared in the same plan, but not copied
@@ -137,7 +139,7 @@ TEST_F(PrefixCacheTest, TailsAreMatchedToTheToken) {
   EXPECT_EQ(cache.stats().num_published, 2);
   EXPECT_EQ(known(run_of(10, 9)), 7);
   cache.match(0, run_of(10, 9), 8, found);
-  EXPECT_EQ(found.blocks.size(), 1u);
+  EXPECT_EQ(found.full.blocks.size(), 1u);
   EXPECT_EQ(found.copied_tokens, 3);
   cache.give_back(found);
   EXPECT_EQ(pool.num_used(), 2);
@@ -158,13 +160,13 @@ TEST_F(PrefixCacheTest, ATailGivesWayToWhatGoesOnFromIt) {
 }
 
 TEST_F(PrefixCacheTest, TwoThatComputedTheSameEndUpWithOneCopy) {
-  BlockTable first(pool), second(pool);
+  SequenceBlocks first(pools), second(pools);
   ASSERT_TRUE(first.grow(8));
   ASSERT_TRUE(second.grow(8));
-  const int32_t own = second.ids()[0];
+  const int32_t own = second.full().ids()[0];
   EXPECT_EQ(cache.publish(0, run_of(10, 8), first, 0), 2);
   EXPECT_EQ(cache.publish(0, run_of(10, 8), second, 0), 2);
-  EXPECT_THAT(second.ids(), ElementsAre(first.ids()[0], first.ids()[1]));
+  EXPECT_THAT(second.full().ids(), ElementsAre(first.full().ids()[0], first.full().ids()[1]));
   // The plan being made may write to the block that was given up: it is not free before the next.
   EXPECT_EQ(pool.num_holders(own), 1);
   cache.next_plan();
@@ -173,7 +175,7 @@ TEST_F(PrefixCacheTest, TwoThatComputedTheSameEndUpWithOneCopy) {
 }
 
 TEST_F(PrefixCacheTest, PublishesBlockByBlockAsASequenceGrows) {
-  BlockTable table(pool);
+  SequenceBlocks table(pools);
   Tokens tokens;
   int64_t num_published = 0;
   for (int32_t token = 0; token < 13; ++token) {
@@ -207,7 +209,7 @@ TEST_F(PrefixCacheTest, EvictsWhatWasIdleForTheLongest) {
 }
 
 TEST_F(PrefixCacheTest, EvictsNothingThatASequenceHolds) {
-  const BlockTable held = sequence(run_of(100, 8));
+  const SequenceBlocks held = sequence(run_of(100, 8));
   past_sequence(joined(run_of(100, 8), run_of(200, 4)));
   EXPECT_EQ(cache.num_available(), 14);
   EXPECT_EQ(cache.evict(16), 1);
@@ -218,8 +220,8 @@ TEST_F(PrefixCacheTest, EvictsNothingThatASequenceHolds) {
 // A parent that nobody holds stays while a block under it is held: without it that block could
 // not be found, and the order of eviction would break.
 TEST_F(PrefixCacheTest, ABlockUnderWhichAnotherIsHeldIsNotIdle) {
-  BlockTable table = sequence(run_of(100, 8));
-  const int32_t child = table.ids()[1];
+  SequenceBlocks table = sequence(run_of(100, 8));
+  const int32_t child = table.full().ids()[1];
   pool.retain(child);
   table.release();
   EXPECT_EQ(cache.num_available(), 14);
@@ -230,24 +232,25 @@ TEST_F(PrefixCacheTest, ABlockUnderWhichAnotherIsHeldIsNotIdle) {
 }
 
 TEST_F(PrefixCacheTest, WithdrawsABlockWithAllUnderIt) {
-  BlockTable leader = sequence(run_of(100, 12));
-  BlockTable follower = sequence(joined(run_of(100, 8), run_of(200, 4)));
+  SequenceBlocks leader = sequence(run_of(100, 12));
+  SequenceBlocks follower = sequence(joined(run_of(100, 8), run_of(200, 4)));
   std::vector<int32_t> withdrawn;
-  cache.withdraw(leader.ids().subspan(1), withdrawn);
-  EXPECT_THAT(withdrawn, UnorderedElementsAre(leader.ids()[1], leader.ids()[2], follower.ids()[2]));
+  cache.withdraw(leader.full().ids().subspan(1), withdrawn);
+  EXPECT_THAT(withdrawn, UnorderedElementsAre(leader.full().ids()[1], leader.full().ids()[2],
+                                              follower.full().ids()[2]));
   EXPECT_TRUE(cache.is_consistent());
   EXPECT_EQ(known(run_of(100, 12)), 4);
-  EXPECT_EQ(pool.num_holders(leader.ids()[1]), 2);  // both sequences still hold it
-  leader.truncate(4);
-  follower.truncate(4);
+  EXPECT_EQ(pool.num_holders(leader.full().ids()[1]), 2);  // both sequences still hold it
+  leader.full().truncate(4);
+  follower.full().truncate(4);
   EXPECT_EQ(pool.num_used(), 1);
-  cache.withdraw(leader.ids().subspan(1), withdrawn);
+  cache.withdraw(leader.full().ids().subspan(1), withdrawn);
   EXPECT_EQ(withdrawn.size(), 3u);
   EXPECT_EQ(cache.stats().num_withdrawn, 3);
 }
 
 TEST_F(PrefixCacheTest, ForgetsEverythingAndLetsSequencesPublishAgain) {
-  BlockTable table = sequence(run_of(100, 12));
+  SequenceBlocks table = sequence(run_of(100, 12));
   past_sequence(run_of(200, 8));
   cache.clear();
   EXPECT_EQ(known(run_of(100, 12)), 0);
@@ -261,7 +264,7 @@ TEST_F(PrefixCacheTest, CountsWhatWasAskedAndKnown) {
   past_sequence(run_of(100, 7));
   cache.match(0, run_of(100, 9), 8, found);
   cache.give_back(found);  // leaves no trace
-  BlockTable table(pool);
+  SequenceBlocks table(pools);
   cache.match(0, run_of(100, 9), 8, found);
   ASSERT_TRUE(table.begin(found, copies));
   const PrefixCacheStats stats = cache.stats();

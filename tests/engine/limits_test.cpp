@@ -15,7 +15,7 @@ constexpr int64_t kMoreThanAnyMachineHas = int64_t{1} << 60;
 SplitReport one_rank() {
   SplitReport split;
   split.ranks.resize(1);
-  split.ranks[0].kv_bytes_per_token = 64;
+  split.kv_groups = {{.num_layers = 1, .bytes_per_token = 64}};
   return split;
 }
 

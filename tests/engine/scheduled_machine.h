@@ -19,18 +19,27 @@ namespace weft::engine {
 struct MachineOptions {
   SchedulerOptions scheduler;
   int64_t num_blocks = 64, block_size = 16;
+  std::vector<int64_t> windows;    // of cache groups 1 on
+  int64_t num_window_blocks = 64;  // of each of them
 };
 
 class ScheduledMachine {
  public:
   explicit ScheduledMachine(const MachineOptions& options)
       : options_(options),
-        pool_(options.num_blocks, options.block_size),
-        cache_(pool_, {.enabled = options.scheduler.shares_prefixes}),
-        scheduler_(options.scheduler, pool_, cache_, times_) {}
+        pools_(groups(0, options.windows),
+               groups(options.num_blocks,
+                      std::vector<int64_t>(options.windows.size(), options.num_window_blocks)),
+               options.block_size),
+        cache_(pools_, {.enabled = options.scheduler.shares_prefixes}),
+        scheduler_(options.scheduler, pools_, cache_, times_) {
+    for (int g = 0; g < pools_.num_groups(); ++g)
+      written_.emplace_back(static_cast<size_t>(pools_.pool(g).num_blocks() * options.block_size),
+                            0);
+  }
 
   struct Job {
-    explicit Job(cache::BlockPool& pool) : sequence(pool) {}
+    explicit Job(cache::BlockPools& pools) : sequence(pools) {}
     Sequence sequence;
     int64_t num_wanted = 0;
     bool ended = false;
@@ -39,7 +48,7 @@ class ScheduledMachine {
 
   Job& submit(std::vector<int32_t> prompt, int64_t num_wanted, int32_t priority = 0,
               uint64_t salt = 0) {
-    jobs_.push_back(std::make_unique<Job>(pool_));
+    jobs_.push_back(std::make_unique<Job>(pools_));
     Job& job = *jobs_.back();
     job.num_wanted = num_wanted;
     Sequence& s = job.sequence;
@@ -112,20 +121,22 @@ class ScheduledMachine {
       const Sequence& s = job->sequence;
       EXPECT_TRUE(job->ended) << "sequence " << s.number << ", state " << static_cast<int>(s.state)
                               << ", " << s.num_unplanned() << " of " << s.tokens.size()
-                              << " tokens unplanned, " << s.blocks.num_blocks() << " blocks, "
-                              << cache_.num_available() << " of " << pool_.num_blocks()
-                              << " available, sampling " << s.sampling << ", budget "
-                              << options_.scheduler.max_num_batched_tokens << ", chunked "
-                              << options_.scheduler.chunked_prefill;
+                              << " tokens unplanned, " << s.blocks.full().num_blocks()
+                              << " blocks, " << cache_.num_available() << " of "
+                              << pools_.full().num_blocks() << " available, sampling " << s.sampling
+                              << ", budget " << options_.scheduler.max_num_batched_tokens
+                              << ", chunked " << options_.scheduler.chunked_prefill;
     }
-    EXPECT_EQ(cache_.num_available(), pool_.num_blocks());
-    EXPECT_TRUE(pool_.is_consistent());
+    for (int g = 0; g < pools_.num_groups(); ++g)
+      EXPECT_EQ(cache_.num_available(g), pools_.pool(g).num_blocks()) << "group " << g;
+    EXPECT_TRUE(pools_.is_consistent());
     EXPECT_TRUE(cache_.is_consistent());
   }
 
   Scheduler& scheduler() { return scheduler_; }
   StepTimes& times() { return times_; }
   cache::PrefixCache& cache() { return cache_; }
+  cache::BlockPools& pools() { return pools_; }
   const std::deque<Schedule>& ring() const { return ring_; }
   std::vector<std::unique_ptr<Job>>& jobs() { return jobs_; }
   int64_t num_plans = 0;
@@ -142,7 +153,7 @@ class ScheduledMachine {
   void check(const Schedule& plan, const std::map<const Sequence*, int64_t>& before) {
     const SchedulerOptions& o = options_.scheduler;
     std::set<const Sequence*> seen;
-    std::set<int32_t> written;
+    std::set<std::pair<int, int32_t>> written;
     bool prompts_begun = false;
     int64_t num_tokens = 0;
     for (const Schedule::Chunk& chunk : plan.chunks) {
@@ -166,28 +177,83 @@ class ScheduledMachine {
       if (decode && s.num_generated() > 0 && o.chunked_prefill) {
         EXPECT_FALSE(prompts_begun && before.at(&s) >= s.num_prompt);
       }
-      // Every position has its block, and no two chunks write into one.
-      const int64_t size = options_.block_size;
-      ASSERT_GE(chunk.blocks.size() * size, chunk.positions.end);
-      for (int64_t b = chunk.positions.begin / size; b <= (chunk.positions.end - 1) / size; ++b)
-        EXPECT_TRUE(
-            written.insert(plan.block_ids[static_cast<size_t>(chunk.blocks.begin + b)]).second);
+      for (int g = 0; g < pools_.num_groups(); ++g) check_table(plan, chunk, g, written);
       num_tokens += chunk.positions.size();
     }
     EXPECT_LE(num_tokens, o.max_num_batched_tokens);
     EXPECT_EQ(num_tokens, plan.load.num_tokens);
     EXPECT_LE(scheduler_.num_running(), o.max_num_seqs);
     num_computed += num_tokens;
+    run(plan);
+  }
+
+  // Every position that is computed or seen has its block, and no two chunks write into one.
+  void check_table(const Schedule& plan, const Schedule::Chunk& chunk, int group,
+                   std::set<std::pair<int, int32_t>>& written) {
+    const int64_t size = options_.block_size;
+    const auto& [blocks, first_block] = chunk.tables[static_cast<size_t>(group)];
+    ASSERT_GE((first_block + blocks.size()) * size, chunk.positions.end);
+    ASSERT_LE(first_block * size, cache::first_seen(pools_.window(group), chunk.positions.begin));
+    for (int64_t b = chunk.positions.begin / size; b <= (chunk.positions.end - 1) / size; ++b)
+      EXPECT_TRUE(written.insert({group, block_at(plan, chunk, group, b)}).second);
+    // A window's table has what the chunk sees and no more, but for the block before a guess.
+    if (group == 0) return;
+    EXPECT_LE(blocks.size(), cache::most_blocks(pools_.window(group), chunk.positions.size(),
+                                                chunk.positions.end, size));
+  }
+
+  int32_t block_at(const Schedule& plan, const Schedule::Chunk& chunk, int group,
+                   int64_t index) const {
+    const auto& [blocks, first_block] = chunk.tables[static_cast<size_t>(group)];
+    return plan.block_ids[static_cast<size_t>(blocks.begin + index - first_block)];
+  }
+  uint64_t& slot(int group, int64_t block, int64_t position) {
+    return written_[static_cast<size_t>(group)][static_cast<size_t>(
+        block * options_.block_size + position % options_.block_size)];
+  }
+
+  // What workers do: copies, then all writes, then reads, which must find what the tokens before a
+  // position write, whoever computed it.
+  void run(const Schedule& plan) {
+    const int64_t size = options_.block_size;
+    for (const cache::BlockCopy& copy : plan.copies) {
+      for (int64_t t = 0; t < size; ++t)
+        slot(copy.group, copy.to, t) = slot(copy.group, copy.from, t);
+    }
+    for (const bool reads : {false, true}) {
+      for (const Schedule::Chunk& chunk : plan.chunks) {
+        const Sequence& s = *chunk.sequence;
+        uint64_t hash = s.salt + 1;
+        for (int64_t t = 0; t < chunk.positions.end; ++t) {
+          hash = uniform_bits(hash, 2, static_cast<uint64_t>(s.tokens[static_cast<size_t>(t)]));
+          for (int g = 0; g < pools_.num_groups(); ++g) {
+            const int64_t seen = cache::first_seen(pools_.window(g), chunk.positions.begin);
+            if (t < (reads ? seen : chunk.positions.begin)) continue;
+            uint64_t& place = slot(g, block_at(plan, chunk, g, t / size), t);
+            if (!reads) place = hash;
+            ASSERT_EQ(place, hash)
+                << "group " << g << ", position " << t << " of sequence " << s.number;
+          }
+        }
+      }
+    }
+  }
+
+  static std::vector<int64_t> groups(int64_t first, const std::vector<int64_t>& others) {
+    std::vector<int64_t> all{first};
+    all.insert(all.end(), others.begin(), others.end());
+    return all;
   }
 
   MachineOptions options_;
-  cache::BlockPool pool_;
+  cache::BlockPools pools_;
   cache::PrefixCache cache_;
   StepTimes times_;
   Scheduler scheduler_;
   std::vector<std::unique_ptr<Job>> jobs_;
   std::map<const Sequence*, Job*> by_sequence_;
   std::deque<Schedule> ring_;
+  std::vector<std::vector<uint64_t>> written_;  // [groups][blocks * block_size]
 };
 
 // `count` ids of one family; equal families and counts give equal ids.

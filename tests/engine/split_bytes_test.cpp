@@ -32,7 +32,13 @@ void compare(const EngineOptions& options, const std::string& what) {
     expect_near(result.ranks[r].reduce_bytes, want.reduce_bytes_per_token * num_steps_tokens, 0.02,
                 rank + " all-reduce");
     // The cache holds whole blocks of the context.
-    EXPECT_EQ(got.kv_bytes, got.kv_bytes_per_token * engine->kv_cache_tokens()) << rank;
+    int64_t kv_bytes = 0, kv_bytes_per_token = 0;
+    for (size_t g = 0; g < held.kv_groups.size(); ++g) {
+      kv_bytes += got.kv_group_bytes_per_token[g] * held.kv_groups[g].num_blocks * 16;
+      kv_bytes_per_token += got.kv_group_bytes_per_token[g];
+    }
+    EXPECT_EQ(got.kv_bytes, kv_bytes) << rank;
+    EXPECT_EQ(got.kv_bytes_per_token, kv_bytes_per_token) << rank;
     EXPECT_EQ(got.kv_bytes_per_token, want.kv_bytes_per_token) << rank;
     EXPECT_EQ(got.logits_bytes, want.logits_bytes) << rank;
     EXPECT_EQ(got.step_bytes, want.step_bytes) << rank;

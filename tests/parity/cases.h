@@ -38,6 +38,8 @@ inline Case parse_case(const std::string& words, const std::string& model_path) 
       c.work.prompt_logprobs = false;
     else if (word == "noprefix")
       o.prefix_caching = false;
+    else if (word == "nogroups")
+      o.window_groups = false;
     else if (word == "unchunked")
       o.chunked_prefill = false;
     else if (word == "shortest")
@@ -66,6 +68,8 @@ inline Case parse_case(const std::string& words, const std::string& model_path) 
       o.isa = kernels::Isa::kAvx512;
     else if (word == "isa=portable")
       o.isa = kernels::Isa::kPortable;
+    else if (auto w = after("wcache"); !w.empty())
+      o.num_window_blocks = std::stoi(w);
     else if (auto v = after("weights="); !v.empty())
       o.topology.tp_weights = v;
     else if (v = after("stages="); !v.empty())

@@ -106,6 +106,7 @@ std::vector<Bits> answers(const engine::EngineOptions& options, uint64_t count,
   stats = engine->stats();
   EXPECT_EQ(stats.num_waiting + stats.num_running, 0);
   EXPECT_EQ(stats.num_free_blocks + stats.num_idle_blocks, stats.num_blocks);
+  EXPECT_EQ(stats.num_free_window_blocks + stats.num_idle_window_blocks, stats.num_window_blocks);
   return all;
 }
 
@@ -116,7 +117,7 @@ const std::vector<Bits>& alone(const std::string& path, kernels::KvType kv, uint
   engine::EngineOptions options = parse_case("", path).options;
   options.placement = engine::Placement::kAuto;
   options.max_num_seqs = 1;
-  options.prefix_caching = false;
+  options.prefix_caching = options.window_groups = false;
   options.kv_type = kv;
   const auto engine = engine::Engine::load(options);
   for (uint64_t i = all.size(); i < count; ++i) {
@@ -175,7 +176,15 @@ INSTANTIATE_TEST_SUITE_P(
                     Mix{"llama.Q4_K.gguf", "tp2 pp2 dedicated micro4 prefix kvf32", 40},
                     Mix{"llama.Q4_K.gguf", "tp5 pooled cache400 chunk48 guess4", 40},
                     Mix{"llama.Q4_K.gguf", "pp3 dedicated guess8 seqs12 traced sleepy", 40},
-                    Mix{"llama.Q4_K.gguf", "tp2 noprefix unchunked", 40}),
+                    Mix{"llama.Q4_K.gguf", "tp2 noprefix unchunked", 40},
+                    // Layers with windows of 16: in all stages but one; beside full attention, from
+                    // few blocks; in all layers.
+                    Mix{"gemma3.Q8_0.gguf", "stages=5@1,1@2,1@1 dedicated wcache12 chunk40", 40},
+                    Mix{"gemma3.Q8_0.gguf", "tp3 pooled cache400 guess4 prefix", 40},
+                    Mix{"gemma2.Q8_0.gguf", "tp2 pp2 dedicated wcache9 guess4 seqs16", 40},
+                    Mix{"gemma2.Q8_0.gguf", "tp3 nogroups chunk64", 40},
+                    Mix{"mistral.F32", "tp2 dedicated wcache12 kvf32 shortest", 40},
+                    Mix{"mistral.F32", "pp2 dedicated cache400 chunk100", 40}),
     name_of);
 
 INSTANTIATE_TEST_SUITE_P(
@@ -189,6 +198,9 @@ INSTANTIATE_TEST_SUITE_P(
                     Mix{"llama.Q4_K.gguf", "weights=3,2,1,1 pooled noprefix guess8", 500},
                     Mix{"llama.Q4_K.gguf", "tp2 pp2 threads2 dedicated seqs100", 500},
                     Mix{"gemma3.Q8_0.gguf", "tp2 dedicated cache400 guess4", 500},
+                    Mix{"gemma3.Q8_0.gguf", "stages=5@2,2@1 dedicated wcache10 guess3", 500},
+                    Mix{"gemma2.Q8_0.gguf", "tp3 pp4 pooled wcache20 block32", 500},
+                    Mix{"mistral.F32", "tp4 dedicated wcache8 prefix guess2", 500},
                     Mix{"gemma3.Q8_0.gguf", "tp3 pp3 pooled chunk37 shortest", 500},
                     Mix{"qwen2.BF16.gguf", "pp2 dedicated kvf32 cache480 prefix", 500},
                     Mix{"qwen2.BF16.gguf", "tp5 pooled isa=avx2 unchunked", 500},
