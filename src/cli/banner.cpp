@@ -7,6 +7,7 @@
 #include "base/counted.h"
 #include "cli/quantity.h"
 #include "cli/version.h"
+#include "engine/limits.h"
 
 namespace weft::cli {
 namespace {
@@ -40,6 +41,17 @@ std::vector<std::string> shortened(std::vector<std::string> lines, size_t most,
   const size_t left_out = lines.size() - most + 1;
   lines.resize(most - 1);
   lines.push_back(fmt::format("  ... and {} more {}", left_out, what));
+  return lines;
+}
+
+// Of layers that keep a window.
+std::vector<std::string> window_lines(const engine::SplitReport& split, int64_t num_layers) {
+  std::vector<std::string> lines;
+  for (const engine::KvGroup& group : split.kv_groups) {
+    if (group.window > 0)
+      lines.push_back(fmt::format("         {} of {} layers keep the last {} tokens: {} blocks",
+                                  group.num_layers, num_layers, group.window, group.num_blocks));
+  }
   return lines;
 }
 
@@ -104,11 +116,12 @@ std::vector<std::string> banner_lines(const engine::Engine& engine,
   std::vector<std::string> asked;
   for (const std::string& line : split.asked_and_got) asked.push_back("  " + line);
   append(shortened(std::move(asked), kAskedLines, "ranks"));
-  const int64_t tokens = engine.kv_cache_tokens(), longest = engine.max_model_len();
-  lines.push_back(
-      fmt::format("cache    {} tokens fit ({}), {} blocks; {} of {} tokens, the longest", tokens,
-                  kernels::name(options.kv_type), engine.kv_cache_blocks(),
-                  counted(tokens / longest, "request"), longest));
+  const int64_t longest = engine.max_model_len();
+  lines.push_back(fmt::format(
+      "cache    {} tokens fit ({}), {} blocks; {} of {} tokens, the longest",
+      engine.kv_cache_tokens(), kernels::name(options.kv_type), engine.kv_cache_blocks(),
+      counted(engine::requests_that_fit(split, longest, options.block_size), "request"), longest));
+  append(window_lines(split, model.num_layers));
   lines.push_back(fmt::format("kernels  {}", engine.isa()));
   lines.push_back(
       fmt::format("loaded   in {:.2f} s; weights {} in {:.2f} s, {:.2f} GB/s",

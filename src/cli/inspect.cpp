@@ -2,6 +2,7 @@
 // only.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
@@ -54,10 +55,30 @@ Json model_json(const engine::ModelReport& model, bool with_tensors) {
   return object;
 }
 
-// The cache's bytes of each rank for a context: whole blocks, as a run allocates them.
-void size_cache(int64_t max_model_len, int64_t block_size, engine::SplitReport* split) {
-  const int64_t tokens = (max_model_len + block_size - 1) / block_size * block_size;
-  for (engine::RankShare& share : split->ranks) share.kv_bytes = share.kv_bytes_per_token * tokens;
+// The cache's bytes of each rank for one context of max_model_len: whole blocks, as a run allocates
+// them.
+void size_cache(const engine::EngineOptions& options, engine::SplitReport* split) {
+  for (engine::RankShare& share : split->ranks)
+    share.kv_bytes = engine::context_bytes(*split, share, options.max_model_len, options);
+}
+
+// "the cache of 32768 tokens", and what layers with a window save of it.
+std::string cache_line(const engine::Inspection& inspection, int64_t max_model_len) {
+  std::string line = fmt::format("cache      of {}", counted(max_model_len, "token"));
+  int64_t kept = 0, whole = 0, sliding = 0, window = 0;
+  for (const engine::RankShare& share : inspection.split.ranks) {
+    kept += share.kv_bytes;
+    whole += share.kv_bytes_per_token * max_model_len;
+  }
+  for (const engine::KvGroup& group : inspection.split.kv_groups) {
+    sliding += group.window > 0 ? group.num_layers : 0;
+    window = std::max(window, group.window);
+  }
+  if (sliding == 0) return line;
+  return line +
+         fmt::format("; {} of {} layers keep the last {} and those of a step: {} in place of {}",
+                     sliding, inspection.model.num_layers, window, bytes_text(kept),
+                     bytes_text(whole));
 }
 
 // max_model_len: 0 where none was given.
@@ -79,7 +100,14 @@ Json split_json(const engine::SplitReport& split, int64_t max_model_len) {
                      {"step_bytes", share.step_bytes},
                      {"reduce_bytes_per_token", share.reduce_bytes_per_token}});
   }
+  Json groups = Json::array();
+  for (const engine::KvGroup& group : split.kv_groups) {
+    groups.push_back({{"window", group.window > 0 ? Json(group.window) : Json(nullptr)},
+                      {"num_layers", group.num_layers},
+                      {"kv_bytes_per_token", group.bytes_per_token}});
+  }
   return {{"topology", split.topology},
+          {"kv_groups", std::move(groups)},
           {"max_model_len", max_model_len > 0 ? Json(max_model_len) : Json(nullptr)},
           {"imbalance", split.imbalance},
           {"asked_and_got", split.asked_and_got},
@@ -109,16 +137,15 @@ void print_model(const engine::ModelReport& model, bool with_tensors, std::ostre
   }
 }
 
-void print_split(const engine::SplitReport& split, int64_t max_model_len, std::ostream& out) {
+void print_split(const engine::Inspection& inspection, int64_t max_model_len, std::ostream& out) {
+  const engine::SplitReport& split = inspection.split;
   out << fmt::format("split      {}; the slowest rank holds {:.2f} times the mean\n",
                      split.topology, split.imbalance);
   const bool per_token = max_model_len == 0;
   for (const std::string& line : rank_lines(split.ranks, split.ranks.size(), per_token)) {
     out << line << "\n";
   }
-  if (!per_token) {
-    out << fmt::format("cache      of {}\n", counted(max_model_len, "token"));
-  }
+  if (!per_token) out << cache_line(inspection, max_model_len) << "\n";
   int64_t reduced = 0;
   for (const engine::RankShare& share : split.ranks) reduced += share.reduce_bytes_per_token;
   out << fmt::format("all-reduce {} a token, over all ranks\n", bytes_text(reduced));
@@ -143,7 +170,7 @@ class InspectCommand : public Command {
     const engine::EngineOptions asked = model_.resolve(context.environment);
     engine::Inspection inspection = context.engine.inspect(asked);
     engine::check_model_len(asked.max_model_len, inspection.model.context_length);
-    size_cache(asked.max_model_len, asked.block_size, &inspection.split);
+    if (asked.max_model_len > 0) size_cache(asked, &inspection.split);
     std::ostream& out = context.console.out;
     if (json_) {
       Json object = {{"model", model_json(inspection.model, tensors_)},
@@ -151,7 +178,7 @@ class InspectCommand : public Command {
       out << object.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
     } else {
       print_model(inspection.model, tensors_, out);
-      print_split(inspection.split, asked.max_model_len, out);
+      print_split(inspection, asked.max_model_len, out);
     }
     return 0;
   }

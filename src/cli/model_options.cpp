@@ -98,6 +98,8 @@ void ModelOptions::declare_memory(OptionSet* options) {
 void ModelOptions::declare_context(const std::string& unset, OptionSet* options) {
   options->add("--max-model-len", &engine.max_model_len,
                {"TOKENS", "longest prompt and answer together", unset}, 1, engine::kMaxModelLen);
+  options->add("--disable-hybrid-kv-cache-manager", &no_window_groups,
+               {"", "keep all tokens in layers that see only a sliding window, too"});
   options->add("--kv-cache-dtype", &kv_cache_dtype,
                {"TYPE", "how keys and values are kept", "", {"f32", "f16", "bf16", "q8"}});
 }
@@ -138,6 +140,7 @@ engine::EngineOptions ModelOptions::resolve(const Environment& environment) cons
                              : schedule_policy == "shortest" ? engine::SchedulePolicy::kShortest
                                                              : engine::SchedulePolicy::kFcfs;
   resolved.prefix_caching = !no_prefix_caching;
+  resolved.window_groups = !no_window_groups;
   resolved.chunked_prefill = !no_chunked_prefill;
   if (!pp_balance.empty())
     resolved.topology.balance = pp_balance == "prefill" ? parallel::PipelineBalance::kPrefill

@@ -14,7 +14,7 @@ struct ModelOptions {
   engine::EngineOptions engine;
   std::string pp_balance;  // empty: not given
   std::string placement = "auto", kv_cache_dtype = "bf16", schedule_policy = "fcfs";
-  bool no_prefix_caching = false, no_chunked_prefill = false;
+  bool no_prefix_caching = false, no_chunked_prefill = false, no_window_groups = false;
   int64_t timeout_s = 60;
 
   // Adds MODEL and the groups "Splitting" and "Memory" to `options`.

@@ -253,6 +253,10 @@ void print_stats(const engine::Engine& engine, std::ostream& err) {
       stats.num_steps,
       stats.num_steps == 0 ? 0.0 : 1e6 * stats.scheduler_s / static_cast<double>(stats.num_steps),
       stats.num_preemptions, stats.num_blocks, stats.num_free_blocks, stats.num_idle_blocks);
+  if (stats.num_window_blocks > 0)
+    err << fmt::format("windows of {} blocks, {} free, {} kept for prefixes\n",
+                       stats.num_window_blocks, stats.num_free_window_blocks,
+                       stats.num_idle_window_blocks);
   const engine::PipelineReport report = engine.report_window();
   for (const std::string& line : rank_lines(report.ranks, report.pooled)) err << line << "\n";
   for (const std::string& line : pipeline_lines(report, {})) err << line << "\n";

@@ -119,6 +119,7 @@ inline FakeState::FakeState() {
   model.types = {{"Q4_1", 210, 90'000'000}, {"F32", 61, 140'000}};
   model.tensors = {{"token_embd.weight", "Q4_1", "49152 x 576", 17'694'720}};
   split.topology = "tp=2";
+  split.kv_groups = {{0, 30, 30'720, 617}};
   split.imbalance = 1.11;
   for (int rank = 0; rank < 2; ++rank) {
     engine::RankShare share;
@@ -131,6 +132,7 @@ inline FakeState::FakeState() {
     share.weight_bytes = 50'000'000;
     share.kv_bytes = 120'000'000;
     share.kv_bytes_per_token = 15'360;
+    share.kv_group_bytes_per_token = {15'360};
     share.logits_bytes = 32'768;
     share.step_bytes = 65'536;
     share.reduce_bytes_per_token = 276'480;
