@@ -183,7 +183,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Mix{"gemma3.Q8_0.gguf", "tp3 pooled cache400 guess4 prefix", 40},
                     Mix{"gemma2.Q8_0.gguf", "tp2 pp2 dedicated wcache9 guess4 seqs16", 40},
                     Mix{"gemma2.Q8_0.gguf", "tp3 nogroups chunk64", 40},
-                    Mix{"mistral.F32", "tp2 dedicated wcache12 kvf32 shortest", 40},
+                    Mix{"mistral.F32", "tp2 dedicated cache400 wcache9 kvf32 shortest", 40},
                     Mix{"mistral.F32", "pp2 dedicated cache400 chunk100", 40}),
     name_of);
 
