@@ -104,8 +104,8 @@ bool RequestLoop::submit_next() {
   totals_.scheduler_s += seconds_between(begin_ns, now_ns());
   ++totals_.num_steps;
   ++num_submitted_;
-  replica_.submit(
-      {scheduler_.num_running(), scheduler_.num_waiting(), pool_.num_blocks() - pool_.num_free()});
+  replica_.submit({scheduler_.num_running(), scheduler_.num_waiting(),
+                   pools_.full().num_blocks() - pools_.full().num_free()});
   return true;
 }
 

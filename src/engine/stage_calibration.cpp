@@ -49,13 +49,13 @@ std::vector<BatchWorkload> prompt_sizes(const CalibrationRange& range) {
 
 class Calibration {
  public:
-  Calibration(Replica& replica, cache::BlockPool& pool, int64_t vocab_size)
-      : replica_(replica), pool_(pool), vocab_size_(vocab_size) {
+  Calibration(Replica& replica, cache::BlockPools& pools, int64_t vocab_size)
+      : replica_(replica), pools_(pools), vocab_size_(vocab_size) {
     costs_.stages.resize(replica.shape().time_rows().size());
   }
 
   void measure(const BatchWorkload& workload) {
-    BatchRun(replica_, pool_, workload, vocab_size_, [this](const StepPlan& plan, double seconds) {
+    BatchRun(replica_, pools_, workload, vocab_size_, [this](const StepPlan& plan, double seconds) {
       learn(record_of(plan), seconds);
     }).run();
   }
@@ -78,7 +78,7 @@ class Calibration {
   }
 
   Replica& replica_;
-  cache::BlockPool& pool_;
+  cache::BlockPools& pools_;
   const int64_t vocab_size_;
   std::set<int64_t> seen_;
 };
@@ -93,18 +93,18 @@ void set_simulated(const std::vector<double>& stage_seconds, PipelineCosts& cost
 
 }  // namespace
 
-PipelineCosts calibrate_stages(Replica& replica, cache::BlockPool& pool, int64_t vocab_size,
-                               const CalibrationRange& range, const OnCalibration& on_size) {
+PipelineCosts calibrate_stages(Replica& replica, cache::BlockPools& pools, int64_t vocab_size,
+                               const CalibrationRange& range,
+                               const std::function<bool(const BatchWorkload&)>& fits,
+                               const OnCalibration& on_size) {
   const std::vector<double>& simulated = replica.shape().stage_seconds;
   std::vector<BatchWorkload> sizes =
       decode_sizes(simulated.empty() ? range : CalibrationRange{.context = range.context});
   if (simulated.empty()) {
     for (const BatchWorkload& size : prompt_sizes(range)) sizes.push_back(size);
   }
-  std::erase_if(sizes, [&](const BatchWorkload& size) {
-    return size.batch_size * pool.blocks_for(size.input_len + size.output_len) > pool.num_blocks();
-  });
-  Calibration calibration(replica, pool, vocab_size);
+  std::erase_if(sizes, [&](const BatchWorkload& size) { return !fits(size); });
+  Calibration calibration(replica, pools, vocab_size);
   for (size_t i = 0; i < sizes.size(); ++i) {
     calibration.measure(sizes[i]);
     if (on_size) on_size(static_cast<int64_t>(i + 1), static_cast<int64_t>(sizes.size()));

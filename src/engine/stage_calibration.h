@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "cache/block_pool.h"
+#include "cache/block_pools.h"
 #include "engine/engine.h"
 #include "engine/replica.h"
 
@@ -13,7 +13,9 @@ namespace weft::engine {
 // With nothing in flight. Planning is not measured here: planning_s stays 0. A replica of simulated
 // stages has the times that it was given; only its hops are measured. Sizes that the pool has no
 // room for are left out.
-PipelineCosts calibrate_stages(Replica& replica, cache::BlockPool& pool, int64_t vocab_size,
-                               const CalibrationRange& range, const OnCalibration& on_size);
+PipelineCosts calibrate_stages(Replica& replica, cache::BlockPools& pools, int64_t vocab_size,
+                               const CalibrationRange& range,
+                               const std::function<bool(const BatchWorkload&)>& fits,
+                               const OnCalibration& on_size);
 
 }  // namespace weft::engine
