@@ -133,23 +133,28 @@ void Scheduler::schedule(Schedule& out) {
     for (Sequence* s : running_) s->blocks.slide(s->num_planned);
   const bool begun = std::any_of(running_.begin(), running_.end(),
                                  [](const Sequence* s) { return s->num_unplanned() > 1; });
-  if (options_.chunked_prefill || !begun) {
-    // Where the few whose turn it is all gave their blocks up, it is the others' turn.
-    size_t num_preempted = 0;
-    do {
-      num_preempted = out.preempted.size();
-      plan_decodes(out);
-    } while (out.chunks.empty() && out.preempted.size() > num_preempted);
-  }
+  const bool answers_wait = begun && !options_.chunked_prefill;
+  if (!answers_wait) plan_decodes(out);
   PromptRoom room = prompt_room(out);
   plan_begun_prompts(out, room);
   let_in(out, room);
+  // The prompt that they wait for may lack window blocks that they hold.
+  if (answers_wait && out.empty()) plan_decodes(out);
   if (out.empty()) fork_copies_.swap(out.copies);  // for the plan that will be made
 }
 
 // ---- decodes
 
 void Scheduler::plan_decodes(Schedule& out) {
+  // Where the few whose turn it is all gave their blocks up, it is the others' turn.
+  size_t num_preempted = 0;
+  do {
+    num_preempted = out.preempted.size();
+    plan_some_decodes(out);
+  } while (out.chunks.empty() && out.preempted.size() > num_preempted);
+}
+
+void Scheduler::plan_some_decodes(Schedule& out) {
   std::vector<Sequence*>& ready = ready_;
   ready.clear();
   for (Sequence* s : running_) {

@@ -173,6 +173,7 @@ class Scheduler {
   };
 
   void plan_decodes(Schedule& out);
+  void plan_some_decodes(Schedule& out);
   int64_t num_decoding() const;
   int64_t decodes_at_once(uint64_t turn) const;
   StepLoad typical_decodes() const;

@@ -38,7 +38,7 @@ MachineOptions random_options(uint64_t seed) {
 // Requests come while others run, some are cancelled; every plan is a right one, all end, and no
 // block is lost.
 TEST(SchedulerRandom, EveryPlanIsRightAndAllEnd) {
-  for (uint64_t seed = 0; seed < 400; ++seed) {
+  for (uint64_t seed = 0; seed < 1000; ++seed) {
     SCOPED_TRACE(seed);
     const MachineOptions options = random_options(seed);
     ScheduledMachine machine(options);

@@ -219,6 +219,24 @@ TEST(Scheduler, WithoutChunkingAPromptGoesBeforeAllAnswers) {
   machine.finish();
 }
 
+// The same, where the prompt finds no block for its next tokens: what lacks it holds them.
+TEST(Scheduler, AnswersGoOnWhereTheirPromptLacksWindowBlocks) {
+  MachineOptions o = small();
+  o.scheduler.chunked_prefill = false;
+  o.scheduler.max_num_batched_tokens = 32;
+  o.scheduler.shares_prefixes = false;
+  o.windows = {33};
+  for (o.num_window_blocks = 4; o.num_window_blocks < 12; ++o.num_window_blocks) {
+    ScheduledMachine machine(o);
+    for (uint64_t i = 0; i < 3; ++i) {
+      machine.submit(prompt_of(i, 30), 60);
+      machine.turn();
+    }
+    machine.submit(prompt_of(9, 150), 20);
+    machine.finish();
+  }
+}
+
 TEST(Scheduler, ARingOfMicroBatchesTakesEachAnswerOnce) {
   MachineOptions o = small();
   o.scheduler.num_stages = 2;

@@ -150,7 +150,7 @@ TEST_P(Requests, NeighboursDoNotShow) {
   for (size_t i = 0; i < found.size(); ++i) EXPECT_EQ(found[i], expected[i]) << "request " << i;
   // The words that name a mechanism are there to use it.
   const std::string words = GetParam().words;
-  if (words.find("cache") != std::string::npos) {
+  if (words.find(" cache") != std::string::npos) {  // with few window blocks, fewer are let in
     EXPECT_GT(stats.num_preemptions, 0);
   }
   if (words.find("guess") != std::string::npos) {
@@ -199,8 +199,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Mix{"llama.Q4_K.gguf", "tp2 pp2 threads2 dedicated seqs100", 500},
                     Mix{"gemma3.Q8_0.gguf", "tp2 dedicated cache400 guess4", 500},
                     Mix{"gemma3.Q8_0.gguf", "stages=5@2,2@1 dedicated wcache10 guess3", 500},
-                    Mix{"gemma2.Q8_0.gguf", "tp3 pp4 pooled wcache20 block32", 500},
-                    Mix{"mistral.F32", "tp4 dedicated wcache8 prefix guess2", 500},
+                    Mix{"gemma2.Q8_0.gguf", "tp3 pp4 pooled cache480 wcache20 block32", 500},
+                    Mix{"mistral.F32", "tp4 dedicated cache400 wcache8 prefix guess2", 500},
                     Mix{"gemma3.Q8_0.gguf", "tp3 pp3 pooled chunk37 shortest", 500},
                     Mix{"qwen2.BF16.gguf", "pp2 dedicated kvf32 cache480 prefix", 500},
                     Mix{"qwen2.BF16.gguf", "tp5 pooled isa=avx2 unchunked", 500},
