@@ -382,20 +382,26 @@ bool Scheduler::is_being_computed(const Sequence& waiting) const {
   return false;
 }
 
+// What the cache knows of a waiting sequence, and room for the rest.
+bool Scheduler::match_and_find_blocks(const Sequence& s, int64_t limit) {
+  cache_.match(s.salt, s.tokens, limit, match_);
+  BlockCounts wanted = wanted_to_begin(static_cast<int64_t>(s.tokens.size()));
+  for (int group = 0; group < pools_.num_groups(); ++group)
+    wanted[static_cast<size_t>(group)] -= std::ssize(match_.of(group).blocks);
+  if (find_blocks(wanted)) return true;
+  const int64_t without_copy = match_.copied_tokens > 0 ? match_.num_blocks() : -1;
+  cache_.give_back(match_);
+  // The block that would be copied from may be the one that is missing, for ever.
+  return without_copy >= 0 && match_and_find_blocks(s, without_copy * pools_.block_size());
+}
+
 // Lets a waiting sequence in, with what the cache knows of it and blocks for all its tokens. False
 // where the blocks are short; nothing has changed then.
 bool Scheduler::begin(Sequence& s, Schedule& out) {
-  cache_.match(s.salt, s.tokens, reusable(s), match_);
   const auto length = static_cast<int64_t>(s.tokens.size());
+  if (!match_and_find_blocks(s, reusable(s))) return false;
   const int64_t num_known_blocks = match_.num_blocks();
   const int64_t known = match_.num_tokens;
-  BlockCounts wanted = wanted_to_begin(length);
-  for (int group = 0; group < pools_.num_groups(); ++group)
-    wanted[static_cast<size_t>(group)] -= std::ssize(match_.of(group).blocks);
-  if (!find_blocks(wanted)) {
-    cache_.give_back(match_);
-    return false;
-  }
   WEFT_CHECK(s.blocks.begin(match_, out.copies) && s.blocks.grow_full(length), "blocks were found");
   for (Sequence* earlier : waiting_) {
     if (earlier == &s) break;

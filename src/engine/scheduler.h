@@ -187,6 +187,7 @@ class Scheduler {
   void list_candidates();
   bool is_being_computed(const Sequence& waiting) const;
   bool begin(Sequence& sequence, Schedule& out);
+  bool match_and_find_blocks(const Sequence& sequence, int64_t limit);
   void start(Sequence& sequence);
   void plan(Schedule& out, Sequence& sequence, int64_t count, int64_t num_guesses = 0);
   // Whether so many blocks of each group are free, perhaps after cached ones were given up.

@@ -102,6 +102,25 @@ TEST(Scheduler, APrefixThatIsBeingComputedIsShared) {
   machine.finish();
 }
 
+// One that needs every block, of which the cache would have it copy one.
+TEST(Scheduler, ABlockToCopyFromIsGivenUpWhereItIsMissing) {
+  for (const bool in_window : {false, true}) {
+    MachineOptions o = small();
+    o.num_blocks = in_window ? 64 : 8;
+    if (in_window) o.windows = {60};
+    o.num_window_blocks = 5;
+    ScheduledMachine machine(o);
+    machine.submit(prompt_of(5, 60), 1);
+    while (machine.turn()) {
+    }
+    std::vector<int32_t> prompt = prompt_of(5, 56);
+    while (prompt.size() < 127) prompt.push_back(2000);
+    auto& job = machine.submit(prompt, 1);
+    machine.finish();
+    EXPECT_EQ(job.sequence.num_reused, 48);
+  }
+}
+
 TEST(Scheduler, SaltsShareNothing) {
   ScheduledMachine machine(small());
   machine.submit(prompt_of(5, 64), 1, 0, 1);
