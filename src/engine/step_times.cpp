@@ -23,7 +23,13 @@ size_t StepTimes::bucket_of(int64_t num_tokens) {
 const StepTimes::Table& StepTimes::table_of(const StepLoad& load) const {
   const Table& own = load.has_prompt ? with_prompt_ : decoding_;
   const Table& other = load.has_prompt ? decoding_ : with_prompt_;
-  return own.is_empty ? other : own;
+  const size_t bucket = bucket_of(load.num_tokens);
+  return own.is_empty || (!own.reaches(bucket) && other.reaches(bucket)) ? other : own;
+}
+
+bool StepTimes::Table::reaches(size_t bucket) const {
+  return std::any_of(buckets.begin() + static_cast<std::ptrdiff_t>(bucket), buckets.end(),
+                     [](const Bucket& b) { return b.is_known; });
 }
 
 void StepTimes::PairSums::add(double more_pairs, double more_seconds) {

@@ -12,7 +12,8 @@
 //
 // Steps that hold a part of a prompt are told apart from those that only decode: the two share
 // buckets, and what running answers would take alone must stay known while a long prompt is
-// computed beside them. Each kind answers for the other until it has seen a step of its own.
+// computed beside them. Each kind answers for the other where that has seen no step so large: what
+// 64 decodes would take is known from chunks before any 64 have decoded.
 //
 // Thread rule: the planner's thread.
 #pragma once
@@ -71,6 +72,7 @@ class StepTimes {
     PairSums sums;  // of all of them
     bool is_empty = true;
 
+    bool reaches(size_t bucket) const;  // knows steps of as many tokens, or more
     void learn(double tokens, double pairs, double seconds, Bucket& bucket);
     double price_in(const Bucket& bucket) const;
     double linear_part(const Bucket& bucket) const;

@@ -78,6 +78,19 @@ TEST(StepTimes, PromptsBesideThemDoNotBlurWhatDecodesTake) {
   EXPECT_NEAR(*times.predict(load_of(100, 16)), 0.010, 1e-4);
 }
 
+// A queue that is let in has decoded with few, and computed chunks of many.
+TEST(StepTimes, LargeDecodesAreJudgedByChunksBeforeAnyWereSeen) {
+  StepTimes times;
+  for (int i = 0; i < 20; ++i) times.learn(load_of(0, 4), 0.004);
+  StepLoad chunk = load_of(0, 128);
+  chunk.has_prompt = true;
+  for (int i = 0; i < 20; ++i) times.learn(chunk, 0.080);
+  EXPECT_NEAR(*times.predict(load_of(0, 4)), 0.004, 1e-4);
+  EXPECT_NEAR(*times.predict(load_of(0, 64)), 0.040, 1e-3);
+  for (int i = 0; i < 20; ++i) times.learn(load_of(0, 64), 0.030);
+  EXPECT_NEAR(*times.predict(load_of(0, 64)), 0.030, 1e-4);
+}
+
 TEST(StepTimes, FollowAMachineThatBecomesSlower) {
   StepTimes times;
   for (int i = 0; i < 50; ++i) times.learn(load_of(0, 16), 0.004);
