@@ -8,6 +8,7 @@
 #include "base/counted.h"
 #include "cli/pipeline_table.h"
 #include "cli/quantity.h"
+#include "cli/speculation_report.h"
 #include "cli/stop_reason.h"
 
 namespace weft::cli {
@@ -89,6 +90,10 @@ Json ranks_json(const Answer& answer) {
   return list;
 }
 
+double total_seconds(const engine::GenerationResult& result) {
+  return result.prompt_s + result.generation_s;
+}
+
 // A token as one word of a table: control characters and quotes are escaped.
 std::string quoted(const std::string& text) {
   return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -162,6 +167,8 @@ std::string answer_json(const Answer& answer) {
       {"prompt_token_ids", request.prompt_ids},
       {"ranks", ranks_json(answer)},
       {"pool", pool_json(answer)}};
+  if (result.speculation.guessed_tokens > 0 || result.speculation.num_draft_steps > 0)
+    object["speculation"] = speculation_json(result.speculation, total_seconds(result));
   if (request.sampling.logprobs) object["logprobs"] = logprobs_json(result.logprobs);
   if (request.sampling.prompt_logprobs) {
     object["prompt_logprobs"] = logprobs_json(result.prompt_logprobs);
@@ -173,6 +180,9 @@ std::string answer_json(const Answer& answer) {
 std::vector<std::string> stats_lines(const Answer& answer) {
   const std::vector<engine::RankTimes>& ranks = answer.result.ranks;
   std::vector<std::string> lines = {prompt_line(answer), generation_line(answer)};
+  const std::string guessed =
+      speculation_line(answer.result.speculation, total_seconds(answer.result));
+  if (!guessed.empty()) lines.push_back("guesses     " + guessed);
   const std::vector<std::string> rows = rank_lines(ranks, answer.engine.pooled());
   lines.insert(lines.end(), rows.begin(), rows.end());
   return lines;

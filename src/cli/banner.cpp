@@ -81,6 +81,21 @@ std::string shape_line(const engine::ModelReport& model) {
       model.head_dim, model.ffn_size, model.vocab_size, model.tied_embeddings ? " (tied)" : "");
 }
 
+std::string draft_line(const engine::SplitReport& split) {
+  engine::RankShare all;
+  for (const engine::RankShare& rank : split.draft_ranks) {
+    all.weight_bytes += rank.weight_bytes;
+    all.kv_bytes += rank.kv_bytes;
+    all.logits_bytes += rank.logits_bytes;
+    all.step_bytes += rank.step_bytes;
+  }
+  return fmt::format("{} guesses tokens ahead, on {}: weights {}, KV cache {}, logits {}, step {}",
+                     split.draft_model,
+                     counted(static_cast<int64_t>(split.draft_ranks.size()), "rank"),
+                     bytes_text(all.weight_bytes), bytes_text(all.kv_bytes),
+                     bytes_text(all.logits_bytes), bytes_text(all.step_bytes));
+}
+
 std::vector<std::string> rank_lines(const std::vector<engine::RankShare>& ranks, size_t max_rows,
                                     bool kv_per_token) {
   TextTable table({"rank", "stage", "layers", "heads", "KV heads", "FFN", "vocabulary", "weights",
@@ -112,7 +127,8 @@ std::vector<std::string> banner_lines(const engine::Engine& engine,
   const auto append = [&](const std::vector<std::string>& more) {
     lines.insert(lines.end(), more.begin(), more.end());
   };
-  append(rank_lines(split.ranks, kRankRows, false));
+  append(rank_lines(split.ranks, kRankRows - (split.draft_ranks.empty() ? 0 : 1), false));
+  if (!split.draft_ranks.empty()) lines.push_back("draft    " + draft_line(split));
   std::vector<std::string> asked;
   for (const std::string& line : split.asked_and_got) asked.push_back("  " + line);
   append(shortened(std::move(asked), kAskedLines, "ranks"));

@@ -21,6 +21,9 @@ std::string shape_line(const engine::ModelReport& model);
 std::vector<std::string> rank_lines(const std::vector<engine::RankShare>& ranks, size_t max_rows,
                                     bool kv_per_token);
 
+// "SmolLM2 135M guesses tokens ahead, on 1 rank: weights 98.4 MB, ..."; of a split that has one.
+std::string draft_line(const engine::SplitReport& split);
+
 std::vector<std::string> banner_lines(const engine::Engine& engine,
                                       const engine::EngineOptions& options);
 

@@ -19,6 +19,7 @@
 #include "cli/quantity.h"
 #include "cli/serving.h"
 #include "cli/serving_figures.h"
+#include "cli/speculation_report.h"
 #include "cli/trace_file.h"
 #include "cli/workload.h"
 
@@ -149,10 +150,11 @@ class BenchThroughputCommand : public Command {
     options_.group("Work");
     options_.add("--workload", &workload_,
                  {"WHAT",
-                  "fixed: equal lengths; mix: lengths as in chats; shared-prefix: requests that "
-                  "begin alike; long-prompt: one long prompt among running answers",
+                  "fixed: equal lengths; mix: lengths as in chats; repetitive: equal lengths, each "
+                  "prompt a phrase over and over; shared-prefix: requests that begin alike; "
+                  "long-prompt: one long prompt among running answers",
                   "",
-                  {"fixed", "mix", "shared-prefix", "long-prompt"}});
+                  {"fixed", "mix", "repetitive", "shared-prefix", "long-prompt"}});
     options_.add("--num-prompts", &num_prompts_,
                  {"N", "requests; of long-prompt the answers that run", "128; long-prompt 16"}, 1,
                  1'000'000);
@@ -196,6 +198,11 @@ class BenchThroughputCommand : public Command {
     return fixed_lengths(num_prompts(), {input_len_, output_len_});
   }
 
+  std::vector<int32_t> prompt_of(int64_t count, uint64_t number, int64_t vocab_size) const {
+    return workload_ == "repetitive" ? repeated_ids(count, seed_, number, vocab_size)
+                                     : random_ids(count, seed_, number, vocab_size);
+  }
+
   // Touches all memory that a step may need.
   void warm_up(engine::Engine& engine) const {
     const int64_t vocab = engine.model().vocab_size;
@@ -209,9 +216,10 @@ class BenchThroughputCommand : public Command {
   }
 
   ServingRun serve_all(const Work& work, const std::vector<engine::Request>& requests,
-                       const std::string& label, int64_t max_concurrency) const {
+                       const std::string& label, int64_t max_concurrency) {
     Console& console = work.console;
     work.engine.begin_window();
+    guessed_before_ = work.engine.stats().speculation;
     const int64_t before = work.engine.stats().generated_tokens, begin_ns = now_ns();
     Progress progress(console.err,
                       {.label = label,
@@ -233,20 +241,19 @@ class BenchThroughputCommand : public Command {
     return run;
   }
 
-  void measure_lengths(const Work& work, Json* object, std::vector<std::string>* lines) const {
+  void measure_lengths(const Work& work, Json* object, std::vector<std::string>* lines) {
     std::vector<engine::Request> requests;
     for (const Lengths& each : lengths())
-      requests.push_back(bench_request(
-          random_ids(each.input, seed_, requests.size(), work.engine.model().vocab_size),
-          each.output, kSharedSalt));
+      requests.push_back(
+          bench_request(prompt_of(each.input, requests.size(), work.engine.model().vocab_size),
+                        each.output, kSharedSalt));
     (*object)["batching"] = batching_;
     const ServingRun run = serve_all(work, requests, "answering", max_concurrency_);
     report(work, run, object, lines);
   }
 
   // The same requests twice: each with a salt of its own, which shares nothing, and with one salt.
-  void measure_shared_prefix(const Work& work, Json* object,
-                             std::vector<std::string>* lines) const {
+  void measure_shared_prefix(const Work& work, Json* object, std::vector<std::string>* lines) {
     const int64_t vocab = work.engine.model().vocab_size;
     const std::vector<int32_t> prefix = random_ids(prefix_len_, seed_, kPrefixStream, vocab);
     std::vector<engine::Request> shared, own;
@@ -347,6 +354,13 @@ class BenchThroughputCommand : public Command {
     lines->push_back(fmt::format("{} prompt tokens, {} of them cached; {} generated", counts.input,
                                  counts.cached, counts.output));
     for (const std::string& line : delay_lines(delays)) lines->push_back(line);
+    // Of this run alone: the warm-up and what a run is compared with guess too.
+    const engine::SpeculationStats guessed = stats.speculation.since(guessed_before_);
+    const std::string line_of_guesses = speculation_line(guessed, run.seconds);
+    if (!line_of_guesses.empty()) {
+      lines->push_back(line_of_guesses);
+      (*object)["speculation"] = speculation_json(guessed, run.seconds);
+    }
     if (work.machine == nullptr) return;
     // The last token of an answer is not computed with.
     const int64_t computed =
@@ -365,6 +379,7 @@ class BenchThroughputCommand : public Command {
   int64_t prefix_len_ = 1024, long_len_ = 4096, max_concurrency_ = 0, max_num_seqs_ = 1;
   uint64_t seed_ = 0;
   bool no_bounds_ = false;
+  engine::SpeculationStats guessed_before_;  // the run that is measured
 };
 
 }  // namespace

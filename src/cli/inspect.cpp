@@ -58,6 +58,9 @@ Json model_json(const engine::ModelReport& model, bool with_tensors) {
 // The cache's bytes of each rank for one context of max_model_len: whole blocks, as a run allocates
 // them.
 void size_cache(const engine::EngineOptions& options, engine::SplitReport* split) {
+  const int64_t tokens = round_up(options.max_model_len, options.block_size);
+  for (engine::RankShare& share : split->draft_ranks)
+    share.kv_bytes = share.kv_bytes_per_token * tokens;
   for (engine::RankShare& share : split->ranks)
     share.kv_bytes = engine::context_bytes(*split, share, options.max_model_len, options);
 }
@@ -82,9 +85,9 @@ std::string cache_line(const engine::Inspection& inspection, int64_t max_model_l
 }
 
 // max_model_len: 0 where none was given.
-Json split_json(const engine::SplitReport& split, int64_t max_model_len) {
+Json ranks_json(const std::vector<engine::RankShare>& shares, int64_t max_model_len) {
   Json ranks = Json::array();
-  for (const engine::RankShare& share : split.ranks) {
+  for (const engine::RankShare& share : shares) {
     ranks.push_back({{"rank", share.rank},
                      {"stage", share.stage},
                      {"shard", share.shard},
@@ -100,19 +103,27 @@ Json split_json(const engine::SplitReport& split, int64_t max_model_len) {
                      {"step_bytes", share.step_bytes},
                      {"reduce_bytes_per_token", share.reduce_bytes_per_token}});
   }
+  return ranks;
+}
+
+Json split_json(const engine::SplitReport& split, int64_t max_model_len) {
   Json groups = Json::array();
   for (const engine::KvGroup& group : split.kv_groups) {
     groups.push_back({{"window", group.window > 0 ? Json(group.window) : Json(nullptr)},
                       {"num_layers", group.num_layers},
                       {"kv_bytes_per_token", group.bytes_per_token}});
   }
-  return {{"topology", split.topology},
-          {"kv_groups", std::move(groups)},
-          {"max_model_len", max_model_len > 0 ? Json(max_model_len) : Json(nullptr)},
-          {"imbalance", split.imbalance},
-          {"asked_and_got", split.asked_and_got},
-          {"warnings", split.warnings},
-          {"ranks", std::move(ranks)}};
+  Json object = {{"topology", split.topology},
+                 {"kv_groups", std::move(groups)},
+                 {"max_model_len", max_model_len > 0 ? Json(max_model_len) : Json(nullptr)},
+                 {"imbalance", split.imbalance},
+                 {"asked_and_got", split.asked_and_got},
+                 {"warnings", split.warnings},
+                 {"ranks", ranks_json(split.ranks, max_model_len)}};
+  if (!split.draft_ranks.empty())
+    object["draft"] = {{"model", split.draft_model},
+                       {"ranks", ranks_json(split.draft_ranks, max_model_len)}};
+  return object;
 }
 
 void print_model(const engine::ModelReport& model, bool with_tensors, std::ostream& out) {
@@ -145,6 +156,13 @@ void print_split(const engine::Inspection& inspection, int64_t max_model_len, st
   for (const std::string& line : rank_lines(split.ranks, split.ranks.size(), per_token)) {
     out << line << "\n";
   }
+  if (!split.draft_ranks.empty()) {
+    out << "draft      " << split.draft_model << " guesses tokens ahead\n";
+    for (const std::string& line :
+         rank_lines(split.draft_ranks, split.draft_ranks.size(), per_token)) {
+      out << line << "\n";
+    }
+  }
   if (!per_token) out << cache_line(inspection, max_model_len) << "\n";
   int64_t reduced = 0;
   for (const engine::RankShare& share : split.ranks) reduced += share.reduce_bytes_per_token;
@@ -157,6 +175,7 @@ class InspectCommand : public Command {
  public:
   InspectCommand() {
     model_.declare_split(&options_);
+    model_.declare_draft(&options_);
     options_.group("Memory");
     model_.declare_context("the cache is shown for one token", &options_);
     options_.group("Output");

@@ -7,6 +7,8 @@
 namespace weft::cli {
 namespace {
 
+// With a draft model; as many as vLLM's examples take.
+constexpr int64_t kUsualGuesses = 5;
 constexpr int64_t kMaxCacheBytes = int64_t{1} << 50;  // beyond any machine, and sums stay in range
 
 }  // namespace
@@ -115,15 +117,31 @@ void ModelOptions::declare_scheduling(OptionSet* options) {
                 {"fcfs", "prefix", "shortest"}});
   options->add("--micro-batch-size", &engine.micro_batch_size,
                {"N", "answers of one step of a pipeline", "by measured step times"}, 1, 4096);
-  options->add("--num-speculative-tokens", &engine.num_speculative_tokens,
+  declare_draft(options);
+  options->add("--num-speculative-tokens", &num_speculative_tokens,
                {"N",
-                "tokens guessed ahead from what came before and verified in one step; gives up "
-                "by itself where it loses"},
+                "tokens guessed ahead by the draft model, or without one from what came before, "
+                "and verified in one step; gives up by itself where it loses",
+                "5 with --speculative-model, otherwise 0"},
                0, 32);
+  options->add("--always-speculate", &engine.always_speculate,
+               {"", "let the draft model guess also where it loses, to compare with"});
   options->add("--no-prefix-caching", &no_prefix_caching,
                {"", "compute every prompt anew, even where the cache knows its beginning"});
   options->add("--no-chunked-prefill", &no_chunked_prefill,
                {"", "compute a prompt whole before any running answer goes on"});
+}
+
+void ModelOptions::declare_draft(OptionSet* options) {
+  options->add("--speculative-model", &speculative_model,
+               {.unit = "MODEL",
+                .help = "a small model of the same vocabulary that guesses tokens ahead",
+                .unset = "none",
+                .may_be_empty = false});
+  options->add("--draft-tensor-parallel-size,--speculative-draft-tensor-parallel-size",
+               &engine.draft_tensor_parallel_size,
+               {"N", "ranks that share every layer of the draft model", "1"}, 1,
+               parallel::kMaxRanksPerStage);
 }
 
 engine::EngineOptions ModelOptions::resolve(const Environment& environment) const {
@@ -139,6 +157,12 @@ engine::EngineOptions ModelOptions::resolve(const Environment& environment) cons
   resolved.schedule_policy = schedule_policy == "prefix"     ? engine::SchedulePolicy::kPrefix
                              : schedule_policy == "shortest" ? engine::SchedulePolicy::kShortest
                                                              : engine::SchedulePolicy::kFcfs;
+  resolved.num_speculative_tokens = num_speculative_tokens >= 0 ? num_speculative_tokens
+                                    : speculative_model.empty() ? 0
+                                                                : kUsualGuesses;
+  // Of no guesses it would have no part in.
+  if (!speculative_model.empty() && resolved.num_speculative_tokens > 0)
+    resolved.speculative_model = resolve_model(speculative_model, environment);
   resolved.prefix_caching = !no_prefix_caching;
   resolved.window_groups = !no_window_groups;
   resolved.chunked_prefill = !no_chunked_prefill;

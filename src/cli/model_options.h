@@ -14,6 +14,8 @@ struct ModelOptions {
   engine::EngineOptions engine;
   std::string pp_balance;  // empty: not given
   std::string placement = "auto", kv_cache_dtype = "bf16", schedule_policy = "fcfs";
+  std::string speculative_model;        // as typed
+  int64_t num_speculative_tokens = -1;  // as typed; < 0: not given
   bool no_prefix_caching = false, no_chunked_prefill = false, no_window_groups = false;
   int64_t timeout_s = 60;
 
@@ -23,6 +25,8 @@ struct ModelOptions {
   // unset: what a context that is not given stands for.
   void declare_split(OptionSet* options);
   void declare_context(const std::string& unset, OptionSet* options);
+  // The draft model and its split; no figures of running.
+  void declare_draft(OptionSet* options);
   // The group "Scheduling", for commands that answer many requests.
   void declare_scheduling(OptionSet* options);
   // What the engine is asked for: the model's name resolved, words turned into values.

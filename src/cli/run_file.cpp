@@ -17,6 +17,7 @@
 #include "cli/quantity.h"
 #include "cli/request_file.h"
 #include "cli/request_prompt.h"
+#include "cli/speculation_report.h"
 
 namespace weft::cli {
 namespace {
@@ -245,7 +246,7 @@ std::string summary(const Totals& totals, double seconds) {
       per_second(static_cast<double>(totals.generated_tokens), seconds));
 }
 
-void print_stats(const engine::Engine& engine, std::ostream& err) {
+void print_stats(const engine::Engine& engine, double seconds, std::ostream& err) {
   const engine::EngineStats stats = engine.stats();
   err << fmt::format(
       "{} steps, {:.1f} us of scheduling each; {} pre-emptions; cache of {} blocks, {} free, {} "
@@ -253,6 +254,8 @@ void print_stats(const engine::Engine& engine, std::ostream& err) {
       stats.num_steps,
       stats.num_steps == 0 ? 0.0 : 1e6 * stats.scheduler_s / static_cast<double>(stats.num_steps),
       stats.num_preemptions, stats.num_blocks, stats.num_free_blocks, stats.num_idle_blocks);
+  const std::string guessed = speculation_line(stats.speculation, seconds);
+  if (!guessed.empty()) err << guessed << "\n";
   if (stats.num_window_blocks > 0)
     err << fmt::format("windows of {} blocks, {} free, {} kept for prefixes\n",
                        stats.num_window_blocks, stats.num_free_window_blocks,
@@ -307,7 +310,7 @@ int run_file(const FileRunOptions& options, const LoadEngine& load, Console& con
     throw;
   }
   says << summary(run.totals(), run.seconds()) << "\n";
-  if (options.stats) print_stats(*engine, console.err);
+  if (options.stats) print_stats(*engine, run.seconds(), console.err);
   if (!run.totals().first_failure.empty())
     console.err << "weft: " << run.totals().first_failure << "\n";
   if (!finished) tell_how_to_go_on();

@@ -68,6 +68,14 @@ std::vector<int32_t> random_ids(int64_t count, uint64_t seed, uint64_t stream, i
   return ids;
 }
 
+std::vector<int32_t> repeated_ids(int64_t count, uint64_t seed, uint64_t stream,
+                                  int64_t vocab_size) {
+  std::vector<int32_t> ids = random_ids(std::min(count, kPhraseTokens), seed, stream, vocab_size);
+  ids.reserve(static_cast<size_t>(count));
+  while (static_cast<int64_t>(ids.size()) < count) ids.push_back(ids[ids.size() - kPhraseTokens]);
+  return ids;
+}
+
 engine::Request bench_request(std::vector<int32_t> prompt_ids, int64_t output_len, uint64_t salt) {
   engine::Request request;
   request.prompt_ids = std::move(prompt_ids);

@@ -34,6 +34,11 @@ std::vector<Lengths> chat_lengths(int64_t count, uint64_t seed);
 // Ids of [0, vocab_size).
 std::vector<int32_t> random_ids(int64_t count, uint64_t seed, uint64_t stream, int64_t vocab_size);
 
+// A phrase of kPhraseTokens of such ids, over and over.
+inline constexpr int64_t kPhraseTokens = 16;
+std::vector<int32_t> repeated_ids(int64_t count, uint64_t seed, uint64_t stream,
+                                  int64_t vocab_size);
+
 // Greedy, and to its full length: what is measured does not hang on what is said.
 engine::Request bench_request(std::vector<int32_t> prompt_ids, int64_t output_len, uint64_t salt);
 

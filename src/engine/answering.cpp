@@ -129,12 +129,15 @@ void Answering::add_rows(Branch& branch, const Schedule::Chunk& chunk,
   branch.tokens.take_back(static_cast<int64_t>(guesses.size()));
 }
 
+int64_t Answering::num_left(const Branch& branch) const {
+  const Sequence& s = branch.sequence;
+  return std::min(params().max_tokens - s.num_generated(),
+                  longest_ - static_cast<int64_t>(s.tokens.size()));
+}
+
 void Answering::guess(Branch& branch, int64_t most) {
-  const SamplingParams& p = params();
   Sequence& s = branch.sequence;
-  const int64_t left =
-      std::min(p.max_tokens - s.num_generated(), longest_ - static_cast<int64_t>(s.tokens.size()));
-  branch.draft.propose(s.tokens, std::clamp<int64_t>(left - 1, 0, most), s.guesses);
+  branch.draft.propose(s.tokens, std::clamp<int64_t>(num_left(branch) - 1, 0, most), s.guesses);
 }
 
 void Answering::take_prompt_row(const model::RowResult& row) {

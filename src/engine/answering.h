@@ -61,6 +61,8 @@ class Answering {
   // guesses: the tokens computed after the chunk's, each of which has a row too.
   void add_rows(Branch& branch, const Schedule::Chunk& chunk, std::span<const int32_t> guesses,
                 int64_t token, StepPlan& plan, std::vector<RowOwner>& owners);
+  // Tokens that a branch may still take.
+  int64_t num_left(const Branch& branch) const;
   // Fills the sequence's guesses of what comes next: at most `most`, none past the answer's end.
   void guess(Branch& branch, int64_t most);
 

@@ -10,6 +10,8 @@
 #include "base/error.h"
 #include "cache/block_pools.h"
 #include "engine/batch_run.h"
+#include "engine/draft_model.h"
+#include "engine/draft_plan.h"
 #include "engine/limits.h"
 #include "engine/model_source.h"
 #include "engine/replica.h"
@@ -52,6 +54,7 @@ class LocalEngine final : public Engine {
   void cancel() override { cancelled_.store(true); }
 
  private:
+  void start_draft();
   void tell_opened(const OnOpen& on_open) const;
   RequestLimits limits() const;
   void check_workload(const BatchWorkload& workload) const;
@@ -62,6 +65,8 @@ class LocalEngine final : public Engine {
   SplitReport split_report_;
   std::unique_ptr<cache::BlockPools> pools_;
   std::shared_ptr<Replica> replica_;
+  std::optional<DraftPlan> draft_plan_;
+  std::unique_ptr<DraftModel> draft_;  // null without a draft model
   std::unique_ptr<RequestLoop> loop_;
   ClockMarks window_;
   int64_t max_model_len_ = 0;
@@ -99,6 +104,23 @@ void check_simulated(const EngineOptions& options, int num_stages) {
                 "a pool runs them one after another", "leave --placement out");
 }
 
+std::shared_ptr<const std::vector<model::RopeCache>> make_ropes(const model::ModelConfig& config,
+                                                                int64_t num_positions) {
+  std::vector<model::RopeCache> ropes;
+  for (const model::RopeConfig& rope : config.ropes) ropes.emplace_back(rope, num_positions);
+  return std::make_shared<const std::vector<model::RopeCache>>(std::move(ropes));
+}
+
+void report_loaded(const Replica& replica, std::vector<RankShare>& ranks) {
+  for (RankShare& rank : ranks) {
+    const Worker::RankBytes bytes = replica.worker_of(rank.rank).loaded_bytes(rank.rank);
+    rank.weight_bytes = bytes.weights;
+    rank.kv_bytes = bytes.kv;
+    rank.logits_bytes = bytes.logits;
+    rank.step_bytes = bytes.step;
+  }
+}
+
 LocalEngine::LocalEngine(const EngineOptions& options, const OnLoad& on_load, const OnOpen& on_open)
     : options_(options) {
   const int64_t begin_ns = now_ns();
@@ -123,6 +145,10 @@ LocalEngine::LocalEngine(const EngineOptions& options, const OnLoad& on_load, co
   shape.stage_seconds = options.stage_seconds;
   shape.num_kept_events = options.num_kept_events;
   shape.num_kept_steps = options.num_kept_steps;
+  if (!options.speculative_model.empty()) {
+    draft_plan_ = plan_draft(options, *source_, shape);
+    report_draft(*draft_plan_, split_report_);
+  }
   max_model_len_ = choose_model_len(split_report_, source_->config.context_length, options);
   if (on_open) tell_opened(on_open);
   shape.groups = layer_groups(source_->config, options);
@@ -134,21 +160,27 @@ LocalEngine::LocalEngine(const EngineOptions& options, const OnLoad& on_load, co
   shape.max_batch_tokens = step_limits(options, max_model_len_).max_tokens;
   pools_ =
       std::make_unique<cache::BlockPools>(shape.groups.windows, num_blocks, options.block_size);
-  std::vector<model::RopeCache> ropes;
-  for (const model::RopeConfig& rope : source_->config.ropes)
-    ropes.emplace_back(rope, max_model_len_);
-  shape.ropes = std::make_shared<const std::vector<model::RopeCache>>(std::move(ropes));
+  shape.ropes = make_ropes(source_->config, max_model_len_);
   replica_ = Replica::start(std::move(shape), options.deadline_ms, on_load);
-  for (RankShare& rank : split_report_.ranks) {
-    const Worker::RankBytes bytes = replica_->worker_of(rank.rank).loaded_bytes(rank.rank);
-    rank.weight_bytes = bytes.weights;
-    rank.kv_bytes = bytes.kv;
-    rank.logits_bytes = bytes.logits;
-    rank.step_bytes = bytes.step;
-  }
-  loop_ = std::make_unique<RequestLoop>(*replica_, *source_, *pools_, options_, max_model_len_);
+  report_loaded(*replica_, split_report_.ranks);
+  if (draft_plan_) start_draft();
+  loop_ = std::make_unique<RequestLoop>(*replica_, *source_, *pools_, options_, max_model_len_,
+                                        draft_.get());
   load_seconds_ = seconds_between(begin_ns, now_ns());
   begin_window();
+}
+
+// The draft model has the replica's block ids, and as much of a context as its own one holds.
+void LocalEngine::start_draft() {
+  ReplicaShape shape = std::move(draft_plan_->shape);
+  shape.num_blocks = pools_->full().num_blocks();
+  shape.max_batch_tokens = replica_->shape().max_batch_tokens;
+  shape.ropes = make_ropes(shape.source->config,
+                           std::min(max_model_len_, shape.source->config.context_length));
+  const std::shared_ptr<Replica> replica =
+      Replica::start(std::move(shape), options_.deadline_ms, {});
+  report_loaded(*replica, split_report_.draft_ranks);
+  draft_ = std::make_unique<DraftModel>(replica, source_->config.vocab_size);
 }
 
 WeightLoading LocalEngine::weight_loading() const {
@@ -223,6 +255,7 @@ GenerationResult LocalEngine::generate(const Request& request, const OnText& on_
   cancelled_.store(false);
   const bool is_alone = loop_->is_idle();  // otherwise its ranks work for others too
   const ClockMarks before = replica_->marks();
+  const SpeculationStats guessed_before = stats().speculation;
   const uint64_t id = submit(request);
   std::optional<GenerationResult> result;
   std::optional<Error> error;
@@ -246,7 +279,10 @@ GenerationResult LocalEngine::generate(const Request& request, const OnText& on_
     }
   }
   if (error) throw *error;
-  const auto num_steps = static_cast<int64_t>(result->token_ids.size()) - 1;
+  result->speculation = stats().speculation.since(guessed_before);
+  // A step gives its token and the guesses that were right.
+  const auto num_steps =
+      static_cast<int64_t>(result->token_ids.size()) - 1 - result->speculation.accepted_tokens;
   for (int w = 0; w < replica_->num_workers(); ++w)
     result->weight_bytes_read +=
         std::max<int64_t>(0, num_steps) * replica_->worker(w).step_weight_bytes();

@@ -51,8 +51,12 @@ struct EngineOptions {
   double max_slowdown = 2.2;
   bool prefix_caching = true;
   // Tokens of an answer that are guessed ahead and verified in one step, from what came before in
-  // it; 0: none. Bits are the same.
+  // it, or by a draft model; 0: none. Bits are the same.
   int64_t num_speculative_tokens = 0;
+  // A small model of the same vocabulary that guesses (engine/draft_model.h); empty: none.
+  std::string speculative_model;
+  int draft_tensor_parallel_size = 0;  // its ranks; 0: one, or those that it is packed for
+  bool always_speculate = false;       // the draft model guesses also where it loses
   kernels::KvType kv_type = kernels::KvType::kBF16;
   int64_t block_size = 16;
   int64_t num_blocks = 0;  // of the cache; 0: by memory
@@ -106,6 +110,9 @@ struct SplitReport {
   std::vector<std::string>
       asked_and_got;  // lines where weights are given: "rank 0: asked 50 %, got 48 %"
   std::vector<std::string> warnings;  // idle ranks, shared cores, …
+  // The ranks of the draft model, which have all blocks of the cache too; empty without one.
+  std::vector<RankShare> draft_ranks;
+  std::string draft_model;  // its name or path
 };
 
 struct ModelReport {
@@ -145,7 +152,8 @@ struct GenerationResult {
   uint64_t logits_hash = 0;
   double prompt_s = 0, generation_s = 0;
   int64_t weight_bytes_read = 0;  // by generation steps
-  std::vector<RankTimes> ranks;   // of the request's time
+  SpeculationStats speculation;
+  std::vector<RankTimes> ranks;  // of the request's time
 };
 
 // Equal sequences that are answered side by side, for measuring and for tests of batches: each

@@ -19,8 +19,10 @@ constexpr int64_t kMostBlocks = int64_t{1} << 30;
 
 int64_t default_budget(const SplitReport& split) {
   int64_t left = available_memory_bytes();
-  for (const RankShare& rank : split.ranks)
-    left -= rank.weight_bytes + rank.logits_bytes + rank.step_bytes;
+  for (const auto* ranks : {&split.ranks, &split.draft_ranks}) {
+    for (const RankShare& rank : *ranks)
+      left -= rank.weight_bytes + rank.logits_bytes + rank.step_bytes;
+  }
   return static_cast<int64_t>(kCacheMemoryShare * static_cast<double>(std::max<int64_t>(0, left)));
 }
 
@@ -63,7 +65,11 @@ class CacheSizes {
   CacheSizes(const SplitReport& split, const EngineOptions& options)
       : groups_(split.kv_groups),
         options_(options),
-        budget_(options.kv_cache_bytes > 0 ? options.kv_cache_bytes : default_budget(split)) {}
+        budget_(options.kv_cache_bytes > 0 ? options.kv_cache_bytes : default_budget(split)) {
+    // A draft model has a part in every block of full attention.
+    for (const RankShare& rank : split.draft_ranks)
+      groups_.front().bytes_per_token += rank.kv_bytes_per_token;
+  }
 
   int64_t budget() const { return budget_; }
   const std::vector<KvGroup>& groups() const { return groups_; }
@@ -115,7 +121,7 @@ class CacheSizes {
   }
 
  private:
-  const std::vector<KvGroup>& groups_;
+  std::vector<KvGroup> groups_;
   const EngineOptions& options_;
   int64_t budget_;
 };
@@ -173,6 +179,8 @@ void check_options(const EngineOptions& o) {
   within("the number of sequences", o.max_num_seqs, 1, 4096);
   within("--threads", o.threads_per_rank, 0, 1024);
   within("--num-speculative-tokens", o.num_speculative_tokens, 0, 32);
+  within("--draft-tensor-parallel-size", o.draft_tensor_parallel_size, 0,
+         parallel::kMaxRanksPerStage);
   within("--max-model-len", o.max_model_len, 0, kMaxModelLen);
   if (o.block_size % 16 != 0)
     throw Error(

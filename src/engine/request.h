@@ -68,13 +68,41 @@ struct RequestEvent {
 };
 using OnEvent = std::function<void(const RequestEvent& event)>;
 
+// Tokens guessed ahead (engine/speculation.h), since the start.
+struct SpeculationStats {
+  int64_t num_verifications = 0;  // steps of a sequence that verified guesses
+  int64_t guessed_tokens = 0, accepted_tokens = 0;
+  // What steps with guesses took, and an estimate, by the table of step times, of what the tokens
+  // that they gave would have taken one after another.
+  double with_s = 0, without_s = 0;
+  // Of the draft model: time of the planner in it, its steps and their tokens, sequences that it
+  // was of no use to.
+  double draft_s = 0;
+  int64_t num_draft_steps = 0, draft_tokens = 0, num_draft_failures = 0;
+
+  double acceptance_rate() const {
+    return guessed_tokens == 0
+               ? 0.0
+               : static_cast<double>(accepted_tokens) / static_cast<double>(guessed_tokens);
+  }
+  // Tokens of a sequence's step, the one that is chosen anyway included.
+  double mean_accepted_length() const {
+    return num_verifications == 0 ? 1.0
+                                  : 1.0 + static_cast<double>(accepted_tokens) /
+                                              static_cast<double>(num_verifications);
+  }
+  double gain() const { return with_s > 0 ? without_s / with_s : 1.0; }
+  // What came after `before`, which is an earlier state of these.
+  SpeculationStats since(const SpeculationStats& before) const;
+};
+
 // Since the start, and now.
 struct EngineStats {
   int64_t num_waiting = 0, num_running = 0;
   int64_t prompt_tokens = 0;         // of requests whose prompt was let in
   int64_t cached_prompt_tokens = 0;  // of which taken over from the cache
   int64_t generated_tokens = 0;
-  int64_t guessed_tokens = 0, accepted_guesses = 0;  // verified by steps, and right
+  SpeculationStats speculation;
   int64_t num_steps = 0, num_preemptions = 0;
   int64_t num_blocks = 0, num_free_blocks = 0;
   int64_t num_idle_blocks = 0;  // held by the prefix cache alone

@@ -24,15 +24,26 @@ SchedulerOptions scheduler_options(const EngineOptions& options, const Replica& 
   return o;
 }
 
+DraftLimits draft_limits(const EngineOptions& options, const DraftModel& draft) {
+  return {options.num_speculative_tokens, draft.max_step_tokens(), draft.max_positions(),
+          options.always_speculate};
+}
+
 }  // namespace
 
 RequestLoop::RequestLoop(Replica& replica, const ModelSource& source, cache::BlockPools& pools,
-                         const EngineOptions& options, int64_t max_model_len)
+                         const EngineOptions& options, int64_t max_model_len, DraftModel* draft)
     : replica_(replica),
       source_(source),
       pools_(pools),
       cache_(pools, {.enabled = options.prefix_caching}),
-      scheduler_(scheduler_options(options, replica), pools, cache_, times_),
+      draft_(draft),
+      draft_policy_(draft == nullptr
+                        ? std::optional<DraftPolicy>()
+                        : std::optional<DraftPolicy>(std::in_place, draft_limits(options, *draft),
+                                                     times_, draft->times(), draft->cache())),
+      scheduler_(scheduler_options(options, replica), pools, cache_, times_,
+                 draft_policy_ ? &*draft_policy_ : nullptr),
       max_model_len_(max_model_len),
       num_speculative_tokens_(options.num_speculative_tokens),
       ring_(static_cast<size_t>(scheduler_.options().max_in_flight)) {
@@ -51,7 +62,7 @@ uint64_t RequestLoop::submit(Request request) {
   for (const auto& branch : answering->branches()) {
     Sequence& s = branch->sequence;
     s.number = next_sequence_++;
-    if (num_speculative_tokens_ == 0) continue;
+    if (num_speculative_tokens_ == 0 || draft_ != nullptr) continue;
     branch->draft = NgramDraft(static_cast<int64_t>(s.tokens.capacity()));
     s.guesses.reserve(static_cast<size_t>(num_speculative_tokens_));
   }
@@ -99,9 +110,14 @@ bool RequestLoop::submit_next() {
   scheduler_.schedule(flight.schedule);
   note_scheduled(flight.schedule);
   if (flight.schedule.empty()) return false;
+  const int64_t scheduled_ns = now_ns();
+  if (draft_ != nullptr) draft_->propose(flight.schedule);
+  const int64_t guessed_ns = now_ns();
   StepPlan& plan = replica_.next_plan();
   fill_plan(flight, plan);
-  totals_.scheduler_s += seconds_between(begin_ns, now_ns());
+  totals_.scheduler_s +=
+      seconds_between(begin_ns, scheduled_ns) + seconds_between(guessed_ns, now_ns());
+  flight.draft_s = seconds_between(scheduled_ns, guessed_ns);
   ++totals_.num_steps;
   ++num_submitted_;
   replica_.submit({scheduler_.num_running(), scheduler_.num_waiting(),
@@ -156,13 +172,16 @@ void RequestLoop::take_answer() {
   times_.learn(flight.schedule.load, replica_.work_ns());
   take_failures(flight, answer);
   take_rows(flight, answer);
+  int64_t num_accepted = 0;
   for (const Schedule::Chunk& chunk : flight.schedule.chunks) {
     Answering& answering = *chunk.sequence->answering;
     --answering.num_in_flight;
     begin_others(answering);
-    take_guesses(flight.schedule, chunk);
+    num_accepted += take_guesses(flight.schedule, chunk);
+    guess(flight.schedule, chunk);
     touch(answering);
   }
+  note_gain(flight, num_accepted);
   for (Sequence* s : leaving_) scheduler_.remove(*s);
   leaving_.clear();
 }
@@ -222,21 +241,48 @@ void RequestLoop::take_token(Answering::Branch& branch, const model::RowResult& 
   if (branch.ended && branch.begun) leaving_.push_back(&s);
 }
 
-// What came of a chunk's guesses, and new ones for the next plan.
-void RequestLoop::take_guesses(const Schedule& schedule, const Schedule::Chunk& chunk) {
+// What came of a chunk's guesses: how many were right.
+int64_t RequestLoop::take_guesses(const Schedule& schedule, const Schedule::Chunk& chunk) {
+  Sequence& s = *chunk.sequence;
+  const auto length = static_cast<int64_t>(s.tokens.size());
+  if (chunk.guesses.empty() || schedule.number < s.first_valid || length <= chunk.positions.end)
+    return 0;
+  const int64_t accepted = length - chunk.positions.end - 1;
+  scheduler_.verified(s, chunk.guesses.size(), accepted);
+  ++totals_.speculation.num_verifications;
+  totals_.speculation.guessed_tokens += chunk.guesses.size();
+  totals_.speculation.accepted_tokens += accepted;
+  return accepted;
+}
+
+// New guesses for the next plan, or what the draft model has to know for them.
+void RequestLoop::guess(const Schedule& schedule, const Schedule::Chunk& chunk) {
   Sequence& s = *chunk.sequence;
   Answering::Branch& branch = s.answering->branch_of(s);
-  const auto length = static_cast<int64_t>(s.tokens.size());
-  if (!chunk.guesses.empty() && schedule.number >= s.first_valid && length > chunk.positions.end) {
-    const int64_t accepted = length - chunk.positions.end - 1;
-    scheduler_.verified(s, chunk.guesses.size(), accepted);
-    totals_.guessed_tokens += chunk.guesses.size();
-    totals_.accepted_guesses += accepted;
-  }
   // After a step that is planned again nothing is guessed: the same guess would spoil it again.
   const bool is_ignored = schedule.number < s.first_valid;
-  if (num_speculative_tokens_ > 0 && chunk.samples && !branch.ended && !is_ignored)
-    s.answering->guess(branch, num_speculative_tokens_);
+  if (num_speculative_tokens_ == 0 || !chunk.samples || branch.ended || is_ignored) return;
+  if (draft_ == nullptr) return s.answering->guess(branch, num_speculative_tokens_);
+  s.num_left = draft_->is_lost() ? 0 : s.answering->num_left(branch);
+}
+
+void RequestLoop::note_gain(const Flight& flight, int64_t num_accepted) {
+  StepLoad plain, decodes;
+  bool has_guesses = false;
+  for (const Schedule::Chunk& chunk : flight.schedule.chunks) {
+    plain.add(chunk.positions.begin, chunk.positions.size());
+    if (chunk.samples && chunk.positions.size() == 1) decodes.add(chunk.positions.begin, 1);
+    has_guesses = has_guesses || !chunk.guesses.empty() || chunk.num_to_draft > 0;
+  }
+  if (!has_guesses || decodes.num_tokens == 0) return;
+  SpeculationStats& stats = totals_.speculation;
+  const std::span<const int64_t> work_ns = replica_.work_ns();
+  stats.with_s +=
+      flight.draft_s + seconds_between(0, *std::max_element(work_ns.begin(), work_ns.end()));
+  // Tokens that were given besides take as many more steps of the decodes, all of them together.
+  stats.without_s += *times_.predict(plain) + static_cast<double>(num_accepted) /
+                                                  static_cast<double>(decodes.num_tokens) *
+                                                  *times_.predict(decodes);
 }
 
 // The further choices, whose first tokens the prompt's end has chosen.
@@ -310,6 +356,7 @@ EngineStats RequestLoop::stats() const {
     stats.num_free_window_blocks += pool.num_free();
     stats.num_idle_window_blocks += cache_.num_available(group) - pool.num_free();
   }
+  if (draft_ != nullptr) draft_->add_to(stats.speculation);
   return stats;
 }
 

@@ -9,12 +9,15 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
 #include "cache/block_pools.h"
 #include "cache/prefix_cache.h"
 #include "engine/answering.h"
+#include "engine/draft_model.h"
+#include "engine/draft_policy.h"
 #include "engine/model_source.h"
 #include "engine/replica.h"
 #include "engine/scheduler.h"
@@ -24,9 +27,10 @@ namespace weft::engine {
 
 class RequestLoop {
  public:
-  // All references outlive the loop. max_model_len: tokens of one prompt and answer.
+  // All references outlive the loop. max_model_len: tokens of one prompt and answer. draft: null
+  // without a draft model.
   RequestLoop(Replica& replica, const ModelSource& source, cache::BlockPools& pools,
-              const EngineOptions& options, int64_t max_model_len);
+              const EngineOptions& options, int64_t max_model_len, DraftModel* draft = nullptr);
 
   // A checked request, its seed set. Returns its number.
   uint64_t submit(Request request);
@@ -47,6 +51,7 @@ class RequestLoop {
   struct Flight {
     Schedule schedule;
     std::vector<RowOwner> rows;
+    double draft_s = 0;  // spent on its guesses
   };
 
   bool submit_next();
@@ -56,7 +61,9 @@ class RequestLoop {
   void take_failures(const Flight& flight, const StepAnswer& answer);
   void take_rows(const Flight& flight, const StepAnswer& answer);
   void take_token(Answering::Branch& branch, const model::RowResult& row);
-  void take_guesses(const Schedule& schedule, const Schedule::Chunk& chunk);
+  int64_t take_guesses(const Schedule& schedule, const Schedule::Chunk& chunk);
+  void guess(const Schedule& schedule, const Schedule::Chunk& chunk);
+  void note_gain(const Flight& flight, int64_t num_accepted);
   void begin_others(Answering& answering);
   void end_all(Answering& answering, FinishReason reason);
   void fail(Answering& answering, const Error& error);
@@ -69,6 +76,8 @@ class RequestLoop {
   cache::BlockPools& pools_;
   cache::PrefixCache cache_;
   StepTimes times_;
+  DraftModel* draft_;
+  std::optional<DraftPolicy> draft_policy_;
   Scheduler scheduler_;
   int64_t max_model_len_, num_speculative_tokens_;
   std::unordered_map<uint64_t, std::unique_ptr<Answering>> requests_;

@@ -48,8 +48,8 @@ int64_t common_prefix(const Sequence& a, const Sequence& b) {
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerOptions& options, cache::BlockPools& pools,
-                     cache::PrefixCache& cache, const StepTimes& times)
-    : options_(options), pools_(pools), cache_(cache), times_(times) {
+                     cache::PrefixCache& cache, const StepTimes& times, DraftPolicy* draft)
+    : options_(options), pools_(pools), cache_(cache), times_(times), draft_(draft) {
   waiting_.reserve(1024);
   running_.reserve(static_cast<size_t>(options.max_num_seqs));
 }
@@ -175,6 +175,7 @@ void Scheduler::plan_some_decodes(Schedule& out) {
   }
   StepLoad load;
   for (const Sequence* s : ready) load.add(s->num_planned, 1);
+  wish_for_guesses(load);
   for (Sequence* s : ready) {
     // An earlier one may have pre-empted it.
     if (s->state != Sequence::State::kRunning || !make_room(*s, out)) continue;
@@ -184,13 +185,24 @@ void Scheduler::plan_some_decodes(Schedule& out) {
   }
 }
 
+void Scheduler::wish_for_guesses(const StepLoad& load) {
+  if (draft_ == nullptr || ready_.empty()) return;
+  const auto at_once = static_cast<double>(std::max<int64_t>(1, wanted_in_flight()));
+  draft_->choose(ready_, load, std::max(1.0, times_.depth().value_or(1.0) / at_once));
+}
+
+int64_t Scheduler::wanted_guesses(const Sequence& s, const StepLoad& load) const {
+  if (draft_ != nullptr) return s.draft_wish.num_guesses;
+  const auto most = static_cast<int64_t>(s.guesses.size());
+  if (s.record.wants_probe()) return std::min<int64_t>(most, 2);
+  return most == 0 ? 0 : best_num_guesses(times_, load, s.record.chance(), most);
+}
+
 // Guesses never take a block that another may need soon.
 int64_t Scheduler::num_guesses(Sequence& s, const StepLoad& load, int64_t room) {
   const auto length = static_cast<int64_t>(s.tokens.size());
-  int64_t most = std::min(static_cast<int64_t>(s.guesses.size()), room);
+  const int64_t most = std::min(wanted_guesses(s, load), room);
   if (most <= 0) return 0;
-  most = s.record.wants_probe() ? std::min<int64_t>(most, 2)
-                                : best_num_guesses(times_, load, s.record.chance(), most);
   const auto leaves_some = [this] {
     for (int group = 0; group < pools_.num_groups(); ++group)
       if (pools_.pool(group).num_free() <= num_running()) return false;
@@ -203,6 +215,7 @@ int64_t Scheduler::num_guesses(Sequence& s, const StepLoad& load, int64_t room) 
 
 void Scheduler::verified(Sequence& s, int64_t guessed, int64_t accepted) {
   s.record.learn(guessed, accepted);
+  if (draft_ != nullptr) draft_->learn(guessed, accepted);
   // Their keys and values are in its blocks, unless it has lost those meanwhile.
   if (s.state == Sequence::State::kRunning) s.num_planned += accepted;
 }
@@ -429,13 +442,19 @@ void Scheduler::plan(Schedule& out, Sequence& s, int64_t count, int64_t num_gues
                                                 table.first_block()};
   }
   const auto first_guess = static_cast<int64_t>(out.guesses.size());
-  out.guesses.insert(out.guesses.end(), s.guesses.begin(), s.guesses.begin() + num_guesses);
+  if (draft_ != nullptr) {
+    out.guesses.insert(out.guesses.end(), static_cast<size_t>(num_guesses), -1);
+  } else {
+    out.guesses.insert(out.guesses.end(), s.guesses.begin(), s.guesses.begin() + num_guesses);
+  }
   if (num_guesses == 0) s.record.skip();
   s.guesses.clear();
   chunk.sequence = &s;
   chunk.positions = positions;
   chunk.samples = samples;
   chunk.guesses = {first_guess, static_cast<int64_t>(out.guesses.size())};
+  chunk.num_to_draft = s.draft_wish.num_tokens;
+  s.draft_wish = {};
   out.load.add(positions.begin, count + num_guesses);
   if (count > 1) out.load.has_prompt = true;
   s.num_planned = positions.end;
@@ -545,6 +564,7 @@ void Scheduler::send_back(Sequence& s) {
   erase_from(running_, s);
   s.blocks.release();
   s.num_planned = s.num_reused = s.num_published = 0;
+  s.draft_wish = {};
   s.state = Sequence::State::kWaiting;
   insert_in_order(waiting_, s);
 }

@@ -38,6 +38,7 @@
 #include "base/range.h"
 #include "cache/prefix_cache.h"
 #include "cache/sequence_blocks.h"
+#include "engine/draft_policy.h"
 #include "engine/engine.h"
 #include "engine/speculation.h"
 #include "engine/step_times.h"
@@ -79,6 +80,16 @@ struct Sequence {
   // of them computes them after the newest token, and clears them.
   std::vector<int32_t> guesses;
   GuessRecord record;
+  // With a draft model: tokens that the answer may still take, and whether it is of use here. The
+  // plan then has room for guesses that the caller fills in before it is run.
+  int64_t num_left = 0;
+  bool may_draft = true;
+
+  // The draft policy's, for the next plan: guesses, and tokens that the draft model may compute
+  // for them first.
+  struct DraftWish {
+    int64_t num_guesses = 0, num_tokens = 0;
+  } draft_wish;
 
   // The scheduler's.
   enum class State { kNone, kWaiting, kRunning } state = State::kNone;
@@ -104,6 +115,7 @@ struct Schedule {
     Range positions;       // of the sequence's tokens
     bool samples = false;  // the chunk ends with the last known token, so the next one is chosen
     Range guesses;         // of `guesses`, computed after the positions; mostly none
+    int64_t num_to_draft = 0;  // as DraftWish::num_tokens
     // The tables of all groups as of this plan.
     struct Table {
       Range blocks;  // of block_ids
@@ -114,7 +126,7 @@ struct Schedule {
   uint64_t number = 0;
   std::vector<Chunk> chunks;
   std::vector<int32_t> block_ids;
-  std::vector<int32_t> guesses;
+  std::vector<int32_t> guesses;          // -1: for the draft model to fill in
   std::vector<cache::BlockCopy> copies;  // to be made before anything is computed
   std::vector<Sequence*> preempted;      // by this plan
   StepLoad load;
@@ -124,8 +136,9 @@ struct Schedule {
 
 class Scheduler {
  public:
+  // draft: null without a draft model.
   Scheduler(const SchedulerOptions& options, cache::BlockPools& pools, cache::PrefixCache& cache,
-            const StepTimes& times);
+            const StepTimes& times, DraftPolicy* draft = nullptr);
 
   // Whether a sequence that grows to `num_tokens` can ever run.
   bool can_ever_fit(int64_t num_tokens) const;
@@ -178,6 +191,8 @@ class Scheduler {
   int64_t decodes_at_once(uint64_t turn) const;
   StepLoad typical_decodes() const;
   StepLoad with_those_who_wait(const StepLoad& decodes) const;
+  void wish_for_guesses(const StepLoad& load);
+  int64_t wanted_guesses(const Sequence& sequence, const StepLoad& load) const;
   int64_t num_guesses(Sequence& sequence, const StepLoad& load, int64_t room);
   PromptRoom prompt_room(const Schedule& out) const;
   int64_t chunk_of(const Schedule& out, const Sequence& sequence, const PromptRoom& room) const;
@@ -208,6 +223,7 @@ class Scheduler {
   cache::BlockPools& pools_;
   cache::PrefixCache& cache_;
   const StepTimes& times_;
+  DraftPolicy* draft_;
   std::vector<Sequence*> waiting_, running_;   // by priority and arrival
   std::vector<Sequence*> ready_;               // of the plan being made
   std::vector<Candidate> candidates_;          // the same

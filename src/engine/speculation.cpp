@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/request.h"
+
 namespace weft::engine {
 namespace {
 
@@ -13,9 +15,24 @@ constexpr double kGain = 1.03;   // guesses must promise so much, since the prom
 void GuessRecord::learn(int64_t guessed, int64_t accepted) {
   since_guess_ = 0;
   if (guessed == 0) return;
+  has_learned_ = true;
   // Of the guesses that were looked at, up to the first wrong one, the share that was right.
   const auto looked = static_cast<double>(std::min(guessed, accepted + 1));
   chance_ += kNewest * (static_cast<double>(accepted) / looked - chance_);
+}
+
+SpeculationStats SpeculationStats::since(const SpeculationStats& before) const {
+  SpeculationStats s = *this;
+  s.num_verifications -= before.num_verifications;
+  s.guessed_tokens -= before.guessed_tokens;
+  s.accepted_tokens -= before.accepted_tokens;
+  s.with_s -= before.with_s;
+  s.without_s -= before.without_s;
+  s.draft_s -= before.draft_s;
+  s.num_draft_steps -= before.num_draft_steps;
+  s.draft_tokens -= before.draft_tokens;
+  s.num_draft_failures -= before.num_draft_failures;
+  return s;
 }
 
 int64_t best_num_guesses(const StepTimes& times, const StepLoad& load, double chance,

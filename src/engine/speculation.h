@@ -24,6 +24,11 @@ class GuessRecord {
   // A step without guesses.
   void skip() { ++since_guess_; }
   double chance() const { return chance_; }
+  // Before it has learned anything: what others know.
+  void assume(double chance) {
+    if (!has_learned_) chance_ = chance;
+  }
+  bool has_learned() const { return has_learned_; }
   bool wants_probe() const { return since_guess_ >= kProbeEvery; }
 
   static constexpr int64_t kProbeEvery = 64;
@@ -31,6 +36,7 @@ class GuessRecord {
  private:
   double chance_ = 0.7;  // tried at once where the text repeats itself, given up after a few misses
   int64_t since_guess_ = 0;
+  bool has_learned_ = false;
 };
 
 // The number of guesses, 0 to most, that gives the most tokens a second where `num_sequences`

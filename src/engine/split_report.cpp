@@ -7,6 +7,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "cache/kv_storage.h"
+#include "engine/draft_plan.h"
 #include "engine/packing.h"
 #include "model/head.h"
 
@@ -203,7 +204,15 @@ Inspection inspect(const EngineOptions& options) {
   const parallel::Topology topology = resolve_topology(source, options);
   const auto splits = model::split_model(source.config, topology);
   const PlacementPlan placement = place_ranks(topology.num_ranks(), options, usable_cpus(), {});
-  return {report_model(source), report_split(source, topology, splits, placement, options)};
+  Inspection inspection{report_model(source),
+                        report_split(source, topology, splits, placement, options)};
+  if (!options.speculative_model.empty()) {
+    ReplicaShape shape;
+    shape.topology = topology;
+    shape.placement = placement;
+    report_draft(plan_draft(options, source, shape), inspection.split);
+  }
+  return inspection;
 }
 
 }  // namespace weft::engine

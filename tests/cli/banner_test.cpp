@@ -48,6 +48,11 @@ TEST(Banner, NeverExceedsItsLines) {
   EXPECT_LE(lines.size(), kMaxBannerLines);
   EXPECT_THAT(lines, Contains(HasSubstr("and 54 more ranks")));
   EXPECT_THAT(lines, Contains(HasSubstr("and 61 more warnings")));
+  state.split.draft_ranks.assign(2, share);
+  state.split.draft_model = "Tinier";
+  const std::vector<std::string> drafted = banner_lines(FakeEngine(state), {});
+  EXPECT_LE(drafted.size(), kMaxBannerLines);
+  EXPECT_THAT(drafted, Contains(HasSubstr("Tinier guesses tokens ahead, on 2 ranks: weights")));
 }
 
 TEST(Banner, EqualNeighboursShareARow) {

@@ -40,7 +40,8 @@ void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std
 namespace weft::engine {
 namespace {
 
-int64_t allocations_of_steps(const char* pipeline, int64_t guesses, int64_t& generated) {
+int64_t allocations_of_steps(const char* pipeline, int64_t guesses, int64_t& generated,
+                             const char* draft = nullptr) {
   EngineOptions options = tiny_options(tiny_path("llama.Q4_K"));
   options.max_model_len = 400;
   options.max_num_seqs = 8;
@@ -48,6 +49,8 @@ int64_t allocations_of_steps(const char* pipeline, int64_t guesses, int64_t& gen
   options.placement = Placement::kDedicated;
   options.num_speculative_tokens = guesses;
   options.num_kept_events = options.num_kept_steps = 1000;
+  if (draft != nullptr) options.speculative_model = tiny_path(draft);
+  options.always_speculate = draft != nullptr;
   const auto engine = Engine::load(options);
   for (int i = 0; i < 8; ++i) {
     Request request;
@@ -77,6 +80,16 @@ TEST(Allocations, AreNoneInSteadyDecoding) {
   EXPECT_EQ(allocations_of_steps("", 0, generated), 0);
   EXPECT_EQ(generated, 8 * 60);
   EXPECT_EQ(allocations_of_steps("2", 0, generated), 0);
+  EXPECT_GT(generated, 60);
+}
+
+// Of other weights, so that guesses are right and wrong.
+TEST(Allocations, AreNoneWithADraftModel) {
+  SKIP_WITHOUT_TINY_MODELS();
+  int64_t generated = 0;
+  EXPECT_EQ(allocations_of_steps("", 3, generated, "llama.Q2_K"), 0);
+  EXPECT_GE(generated, 8 * 60);
+  EXPECT_EQ(allocations_of_steps("2", 3, generated, "llama.Q2_K"), 0);
   EXPECT_GT(generated, 60);
 }
 

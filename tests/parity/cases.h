@@ -4,6 +4,7 @@
 //   t0.8"
 #pragma once
 
+#include <filesystem>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -54,6 +55,8 @@ inline Case parse_case(const std::string& words, const std::string& model_path) 
       o.num_kept_events = o.num_kept_steps = 5000;
     else if (word == "sleepy")  // three stages
       o.stage_seconds = {0.001, 0.0, 0.002};
+    else if (word == "always")
+      o.always_speculate = true;
     else if (word == "kvf32")
       o.kv_type = kernels::KvType::kF32;
     else if (word == "kvf16")
@@ -92,6 +95,11 @@ inline Case parse_case(const std::string& words, const std::string& model_path) 
       o.block_size = std::stoi(v);
     else if (v = after("seqs"); !v.empty())
       o.max_num_seqs = std::stoi(v);
+    else if (v = after("draft="); !v.empty())  // a model beside this one
+      o.speculative_model =
+          (std::filesystem::path(model_path).parent_path() / (v + ".gguf")).string();
+    else if (v = after("drafttp"); !v.empty())
+      o.draft_tensor_parallel_size = std::stoi(v);
     else if (v = after("guess"); !v.empty())
       o.num_speculative_tokens = std::stoi(v);
     else if (v = after("micro"); !v.empty())

@@ -153,9 +153,11 @@ TEST_P(Requests, NeighboursDoNotShow) {
   if (words.find(" cache") != std::string::npos) {  // with few window blocks, fewer are let in
     EXPECT_GT(stats.num_preemptions, 0);
   }
-  if (words.find("guess") != std::string::npos) {
-    EXPECT_GT(stats.accepted_guesses, 0);
-    EXPECT_GT(stats.guessed_tokens, stats.accepted_guesses);
+  const bool is_drafted = words.find("draft") != std::string::npos;
+  if (words.find("guess") != std::string::npos &&
+      (!is_drafted || words.find("always") != std::string::npos)) {
+    EXPECT_GT(stats.speculation.accepted_tokens, 0);
+    EXPECT_GT(stats.speculation.guessed_tokens, stats.speculation.accepted_tokens);
   }
   if (words.find("noprefix") == std::string::npos) {
     EXPECT_GT(stats.cached_prompt_tokens, 0);
@@ -170,21 +172,30 @@ std::string name_of(const testing::TestParamInfo<Mix>& mix) {
 
 INSTANTIATE_TEST_SUITE_P(
     Parity, Requests,
-    testing::Values(Mix{"llama.Q4_K.gguf", "threads2", 40},
-                    Mix{"llama.Q4_K.gguf", "tp3 dedicated chunk64 seqs16 traced", 40},
-                    Mix{"llama.Q4_K.gguf", "pp2 dedicated cache400 shortest", 40},
-                    Mix{"llama.Q4_K.gguf", "tp2 pp2 dedicated micro4 prefix kvf32", 40},
-                    Mix{"llama.Q4_K.gguf", "tp5 pooled cache400 chunk48 guess4", 40},
-                    Mix{"llama.Q4_K.gguf", "pp3 dedicated guess8 seqs12 traced sleepy", 40},
-                    Mix{"llama.Q4_K.gguf", "tp2 noprefix unchunked", 40},
-                    // Layers with windows of 16: in all stages but one; beside full attention, from
-                    // few blocks; in all layers.
-                    Mix{"gemma3.Q8_0.gguf", "stages=5@1,1@2,1@1 dedicated wcache12 chunk40", 40},
-                    Mix{"gemma3.Q8_0.gguf", "tp3 pooled cache400 guess4 prefix", 40},
-                    Mix{"gemma2.Q8_0.gguf", "tp2 pp2 dedicated wcache9 guess4 seqs16", 40},
-                    Mix{"gemma2.Q8_0.gguf", "tp3 nogroups chunk64", 40},
-                    Mix{"mistral.F32", "tp2 dedicated cache400 wcache9 kvf32 shortest", 40},
-                    Mix{"mistral.F32", "pp2 dedicated cache400 chunk100", 40}),
+    testing::Values(
+        Mix{"llama.Q4_K.gguf", "threads2", 40},
+        Mix{"llama.Q4_K.gguf", "tp3 dedicated chunk64 seqs16 traced", 40},
+        Mix{"llama.Q4_K.gguf", "pp2 dedicated cache400 shortest", 40},
+        Mix{"llama.Q4_K.gguf", "tp2 pp2 dedicated micro4 prefix kvf32", 40},
+        Mix{"llama.Q4_K.gguf", "tp5 pooled cache400 chunk48 guess4", 40},
+        Mix{"llama.Q4_K.gguf", "pp3 dedicated guess8 seqs12 traced sleepy", 40},
+        Mix{"llama.Q4_K.gguf", "tp2 noprefix unchunked", 40},
+        // Layers with windows of 16: in all stages but one; beside full attention, from
+        // few blocks; in all layers.
+        Mix{"gemma3.Q8_0.gguf", "stages=5@1,1@2,1@1 dedicated wcache12 chunk40", 40},
+        Mix{"gemma3.Q8_0.gguf", "tp3 pooled cache400 guess4 prefix", 40},
+        Mix{"gemma2.Q8_0.gguf", "tp2 pp2 dedicated wcache9 guess4 seqs16", 40},
+        Mix{"gemma2.Q8_0.gguf", "tp3 nogroups chunk64", 40},
+        Mix{"mistral.F32", "tp2 dedicated cache400 wcache9 kvf32 shortest", 40},
+        Mix{"mistral.F32", "pp2 dedicated cache400 chunk100", 40},
+        Mix{"gemma3.Q8_0.gguf",
+            "stages=5@1,1@2,1@1 dedicated wcache12 guess4 draft=gemma3.Q4_0 always", 40},
+        Mix{"gemma2.Q8_0.gguf", "tp2 pp2 dedicated wcache9 guess3 draft=gemma2.Q4_0 always seqs16",
+            40},
+        Mix{"llama.Q4_K.gguf", "threads2 guess4 draft=llama.Q6_K always", 40},
+        Mix{"llama.Q4_K.gguf", "pp2 dedicated cache400 guess5 draft=llama.Q2_K drafttp2 always",
+            40},
+        Mix{"llama.Q4_K.gguf", "tp3 pp3 pooled chunk48 guess3 draft=llama.Q8_0 always", 40}),
     name_of);
 
 INSTANTIATE_TEST_SUITE_P(
@@ -197,6 +208,13 @@ INSTANTIATE_TEST_SUITE_P(
                     Mix{"llama.Q4_K.gguf", "stages=1@2,3@1 dedicated chunk100 prefix", 500},
                     Mix{"llama.Q4_K.gguf", "weights=3,2,1,1 pooled noprefix guess8", 500},
                     Mix{"llama.Q4_K.gguf", "tp2 pp2 threads2 dedicated seqs100", 500},
+                    Mix{"llama.Q4_K.gguf",
+                        "stages=1@2,3@1 dedicated cache400 guess4 draft=llama.Q5_K always", 500},
+                    Mix{"llama.Q4_K.gguf", "tp2 pp2 dedicated guess6 draft=vocab1003.Q4_1 always",
+                        500},
+                    Mix{"llama.Q4_K.gguf", "tp5 pooled chunk64 guess2 draft=llama.Q8_0", 500},
+                    Mix{"gemma3.Q8_0.gguf",
+                        "pp3 dedicated guess5 draft=gemma3.Q4_0 drafttp3 prefix always", 500},
                     Mix{"gemma3.Q8_0.gguf", "tp2 dedicated cache400 guess4", 500},
                     Mix{"gemma3.Q8_0.gguf", "stages=5@2,2@1 dedicated wcache10 guess3", 500},
                     Mix{"gemma2.Q8_0.gguf", "tp3 pp4 pooled cache480 wcache20 block32", 500},
