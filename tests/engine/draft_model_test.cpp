@@ -2,13 +2,18 @@
 // holds wrongly, and every position that it is wrong about, costs it a guess.
 #include "engine/draft_model.h"
 
+#include <limits>
 #include <map>
 
+#include "checkpoint/model_files.h"
 #include "engine/draft_plan.h"
+#include "engine/patched_model.h"
 #include "engine/tiny_engine.h"
 
 namespace weft::engine {
 namespace {
+
+class FailingDraft : public checkpoint::FolderTest {};
 
 struct Served {
   EngineStats stats;
@@ -226,6 +231,35 @@ TEST(DraftModel, GivesUpWhereItLoses) {
   const Served run = answer(options, requests);
   EXPECT_LT(run.stats.speculation.draft_tokens, run.stats.generated_tokens);
   expect_same_bits(run, answer(tiny_options(tiny_path("llama.Q4_K")), requests));
+}
+
+// What fails in it ends no request: not where every sequence meets it, in its sums or its logits,
+// and not where one does.
+TEST_F(FailingDraft, CostsGuessesAndNothingElse) {
+  SKIP_WITHOUT_TINY_MODELS();
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  constexpr int64_t kHidden = 256;
+  EngineOptions options = tiny_options(tiny_path("llama.F32"));
+  const std::vector<Request> requests = tangled_requests();
+  const Served expected = answer(options, requests);
+  options = drafted(options, "llama.F32");
+  for (const char* tensor : {"blk.2.ffn_down.weight", "output_norm.weight"}) {
+    SCOPED_TRACE(tensor);
+    PatchedModel model(tiny_path("llama.F32"));
+    model.set_weight(tensor, 0, 1, kInf);
+    options.speculative_model = model.write(folder_ / "draft.gguf");
+    const Served run = answer(options, requests);
+    EXPECT_GT(run.stats.speculation.num_draft_failures, 0);
+    EXPECT_EQ(run.stats.speculation.guessed_tokens, 0);
+    expect_same_bits(run, expected);
+  }
+  PatchedModel model(tiny_path("llama.F32"));
+  model.set_weight("token_embd.weight", kHidden * requests[0].prompt_ids.back(), kHidden, kInf);
+  options.speculative_model = model.write(folder_ / "draft.gguf");
+  const Served run = answer(options, requests);
+  EXPECT_GT(run.stats.speculation.num_draft_failures, 0);
+  EXPECT_GT(run.stats.speculation.accepted_tokens, 100);
+  expect_same_bits(run, expected);
 }
 
 TEST(DraftModel, OfAnotherVocabularyIsRefused) {
