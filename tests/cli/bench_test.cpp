@@ -188,8 +188,9 @@ TEST(BenchKernels, MeasuresAgainstItsOwnBounds) {
   const json& linear = found["linears"][0];
   EXPECT_EQ(linear["type"], "Q4_0");
   EXPECT_GT(linear["row_gops"], 0.0);
-  // With room for peaks that a busy or instrumented machine shows: one is measured after the other.
-  EXPECT_LT(linear["column_gops"], 1.5 * linear["peak_gops"].get<double>());
+#ifndef __SANITIZE_ADDRESS__  // whose checks cost the probe more than the kernel
+  EXPECT_LT(linear["column_gops"], linear["peak_gops"]);
+#endif
   EXPECT_EQ(found["attention"].size(), 8u);  // four cache types, one token and many
   // The bounds, a linear and the attention; standard output is the JSON alone.
   EXPECT_THAT(program.err, HasSubstr("measuring: 10 in "));
