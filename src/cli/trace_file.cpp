@@ -131,11 +131,11 @@ class Writer {
     fmt::print(next(),
                R"({{"ph":"C","pid":1,"tid":0,"ts":{:.3f},"name":"sequences",)"
                R"("args":{{"running":{},"waiting":{}}}}})",
-               at, step.counts.num_running, step.counts.num_waiting);
+               at, step.context.num_running, step.context.num_waiting);
     fmt::print(next(),
                R"({{"ph":"C","pid":1,"tid":0,"ts":{:.3f},"name":"cache blocks used",)"
                R"("args":{{"blocks":{}}}}})",
-               at, step.counts.num_used_blocks);
+               at, step.context.num_used_blocks);
   }
 
   const engine::PipelineTrace& trace_;

@@ -47,7 +47,8 @@ struct EngineOptions {
   int64_t micro_batch_size = 0;            // answers of one step; 0: by the measured step times
   SchedulePolicy schedule_policy = SchedulePolicy::kFcfs;
   bool chunked_prefill = true;  // false: prompts are computed whole, and answers wait for them
-  // Chunks of prompts make a step of running answers at most so many times slower; 0: no limit.
+  // With chunks of prompts a step takes at most so many times what it would if all who run or wait,
+  // as many as may run, decoded; 0: no limit.
   double max_slowdown = 2.2;
   bool prefix_caching = true;
   // Tokens of an answer that are guessed ahead and verified in one step, from what came before in

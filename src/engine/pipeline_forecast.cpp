@@ -16,7 +16,7 @@ Forecast forecast(const PipelineCosts& costs, std::span<const StepRecord> steps)
   for (const StepRecord& step : steps) {
     const double hop = costs.hop.predict({step.load.num_tokens, 0}).value_or(0.0);
     double ready = 0;
-    if (step.num_answered > first) ready = answered[step.num_answered - 1 - first];
+    if (step.num_needed > first) ready = answered[step.num_needed - 1 - first];
     ready += costs.planning_s;
     for (size_t s = 0; s < num_stages; ++s) {
       const double free = s == 0 ? end[0] + costs.planning_s : end[s];

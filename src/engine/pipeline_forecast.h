@@ -2,7 +2,7 @@
 // run made are replayed over stage times that were measured beforehand, one step at a time
 // (engine/stage_calibration.h). A pure function: no clock, no model.
 //
-//   start(k, 0) = max(end(k - 1, 0), answer of the last step that k was planned after) + planning
+//   start(k, 0) = max(end(k - 1, 0), answer of the last step that k needed) + planning
 //   start(k, s) = max(end(k - 1, s), end(k, s - 1) + hop)
 //   answer(k)   = end(k, last stage) + hop
 //
@@ -38,7 +38,8 @@ struct Forecast {
   double bubble(size_t stage) const { return window_s > 0 ? 1.0 - work_s[stage] / window_s : 0.0; }
 };
 
-// steps: in order, without gaps. What the first ones were planned after counts as there already.
+// steps: in order, without gaps. What the first ones needed of earlier ones counts as there
+// already.
 Forecast forecast(const PipelineCosts& costs, std::span<const StepRecord> steps);
 
 }  // namespace weft::engine

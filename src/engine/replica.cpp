@@ -191,15 +191,16 @@ const Worker& Replica::worker_of(int rank) const {
   WEFT_CHECK(false, "no worker runs rank {}", rank);
 }
 
-void Replica::submit(const StepCounts& counts) {
+void Replica::submit(const StepContext& context) {
   const uint64_t step = num_submitted_++;
   StepPlan& plan = slots_[step % kRingSlots].plan;
   plan.id = step;
   if (shape_.num_kept_steps > 0) {
     StepRecord record = record_of(plan);
-    record.num_answered = num_awaited_;
+    if (context.load) record.load = *context.load;
+    record.num_needed = context.num_needed.value_or(num_awaited_);
     record.submitted_ns = now_ns();
-    record.counts = counts;
+    record.context = context;
     step_log_.add(record);
   }
   submitted_.add(1);

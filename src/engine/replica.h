@@ -40,11 +40,13 @@ class Replica {
   // Steps that may wait for their answers at once: one more than there are stages.
   uint64_t max_in_flight() const { return max_in_flight_; }
   uint64_t in_flight() const { return num_submitted_ - num_awaited_; }
+  // Answers taken since the start; steps are numbered alike.
+  uint64_t num_awaited() const { return num_awaited_; }
 
   // The plan to fill for the next submit(); its vectors keep their memory.
   StepPlan& next_plan();
-  // counts: for the log of steps.
-  void submit(const StepCounts& counts = {});
+  // context: for the log of steps.
+  void submit(const StepContext& context = {});
   // Whether `await` would return at once.
   bool has_answer() const {
     return in_flight() > 0 &&

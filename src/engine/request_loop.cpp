@@ -120,9 +120,19 @@ bool RequestLoop::submit_next() {
   flight.draft_s = seconds_between(scheduled_ns, guessed_ns);
   ++totals_.num_steps;
   ++num_submitted_;
-  replica_.submit({scheduler_.num_running(), scheduler_.num_waiting(),
-                   pools_.full().num_blocks() - pools_.full().num_free()});
+  replica_.submit(context_of(flight.schedule));
   return true;
+}
+
+StepContext RequestLoop::context_of(const Schedule& schedule) const {
+  const uint64_t number = replica_.num_awaited() + replica_.in_flight();
+  const auto most = static_cast<uint64_t>(scheduler_.wanted_in_flight());
+  uint64_t needed = number >= most ? number + 1 - most : 0;
+  for (const Schedule::Chunk& chunk : schedule.chunks)
+    needed = std::max(needed, chunk.sequence->num_answers_needed);
+  return {scheduler_.num_running(), scheduler_.num_waiting(),
+          pools_.full().num_blocks() - pools_.full().num_free(), schedule.load,
+          std::min(needed, replica_.num_awaited())};
 }
 
 void RequestLoop::note_scheduled(const Schedule& schedule) {
@@ -131,6 +141,7 @@ void RequestLoop::note_scheduled(const Schedule& schedule) {
     RequestState& state = chunk.sequence->answering->state();
     if (state.scheduled_ns != 0) continue;
     state.scheduled_ns = now_ns();
+    chunk.sequence->num_answers_needed = num_answers_at_room_;
     state.num_cached_tokens = chunk.sequence->num_reused;
     totals_.prompt_tokens += state.num_prompt_tokens;
     totals_.cached_prompt_tokens += state.num_cached_tokens;
@@ -183,6 +194,7 @@ void RequestLoop::take_answer() {
   }
   note_gain(flight, num_accepted);
   for (Sequence* s : leaving_) scheduler_.remove(*s);
+  if (!leaving_.empty()) num_answers_at_room_ = replica_.num_awaited();
   leaving_.clear();
 }
 
@@ -236,6 +248,7 @@ void RequestLoop::take_token(Answering::Branch& branch, const model::RowResult& 
                 Error(ErrorKind::kModel, "the logits are not finite",
                       "weights or activations of this prompt are not finite, or extreme"));
   scheduler_.sampled(s);
+  s.num_answers_needed = replica_.num_awaited();
   s.answering->take_token(branch, row);
   ++totals_.generated_tokens;
   if (branch.ended && branch.begun) leaving_.push_back(&s);
@@ -271,6 +284,7 @@ void RequestLoop::note_gain(const Flight& flight, int64_t num_accepted) {
   bool has_guesses = false;
   for (const Schedule::Chunk& chunk : flight.schedule.chunks) {
     plain.add(chunk.positions.begin, chunk.positions.size());
+    plain.has_prompt = plain.has_prompt || chunk.positions.size() > 1;
     if (chunk.samples && chunk.positions.size() == 1) decodes.add(chunk.positions.begin, 1);
     has_guesses = has_guesses || !chunk.guesses.empty() || chunk.num_to_draft > 0;
   }

@@ -56,6 +56,7 @@ class RequestLoop {
 
   bool submit_next();
   void fill_plan(Flight& flight, StepPlan& plan);
+  StepContext context_of(const Schedule& schedule) const;
   void note_scheduled(const Schedule& schedule);
   void take_answer();
   void take_failures(const Flight& flight, const StepAnswer& answer);
@@ -85,6 +86,7 @@ class RequestLoop {
   std::vector<Sequence*> leaving_;   // ended by the answer at hand
   std::vector<Flight> ring_;         // [Replica::kRingSlots]
   uint64_t num_submitted_ = 0, num_answered_ = 0;
+  uint64_t num_answers_at_room_ = 0;  // Replica::num_awaited() when a sequence left last
   uint64_t next_request_ = 1, next_sequence_ = 1;
   EngineStats totals_;
 };

@@ -7,8 +7,8 @@
 namespace weft::engine {
 namespace {
 
-// A chunk beside decodes is never shorter: prompts must end, and fewer tokens than a register tile
-// has cost no less.
+// A chunk beside decodes is never shorter, whatever it costs: prompts must end, and a step of fewer
+// tokens takes hardly less (six are one register tile).
 constexpr int64_t kLeastChunk = 8;
 // Prompts cut for a pipeline are no shorter than what fills the matrix kernels, and come in about
 // this many chunks a stage: bubbles of (P - 1) of 4 P + P - 1 chunks, a fifth.
@@ -300,8 +300,8 @@ Scheduler::PromptRoom Scheduler::prompt_room(const Schedule& out) const {
   return room;
 }
 
-// The longest chunk that keeps the step within max_slowdown of its decodes alone, but one short
-// chunk a step whatever it costs. 0: none that would be worth it.
+// The longest chunk that keeps the step within max_slowdown of what decodes alone will take
+// (prompt_room), but one short chunk a step whatever it costs. 0: none that would be worth it.
 int64_t Scheduler::chunk_of(const Schedule& out, const Sequence& sequence,
                             const PromptRoom& room) const {
   const int64_t most = std::min(sequence.num_unplanned(), room.tokens);

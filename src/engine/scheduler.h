@@ -84,6 +84,9 @@ struct Sequence {
   // plan then has room for guesses that the caller fills in before it is run.
   int64_t num_left = 0;
   bool may_draft = true;
+  // The caller's, for the log of steps: the answers taken when its newest token came, before that
+  // when there was room for it.
+  uint64_t num_answers_needed = 0;
 
   // The draft policy's, for the next plan: guesses, and tokens that the draft model may compute
   // for them first.

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/range.h"
@@ -13,22 +14,28 @@
 
 namespace weft::engine {
 
-// What waited and ran when a step was submitted; zeros where nobody said.
-struct StepCounts {
+// What the planner knows of a step besides its plan; of one who says nothing the plan tells the
+// load, and every answer taken before counts as needed.
+struct StepContext {
   int64_t num_running = 0, num_waiting = 0, num_used_blocks = 0;
+  std::optional<StepLoad> load;
+  std::optional<uint64_t> num_needed;
 };
 
 struct StepRecord {
-  uint64_t id = 0;            // steps are numbered in the order of their submission, from 0
-  uint64_t num_answered = 0;  // answers that the planner had when it submitted this step
-  int64_t submitted_ns = 0;   // base/clock.h
+  uint64_t id = 0;  // steps are numbered in the order of their submission, from 0
+  // The answers without which it could not have been planned: those that gave its newest tokens,
+  // made room for its sequences, or freed its place in the ring. More may have been there.
+  uint64_t num_needed = 0;
+  int64_t submitted_ns = 0;  // base/clock.h
   StepLoad load;
   int64_t num_sequences = 0;
   Range positions;  // from the first that is computed to the end of the last
-  StepCounts counts;
+  StepContext context;
 };
 
-// Of a plan; id and times are the caller's to fill in. What guesses ahead counts like a prompt.
+// Of a plan; times and needs are the caller's to fill in. Several tokens of a sequence count as a
+// prompt.
 StepRecord record_of(const StepPlan& plan);
 
 // The last steps, in a ring whose memory is taken once.

@@ -38,7 +38,7 @@ engine::PipelineTrace small_trace() {
   step.num_sequences = 4;
   step.positions = {10, 42};
   step.submitted_ns = 1'400'000;
-  step.counts = {4, 2, 17};
+  step.context = {4, 2, 17};
   trace.steps = {step};
   return trace;
 }

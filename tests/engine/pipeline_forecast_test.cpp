@@ -26,7 +26,7 @@ std::vector<StepRecord> steps_of(uint64_t count, uint64_t in_flight, uint64_t fi
   std::vector<StepRecord> steps(count);
   for (uint64_t k = 0; k < count; ++k) {
     steps[k].id = first + k;
-    steps[k].num_answered = first + (k < in_flight ? 0 : k - in_flight + 1);
+    steps[k].num_needed = first + (k < in_flight ? 0 : k - in_flight + 1);
     steps[k].load.num_tokens = steps[k].num_sequences = 1;
   }
   return steps;

@@ -191,7 +191,7 @@ TEST_F(SimulatedStages, LeaveTheBitsAlone) {
   ASSERT_EQ(trace.workers.size(), 2u);
   EXPECT_EQ(trace.steps.size(), static_cast<size_t>(engine->report_window().num_steps));
   EXPECT_EQ(trace.steps.front().load.num_tokens, 30);
-  EXPECT_GT(trace.steps.front().counts.num_used_blocks, 0);
+  EXPECT_GT(trace.steps.front().context.num_used_blocks, 0);
   // Every step's work on the second stage takes the time that it was given.
   const std::vector<ActivityEvent>& events = trace.workers[1].activity.events;
   int64_t longest = 0;
