@@ -25,6 +25,7 @@ namespace weft::fleet {
 // Asks for the answers to one prompt.
 struct Generate {
   std::string request_id;  // the gateway's name for it, for logs and the journal
+  std::string principal;   // who asks, by name (serve/exchange.h)
   std::vector<int32_t> prompt_ids;
   engine::SamplingParams sampling;  // with a seed: the gateway draws one where the user gave none
   std::optional<text::GrammarSpec> grammar;
@@ -86,13 +87,30 @@ struct ModelCard {
   std::string kv_cache_dtype, isa;
 };
 
+// A request that the engine holds, as a queue shows it: numbers alone, nothing of its text.
+struct HeldRequest {
+  uint64_t number = 0;  // as generate() and embed() return it
+  std::string principal;
+  bool running = false;  // let in; otherwise it waits
+  int32_t priority = 0;
+  size_t num_choices = 1;
+  int64_t num_prompt_tokens = 0, num_cached_tokens = 0, num_generated_tokens = 0;
+  int64_t num_preemptions = 0;
+  // base/clock.h; 0 until they are known.
+  int64_t arrived_ns = 0, scheduled_ns = 0, first_token_ns = 0;
+};
+
 struct Status {
+  static constexpr size_t kMostListed = 256;
+
   engine::EngineStats stats;
   bool alive = true;  // false once a rank was lost: nothing will be answered any more
   bool paused = false;
-  int64_t last_step_ns = 0;         // base/clock.h: when a step was completed last; 0: never
-  int64_t in_step_since_ns = 0;     // a step is being waited for since; 0: none
-  engine::PipelineReport pipeline;  // of the last seconds
+  int64_t last_step_ns = 0;           // base/clock.h: when a step was completed last; 0: never
+  int64_t in_step_since_ns = 0;       // a step is being waited for since; 0: none
+  engine::PipelineReport pipeline;    // of the last seconds
+  std::vector<HeldRequest> requests;  // the oldest kMostListed, oldest first
+  int64_t started_ns = 0;             // base/clock.h: when the engine was ready
   std::optional<Error> failure;
 };
 
