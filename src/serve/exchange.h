@@ -28,9 +28,12 @@ struct HttpRequest {
   Principal principal;
   std::string request_id;  // the client's X-Request-Id where it is fit to print, else drawn
   int64_t arrived_ns = 0;  // base/clock.h
+  // What stood for the {names} of the route's pattern (serve/router.h), decoded.
+  std::vector<std::pair<std::string, std::string>> path_params;
 
   // Empty where there is none.
   std::string_view header(std::string_view lower_case_name) const;
+  std::string_view path_param(std::string_view name) const;
 };
 
 using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
