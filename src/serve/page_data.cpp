@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "serve/error_object.h"
 #include "serve/timeline.h"
 
 namespace weft::serve {
@@ -204,25 +205,20 @@ int64_t number_of(std::string_view name, std::string_view value, int64_t most) {
   return number;
 }
 
-void respond_failure(Exchange& exchange, int status, std::string_view type, std::string message) {
-  const Json body = {
-      {"error",
-       {{"message", std::move(message)}, {"type", type}, {"param", nullptr}, {"code", nullptr}}}};
-  exchange.respond(status, "application/json", body.dump());
-}
-
 // What both routes have in common: JSON made of the engine as it is, which nobody may keep.
 template <typename Body>
 Route route_of(EngineOf engine, Body body) {
   return [engine = std::move(engine), body](std::shared_ptr<Exchange> exchange) {
     const std::shared_ptr<fleet::EngineClient> client = engine();
     if (!client)
-      return respond_failure(*exchange, 503, "server_error", "The model is still being loaded.");
+      return respond_error(*exchange,
+                           {.status = 503, .message = "The model is still being loaded."},
+                           retry_headers(1));
     try {
       exchange->respond(200, "application/json", body(*client, exchange->request()),
                         {{"Cache-Control", "no-store"}, {"X-Content-Type-Options", "nosniff"}});
     } catch (const Error& error) {
-      respond_failure(*exchange, 400, "invalid_request_error", error.summary());
+      respond_error(*exchange, {.status = 400, .message = error.summary()});
     }
   };
 }
