@@ -1,0 +1,210 @@
+#include "serve/answer.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <ctime>
+#include <string_view>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "serve/error_object.h"
+#include "serve/status_text.h"
+
+namespace weft::serve {
+namespace {
+
+// A field as one line: what could end it is left out.
+void append_field(std::string_view name, std::string_view value, std::string* head) {
+  const auto append = [&](std::string_view text) {
+    for (const char c : text)
+      if (static_cast<unsigned char>(c) >= 0x20 || c == '\t') *head += c;
+  };
+  append(name);
+  *head += ": ";
+  append(value);
+  *head += "\r\n";
+}
+
+}  // namespace
+
+Answer::Answer(AnswerForm form, const AnswerLimits& limits,
+               std::shared_ptr<const std::atomic<bool>> draining, std::function<void()> wake)
+    : form_(std::move(form)),
+      limits_(limits),
+      draining_(std::move(draining)),
+      wake_(std::move(wake)) {}
+
+std::string Answer::head(int status, const std::string& content_type, const HttpHeaders& headers,
+                         bool has_length, size_t length) {
+  if (draining_->load(std::memory_order_relaxed)) form_.keep_alive = false;
+  if (!has_length && form_.http_1_0) form_.keep_alive = false;
+  status_ = status;
+  std::string head = fmt::format("HTTP/1.1 {} {}\r\n", status, status_text(status));
+  append_field("Date", fmt::format("{:%a, %d %b %Y %H:%M:%S} GMT", fmt::gmtime(std::time(nullptr))),
+               &head);
+  append_field("X-Request-Id", form_.request_id, &head);
+  if (!content_type.empty()) append_field("Content-Type", content_type, &head);
+  for (const auto& [name, value] : headers) append_field(name, value, &head);
+  append_field("X-Content-Type-Options", "nosniff", &head);
+  if (has_length) {
+    if (status != 204 && status != 304)
+      append_field("Content-Length", std::to_string(length), &head);
+  } else if (!form_.http_1_0) {
+    append_field("Transfer-Encoding", "chunked", &head);
+  }
+  if (!form_.keep_alive) append_field("Connection", "close", &head);
+  if (form_.keep_alive && form_.http_1_0) append_field("Connection", "keep-alive", &head);
+  head += "\r\n";
+  return head;
+}
+
+// Whether the connection has to be told; it is told once until it takes.
+bool Answer::should_wake() { return !std::exchange(woken_, true); }
+
+// What waited for the client's leaving waits no more.
+std::function<void()> Answer::finish() {
+  phase_ = Phase::kEnded;
+  return std::exchange(on_gone_, nullptr);
+}
+
+void Answer::respond(int status, const std::string& content_type, const std::string& body,
+                     const HttpHeaders& headers) {
+  std::function<void()> unneeded;  // its destructor may be anything: not under the mutex
+  bool wakes = false;
+  {
+    const std::lock_guard lock(mutex_);
+    WEFT_CHECK(phase_ == Phase::kOpen, "answered twice");
+    unneeded = finish();
+    if (gone_) return;
+    pending_ += head(status, content_type, headers, true, body.size());
+    if (!form_.head_only) pending_ += body;
+    num_bytes_ = static_cast<int64_t>(body.size());
+    wakes = should_wake();
+  }
+  if (wakes) wake_();
+}
+
+void Answer::begin_stream(int status, const std::string& content_type, const HttpHeaders& headers) {
+  bool wakes = false;
+  {
+    const std::lock_guard lock(mutex_);
+    WEFT_CHECK(phase_ == Phase::kOpen, "answered twice");
+    phase_ = Phase::kStreaming;
+    if (gone_) return;
+    pending_ += head(status, content_type, headers, false, 0);
+    wakes = should_wake();
+  }
+  if (wakes) wake_();
+}
+
+bool Answer::is_slow(size_t num_bytes) const {
+  const size_t waiting = pending_.size() + num_in_flight_;
+  if (waiting == 0 || waiting + num_bytes <= limits_.slow_bytes) return false;
+  if (waiting + num_bytes > limits_.most_bytes) return true;
+  return in_flight_since_ns_ > 0 && now_ns() - in_flight_since_ns_ > limits_.slow_ns;
+}
+
+bool Answer::write(const std::string& chunk) {
+  bool wakes = false, keeps = true;
+  {
+    const std::lock_guard lock(mutex_);
+    WEFT_CHECK(phase_ == Phase::kStreaming, "a piece of no stream");
+    if (gone_) return false;
+    if (chunk.empty() || form_.head_only) return true;  // an empty chunk would be the end
+    if (is_slow(chunk.size())) {
+      gone_ = cut_ = wakes = true;
+      keeps = false;
+    } else if (form_.http_1_0) {
+      pending_ += chunk;
+    } else {
+      fmt::format_to(std::back_inserter(pending_), "{:x}\r\n", chunk.size());
+      pending_ += chunk;
+      pending_ += "\r\n";
+    }
+    if (keeps) {
+      num_bytes_ += static_cast<int64_t>(chunk.size());
+      wakes = should_wake();
+    }
+  }
+  if (wakes) wake_();
+  return keeps;
+}
+
+void Answer::end_stream() {
+  std::function<void()> unneeded;
+  bool wakes = false;
+  {
+    const std::lock_guard lock(mutex_);
+    WEFT_CHECK(phase_ == Phase::kStreaming, "the end of no stream");
+    unneeded = finish();
+    if (gone_) return;
+    if (!form_.http_1_0 && !form_.head_only) pending_ += "0\r\n\r\n";
+    wakes = should_wake();
+  }
+  if (wakes) wake_();
+}
+
+void Answer::on_gone(std::function<void()> gone) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (phase_ == Phase::kEnded) return;
+    if (!gone_) {
+      on_gone_ = std::move(gone);
+      return;
+    }
+  }
+  gone();
+}
+
+void Answer::abandon() {
+  bool is_open = false, wakes = false;
+  std::function<void()> unneeded;
+  {
+    const std::lock_guard lock(mutex_);
+    is_open = phase_ == Phase::kOpen;
+    if (phase_ == Phase::kStreaming) {  // the client must not take it for a whole answer
+      unneeded = finish();
+      cut_ = gone_ = wakes = true;
+    }
+  }
+  if (wakes) wake_();
+  if (is_open)
+    respond(500, "application/json",
+            error_json({500, "the server failed to answer", "", "", "internal_error"}), {});
+}
+
+bool Answer::is_cut() {
+  const std::lock_guard lock(mutex_);
+  return cut_;
+}
+
+Answer::Next Answer::take(std::string* out) {
+  const std::lock_guard lock(mutex_);
+  woken_ = false;
+  out->clear();
+  num_in_flight_ = 0;
+  in_flight_since_ns_ = 0;
+  if (cut_) return Next::kCut;
+  if (pending_.empty()) return phase_ == Phase::kEnded ? Next::kEnded : Next::kWait;
+  std::swap(*out, pending_);
+  num_in_flight_ = out->size();
+  in_flight_since_ns_ = now_ns();
+  return Next::kSend;
+}
+
+void Answer::leave() {
+  std::function<void()> gone;
+  {
+    const std::lock_guard lock(mutex_);
+    gone_ = true;
+    gone = std::exchange(on_gone_, nullptr);
+    pending_.clear();
+  }
+  if (gone) gone();
+}
+
+}  // namespace weft::serve

@@ -1,0 +1,121 @@
+// The answer to one request on its way from a route, on whatever thread, to the connection that
+// sends it. Its buffer is bounded: a client that does not read is cut off, it does not fill memory.
+//
+//   route threads:      respond | begin_stream, write..., end_stream      on_gone
+//                          v pending bytes, under a mutex                    ^
+//   connection thread:  take -> socket                                    leave
+//
+// Slow is who has more than slow_bytes waiting for it of which the oldest wait for slow_ns, or
+// more than most_bytes: a burst of events within one step is no sign of a slow client.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "serve/exchange.h"
+
+namespace weft::serve {
+
+struct AnswerLimits {
+  size_t slow_bytes = 64 * 1024;
+  int64_t slow_ns = 1'000'000'000;
+  size_t most_bytes = 1024 * 1024;
+};
+
+// How the head of an answer has to be written.
+struct AnswerForm {
+  std::string request_id;
+  bool keep_alive = true;
+  bool http_1_0 = false;  // no chunks: the end of the connection is the end of the body
+  bool head_only = false;
+};
+
+class Answer {
+ public:
+  // wake: called from any thread when there is something to take, or the client is to be cut.
+  // draining: answers begun since say that the connection ends with them.
+  Answer(AnswerForm form, const AnswerLimits& limits,
+         std::shared_ptr<const std::atomic<bool>> draining, std::function<void()> wake);
+
+  // Of routes: as of Exchange.
+  void respond(int status, const std::string& content_type, const std::string& body,
+               const HttpHeaders& headers);
+  void begin_stream(int status, const std::string& content_type, const HttpHeaders& headers);
+  bool write(const std::string& chunk);
+  void end_stream();
+  void on_gone(std::function<void()> gone);
+  // The route dropped its exchange: 500 where nothing was begun, a cut where a stream was.
+  void abandon();
+
+  // Of the connection.
+  enum class Next {
+    kWait,  // nothing to send yet
+    kSend,  // *out is to be sent; then take again
+    kEnded,
+    kCut  // the client is to be dropped
+  };
+  // *out: what was sent before; its memory serves again.
+  Next take(std::string* out);
+  // Whether to drop the client now, whatever is under way to it.
+  bool is_cut();
+  // The client has left (or is made to): whoever waits for that is told.
+  void leave();
+
+  bool keeps_alive() const { return form_.keep_alive; }  // once it has ended
+  int status() const { return status_; }                 // once it has begun
+  int64_t num_bytes() const { return num_bytes_; }
+  const std::string& request_id() const { return form_.request_id; }
+
+ private:
+  enum class Phase { kOpen, kStreaming, kEnded };
+  std::string head(int status, const std::string& content_type, const HttpHeaders& headers,
+                   bool has_length, size_t length);
+  bool is_slow(size_t num_bytes) const;
+  bool should_wake();
+  std::function<void()> finish();
+
+  AnswerForm form_;
+  const AnswerLimits limits_;
+  const std::shared_ptr<const std::atomic<bool>> draining_;
+  const std::function<void()> wake_;
+
+  std::mutex mutex_;  // of all that follows
+  Phase phase_ = Phase::kOpen;
+  std::string pending_;
+  size_t num_in_flight_ = 0;
+  int64_t in_flight_since_ns_ = 0;
+  bool gone_ = false, cut_ = false, woken_ = false;
+  std::function<void()> on_gone_;
+  int status_ = 0;
+  int64_t num_bytes_ = 0;
+};
+
+// The Exchange that a route is given.
+class AnswerExchange : public Exchange {
+ public:
+  AnswerExchange(std::shared_ptr<Answer> answer, HttpRequest request)
+      : answer_(std::move(answer)), request_(std::move(request)) {}
+  ~AnswerExchange() override { answer_->abandon(); }
+
+  const HttpRequest& request() const override { return request_; }
+  void respond(int status, std::string content_type, std::string body,
+               HttpHeaders headers) override {
+    answer_->respond(status, content_type, body, headers);
+  }
+  void begin_stream(int status, std::string content_type, HttpHeaders headers) override {
+    answer_->begin_stream(status, content_type, headers);
+  }
+  bool write(std::string chunk) override { return answer_->write(chunk); }
+  void end_stream() override { answer_->end_stream(); }
+  void on_gone(std::function<void()> gone) override { answer_->on_gone(std::move(gone)); }
+
+ private:
+  const std::shared_ptr<Answer> answer_;
+  const HttpRequest request_;
+};
+
+}  // namespace weft::serve
