@@ -105,7 +105,9 @@ void Worker::run(const StepPlan& plan, StepAnswer& answer, std::span<int64_t> wo
   const int64_t worked_ns = clock_.worked_ns();
   clock_.enter(Activity::kSchedule, plan.id);
   fill_batch(plan);
-  clock_.enter(Activity::kCompute);
+  // What a later stage prepares while its input is under way is no work of the pipeline yet: its
+  // first work follows the first of the stage before, whichever of them had its plan first.
+  if (parts_.front().split->first) clock_.enter(Activity::kCompute);
   for (size_t p = 0; p < parts_.size(); ++p) {
     StagePart& part = parts_[p];
     part.stage->copy_blocks(plan.copies);
