@@ -25,6 +25,7 @@ Commands all_commands() {
   commands.push_back(make_bench_throughput_command());
   commands.push_back(make_bench_latency_command());
   commands.push_back(make_bench_kernels_command());
+  commands.push_back(make_bench_comm_command());
   return commands;
 }
 

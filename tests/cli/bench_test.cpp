@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -201,6 +202,54 @@ TEST(BenchKernels, RefusesUnknownTypes) {
   Program program;
   EXPECT_EQ(program.run({"bench", "kernels", "--types", "Q4_9"}), 2);
   EXPECT_THAT(program.err, HasSubstr("no weight type is called 'Q4_9'"));
+}
+
+TEST(BenchComm, TimesEveryVerbAgainstACopy) {
+  Program program;
+  ASSERT_EQ(program.run({"bench", "comm", "--ranks", "2,3", "--max-bytes", "64", "--run-ms", "1",
+                         "--json"}),
+            0)
+      << program.err;
+  const json found = json::parse(program.out);
+  EXPECT_EQ(found["transport"], "threads");
+  EXPECT_TRUE(found["commit"].is_string());
+  ASSERT_EQ(found["groups"].size(), 2u);
+  const json& three = found["groups"][1];
+  EXPECT_EQ(three["ranks"], 3);
+  EXPECT_GT(three["barrier_us"], 0.0);
+  ASSERT_EQ(three["pairs"].size(), 3u);
+  EXPECT_EQ(three["pairs"][2]["from"], 1);
+  EXPECT_GT(three["pairs"][2]["latency_us"], 0.0);
+  EXPECT_EQ(three["copies"].size(), 2u);  // 8 and 64 bytes
+  ASSERT_EQ(three["collectives"].size(), 5u * 2u);
+  const json& row = three["collectives"][1];  // all_reduce in one shot, the largest
+  EXPECT_EQ(row["verb"], "all_reduce");
+  EXPECT_EQ(row["algorithm"], "one shot");
+  EXPECT_EQ(row["bytes"], 64);
+  const double time_us = row["time_us"];
+  EXPECT_NEAR(row["algorithm_gb_per_s"].get<double>(), 64e-3 / time_us, 1e-9);
+  EXPECT_NEAR(row["bus_gb_per_s"].get<double>(), 2 * 2.0 / 3.0 * 64e-3 / time_us, 1e-9);
+  const double copy_us = three["copies"][1]["time_us"];
+  EXPECT_NEAR(row["share_of_copy"].get<double>(), 2 * 2.0 / 3.0 * copy_us / time_us, 1e-9);
+  // A group's barrier, pairs, and two sizes of a copy and of five verbs.
+  EXPECT_THAT(program.err, HasSubstr(fmt::format("measuring: {} in ", 2 * (1 + 12) + 1 + 3)));
+}
+
+TEST(BenchComm, SaysTheSameToPeople) {
+  Program program;
+  ASSERT_EQ(program.run({"bench", "comm", "--ranks", "2", "--max-bytes", "8", "--run-ms", "1"}), 0)
+      << program.err;
+  EXPECT_THAT(program.out, HasSubstr("2 ranks"));
+  for (const char* row : {"0 - 1", "all_reduce      two shots", "reduce_scatter", "all_gather"})
+    EXPECT_THAT(program.out, HasSubstr(row));
+}
+
+TEST(BenchComm, RefusesWhatIsNoGroup) {
+  Program program;
+  for (const char* ranks : {"1", "65", "2,", "x"})
+    EXPECT_EQ(program.run({"bench", "comm", "--ranks", ranks}), 2) << ranks;
+  EXPECT_EQ(program.run({"bench", "comm", "--max-bytes", "12"}), 2);
+  EXPECT_THAT(program.err, HasSubstr("--max-bytes takes multiples of 8"));
 }
 
 }  // namespace
