@@ -9,7 +9,7 @@
 #include "cli/pipeline_table.h"
 #include "cli/quantity.h"
 #include "cli/speculation_report.h"
-#include "cli/stop_reason.h"
+#include "serve/stop_reason.h"
 
 namespace weft::cli {
 namespace {
@@ -156,7 +156,7 @@ std::string answer_json(const Answer& answer) {
       {"logits_hash", request.hash_logits ? Json(hash_text(result.logits_hash)) : Json(nullptr)},
       {"finish_reason", engine::name(result.finish_reason)},
       {"stop_reason",
-       stop_reason_json(result.stop_reason, result.token_ids, request.sampling.stop)},
+       serve::stop_reason_json(result.stop_reason, result.token_ids, request.sampling.stop)},
       {"prompt_tokens_per_s", number(prompt_rate(answer))},
       {"generation_tokens_per_s", number(generation_rate(answer))},
       {"read_gb_per_s", number(read_rate_gb(answer))},

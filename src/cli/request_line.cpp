@@ -4,101 +4,37 @@
 #include <fmt/ranges.h>
 
 #include <nlohmann/json.hpp>
-#include <optional>
 
-#include "base/error.h"
+#include "base/digest.h"
 #include "base/random.h"
-#include "cli/digest.h"
-#include "cli/request_fields.h"
-#include "cli/sampling_fields.h"
+#include "serve/prompt_fields.h"
 
 namespace weft::cli {
 namespace {
 
 using nlohmann::json;
+using serve::Fields;
 
-constexpr size_t kMostPrompts = 1024;  // of one line
+// A file is its owner's: what the engine can do it may ask for.
+constexpr serve::BodyLimits kLimits = {.choices = 16'384,
+                                       .stops = 256,
+                                       .stop_bytes = 1 << 20,
+                                       .bad_words = 1 << 16,
+                                       .logprobs = engine::kMostLogprobs,
+                                       .whole_vocabulary = true};
+
 constexpr size_t kMaxCustomId = 1024;  // bytes
 constexpr const char* kChatUrl = "/v1/chat/completions";
 constexpr const char* kCompletionUrl = "/v1/completions";
 
 std::string place_of(int64_t number) { return fmt::format("line {}", number); }
 
-// The text of a message: as it is, or as parts of which only texts can be read.
-std::string content_of(const Fields& message) {
-  const json* content = message.find("content");
-  if (content == nullptr) return "";
-  if (content->is_string()) return content->get<std::string>();
-  if (!content->is_array()) message.refuse("content", "a text or a list of parts is expected");
-  std::string text;
-  for (const json& entry : *content) {
-    const Fields part(entry, message.place() + ", content");
-    const std::string type = part.text("type").value_or("");
-    if (type != "text")
-      part.fail(fmt::format("parts of type '{}' cannot be read", type), "text is all there is");
-    text += part.text("text").value_or("");
-  }
-  return text;
-}
-
-// What the template is given: the messages as they are, their contents as texts.
-void read_messages(const Fields& body, RequestLine* line) {
-  const json* messages = body.find("messages");
-  if (messages == nullptr || !messages->is_array() || messages->empty())
-    body.refuse("messages", "a list of messages is expected");
-  json rendered = json::array();
-  for (const json& entry : *messages) {
-    const Fields message(entry, fmt::format("{}: messages[{}]", body.place(), rendered.size()));
-    if (message.text("role").value_or("").empty()) message.refuse("role", "a text is expected");
-    line->last_content = content_of(message);
-    rendered.push_back(entry);
-    rendered.back()["content"] = line->last_content;
-  }
-  line->messages = rendered.dump();
-  line->add_generation_prompt = body.flag("add_generation_prompt").value_or(true);
-  line->add_special_tokens = body.flag("add_special_tokens").value_or(false);
-  if (const json* variables = body.find("chat_template_kwargs")) {
-    if (!variables->is_object()) body.refuse("chat_template_kwargs", "an object is expected");
-    line->template_variables = variables->dump();
-  }
-}
-
-// A text, a list of texts, token ids, or a list of those.
-void read_prompts(const Fields& body, RequestLine* line) {
-  constexpr const char* kExpected = "a text, token ids, or a list of those is expected";
-  const json* prompt = body.find("prompt");
-  if (prompt == nullptr) body.refuse("prompt", kExpected);
-  const auto ids_of = [&](const json& list) {
-    std::vector<int32_t> ids;
-    for (const json& entry : list) {
-      const std::optional<int32_t> id = token_id(entry);
-      if (!id) body.refuse("prompt", kExpected);
-      ids.push_back(*id);
-    }
-    return ids;
-  };
-  const auto add = [&](const json& one) {
-    if (one.is_string()) return line->prompts.emplace_back(one.get<std::string>());
-    if (!one.is_array() || one.empty()) body.refuse("prompt", kExpected);
-    return line->prompts.emplace_back(ids_of(one));
-  };
-  const bool is_list = prompt->is_array() && !prompt->empty() && !prompt->front().is_number();
-  if (!is_list) {
-    add(*prompt);
-  } else {
-    if (prompt->size() > kMostPrompts)
-      body.fail(fmt::format("{} prompts are given, above {}", prompt->size(), kMostPrompts));
-    for (const json& one : *prompt) add(one);
-  }
-  line->add_special_tokens = body.flag("add_special_tokens").value_or(true);
-}
-
 // A prompt alone becomes what `weft run -p` makes of it.
 void read_prompt_alone(const Fields& body, const LineDefaults& defaults, RequestLine* line) {
   const json* prompt = body.find("prompt");
   line->is_chat = prompt != nullptr && prompt->is_string() && defaults.chat_template;
   line->sampling = defaults.prompt;
-  if (!line->is_chat) return read_prompts(body, line);
+  if (!line->is_chat) return serve::read_prompts(body, kLimits, line);
   json messages = json::array();
   if (!defaults.system.empty())
     messages.push_back({{"role", "system"}, {"content", defaults.system}});
@@ -107,23 +43,27 @@ void read_prompt_alone(const Fields& body, const LineDefaults& defaults, Request
   line->messages = messages.dump();
 }
 
-void read_body(const Fields& body, RequestLine* line) {
-  refuse_what_is_missing(body);
-  read_sampling(body, line);
+// Answers of a file come from the engine alone, which knows neither tools nor grammars.
+void refuse_grammars(const Fields& fields, const RequestLine& line) {
+  const json* tools = fields.find("tools");
+  if (tools != nullptr && !tools->empty())
+    fields.refuse_as_missing("tools", "calls of tools come with `weft serve`");
+  if (!line.grammar) return;
+  for (const char* name : {"response_format", "structured_outputs", "guided_json", "guided_regex",
+                           "guided_choice", "guided_grammar"})
+    if (fields.has(name)) fields.refuse_as_missing(name, "grammars come with `weft serve`");
 }
 
-void read_chat(const Fields& body, const LineDefaults& defaults, RequestLine* line) {
-  line->is_chat = true;
+void read_chat(const Fields& fields, const LineDefaults& defaults, RequestLine* line) {
   line->sampling = defaults.chat;
-  read_messages(body, line);
-  read_body(body, line);
+  serve::read_chat(fields, kLimits, line);
+  refuse_grammars(fields, *line);
 }
 
-void read_completion(const Fields& body, const LineDefaults& defaults, RequestLine* line) {
-  line->is_chat = false;
+void read_completion(const Fields& fields, const LineDefaults& defaults, RequestLine* line) {
   line->sampling = defaults.completion;
-  read_prompts(body, line);
-  read_body(body, line);
+  serve::read_completion(fields, kLimits, line);
+  refuse_grammars(fields, *line);
 }
 
 void read_batch_request(const Fields& fields, const LineDefaults& defaults, RequestLine* line) {
@@ -142,13 +82,14 @@ void read_fields(const Fields& fields, const LineDefaults& defaults, RequestLine
     fields.refuse("custom_id", fmt::format("a text of 1 to {} bytes is expected", kMaxCustomId));
   if (fields.has("body")) return read_batch_request(fields, defaults, line);
   if (fields.has("messages") && fields.has("prompt"))
-    fields.fail("messages and prompt are both given", "each is the whole prompt");
+    fields.fail("prompt", "messages and prompt are both given", "each is the whole prompt");
   if (fields.has("messages")) return read_chat(fields, defaults, line);
   if (!fields.has("prompt"))
-    fields.fail("neither body, nor messages, nor prompt is given",
+    fields.fail("prompt", "neither body, nor messages, nor prompt is given",
                 R"(lines are OpenAI batch requests, or {"prompt": "..."})");
   read_prompt_alone(fields, defaults, line);
-  read_body(fields, line);
+  serve::read_terms(fields, kLimits, line);
+  refuse_grammars(fields, *line);
 }
 
 std::string text_of(const engine::SamplingParams& p) {
@@ -174,7 +115,7 @@ RequestLine parse_request_line(std::string_view text, int64_t number,
   line.number = number;
   line.hash_logits = defaults.hash_logits;
   line.custom_id = fmt::format("line-{}", number);
-  json value = parse_json(text, place_of(number));
+  json value = serve::parse_json(text, place_of(number));
   if (value.is_string()) value = json{{"prompt", std::move(value)}};
   read_fields(Fields(value, place_of(number)), defaults, &line);
   line.request_id =

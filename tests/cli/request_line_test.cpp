@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "cli/request_fields.h"
+#include "serve/request_fields.h"
 
 namespace weft::cli {
 namespace {
@@ -223,7 +223,7 @@ TEST(RequestLine, NestingHasAnEnd) {
     return R"({"prompt": "x", "metadata": )" + std::string(static_cast<size_t>(depth), '[') +
            std::string(static_cast<size_t>(depth), ']') + "}";
   };
-  EXPECT_EQ(refusal(nested(kMaxJsonDepth - 2)), "");
+  EXPECT_EQ(refusal(nested(serve::kMaxJsonDepth - 2)), "");
   EXPECT_THAT(refusal(nested(1'000'000)), HasSubstr("nested too deeply"));
 }
 

@@ -1,4 +1,4 @@
-#include "cli/request_fields.h"
+#include "serve/request_fields.h"
 
 #include <fmt/format.h>
 
@@ -6,9 +6,10 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
+#include "serve/json_source.h"
+#include "serve/request_error.h"
 
-namespace weft::cli {
+namespace weft::serve {
 namespace {
 
 using nlohmann::json;
@@ -54,21 +55,34 @@ std::string reason_of(const json::exception& error) {
 json parse_json(std::string_view text, std::string_view place) {
   const auto check_depth = [&](int depth, json::parse_event_t, json&) {
     if (depth > kMaxJsonDepth)
-      throw Error(ErrorKind::kUsage, fmt::format("{} is nested too deeply", place),
-                  fmt::format("at most {} levels are read", kMaxJsonDepth));
+      throw RequestError(fmt::format("{} is nested too deeply", place),
+                         {.code = "invalid_json",
+                          .why = fmt::format("at most {} levels are read", kMaxJsonDepth)});
     return true;
   };
   try {
     return json::parse(text, check_depth);
   } catch (const json::exception& error) {
-    throw Error(ErrorKind::kUsage, fmt::format("{} is no JSON", place), reason_of(error));
+    throw RequestError(fmt::format("{} is no JSON", place),
+                       {.code = "invalid_json", .why = reason_of(error)});
   }
 }
 
-Fields::Fields(const json& object, std::string place) : object_(object), place_(std::move(place)) {
-  if (!object.is_object())
-    throw Error(ErrorKind::kUsage,
-                fmt::format("{} is {}: an object is expected", place_, shown(object)));
+Fields::Fields(const json& object, std::string place, std::string param, std::string_view source)
+    : object_(object), place_(std::move(place)), param_(std::move(param)), source_(source) {
+  if (object.is_object()) return;
+  const std::string what = !place_.empty() ? place_ : param_.empty() ? "the body" : param_;
+  throw RequestError(fmt::format("{} is {}: an object is expected", what, shown(object)),
+                     {.param = param_});
+}
+
+Fields Fields::inside(const json& value, std::string_view name) const {
+  return Fields(value, placed(name), param_of(name), json_source(source_, name));
+}
+
+std::string Fields::source(std::string_view name) const {
+  const std::string_view written = json_source(source_, name);
+  return written.empty() ? object_.at(name).dump() : std::string(written);
 }
 
 const json* Fields::find(std::string_view name) const {
@@ -143,13 +157,29 @@ std::optional<std::vector<int32_t>> Fields::ids(std::string_view name) const {
 
 void Fields::refuse(std::string_view name, std::string_view expected) const {
   const json* value = find(name);
-  throw Error(ErrorKind::kUsage,
-              fmt::format("{}: {} is {}: {}", place_, name,
-                          value == nullptr ? "missing" : shown(*value), expected));
+  const std::string what =
+      fmt::format("{} is {}: {}", name, value == nullptr ? "missing" : shown(*value), expected);
+  throw RequestError(placed(what),
+                     {.param = param_of(name),
+                      .code = value == nullptr ? "missing_required_parameter" : "invalid_value"});
 }
 
-void Fields::fail(std::string_view what, std::string_view why) const {
-  throw Error(ErrorKind::kUsage, fmt::format("{}: {}", place_, what), why);
+void Fields::fail(std::string_view name, std::string_view what, std::string_view why) const {
+  throw RequestError(placed(what), {.param = param_of(name), .why = std::string(why)});
+}
+
+void Fields::refuse_as_missing(std::string_view name, std::string_view why) const {
+  throw RequestError(
+      placed(fmt::format("{} cannot be honoured", name)),
+      {.param = param_of(name), .code = "unsupported_parameter", .why = std::string(why)});
+}
+
+std::string Fields::param_of(std::string_view name) const {
+  return param_.empty() ? std::string(name) : fmt::format("{}.{}", param_, name);
+}
+
+std::string Fields::placed(std::string_view text) const {
+  return place_.empty() ? std::string(text) : fmt::format("{}: {}", place_, text);
 }
 
 std::optional<int32_t> token_id(const json& value) {
@@ -158,4 +188,4 @@ std::optional<int32_t> token_id(const json& value) {
   return static_cast<int32_t>(*number);
 }
 
-}  // namespace weft::cli
+}  // namespace weft::serve

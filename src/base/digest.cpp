@@ -1,10 +1,10 @@
-#include "cli/digest.h"
+#include "base/digest.h"
 
 #include <span>
 
 #include "base/sha256.h"
 
-namespace weft::cli {
+namespace weft {
 namespace {
 
 void add_text(std::string_view text, Sha256* sum) { sum->add(std::as_bytes(std::span(text))); }
@@ -28,4 +28,4 @@ Digest digest_of(std::initializer_list<std::string_view> texts) {
   return {sum.finish()};
 }
 
-}  // namespace weft::cli
+}  // namespace weft

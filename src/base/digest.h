@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace weft::cli {
+namespace weft {
 
 struct Digest {
   std::string hex;  // 64 digits
@@ -16,4 +16,4 @@ Digest digest_of(std::string_view text);
 // Of several texts, each with its length: "ab" + "c" differs from "a" + "bc".
 Digest digest_of(std::initializer_list<std::string_view> texts);
 
-}  // namespace weft::cli
+}  // namespace weft

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace weft::cli {
+namespace weft::serve {
 
 // A number where a stop token ended it, the stop text where one did, otherwise null. `reason`: the
 // engine's (engine/request.h), of an answer of these tokens that these texts would stop.
@@ -14,4 +14,4 @@ nlohmann::ordered_json stop_reason_json(const std::string& reason,
                                         std::span<const int32_t> token_ids,
                                         const std::vector<std::string>& stop);
 
-}  // namespace weft::cli
+}  // namespace weft::serve

@@ -1,9 +1,9 @@
-#include "cli/stop_reason.h"
+#include "serve/stop_reason.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-namespace weft::cli {
+namespace weft::serve {
 
 nlohmann::ordered_json stop_reason_json(const std::string& reason,
                                         std::span<const int32_t> token_ids,
@@ -15,4 +15,4 @@ nlohmann::ordered_json stop_reason_json(const std::string& reason,
   return reason;
 }
 
-}  // namespace weft::cli
+}  // namespace weft::serve

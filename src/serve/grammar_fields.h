@@ -1,0 +1,16 @@
+// What an answer has to look like, out of the fields of a body: OpenAI's response_format, vLLM's
+// structured_outputs and its older guided_*.
+#pragma once
+
+#include <optional>
+
+#include "serve/request_fields.h"
+#include "text/grammar.h"
+
+namespace weft::serve {
+
+// None where an answer is free. RequestError where two of them are given. What is wrong inside a
+// schema or a grammar is the compiler's to say (text/grammar.h).
+std::optional<text::GrammarSpec> read_grammar(const Fields& fields);
+
+}  // namespace weft::serve

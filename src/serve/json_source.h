@@ -1,0 +1,14 @@
+// Where a field's value stands in the text of a JSON object. Parsed objects sort their keys; what
+// is handed on as text (a schema, whose properties an answer has in its order; tools, as a template
+// writes them) keeps the order that its author chose. Linear in the text.
+#pragma once
+
+#include <string_view>
+
+namespace weft::serve {
+
+// object: text of a valid JSON object. The value of the last field of this name, as it is written;
+// empty where there is none, or where the name is written with escapes.
+std::string_view json_source(std::string_view object, std::string_view name);
+
+}  // namespace weft::serve

@@ -1,0 +1,20 @@
+// What a request is about, out of the fields of its body: the messages of a chat, the prompts of a
+// completion, the inputs of an embedding.
+#pragma once
+
+#include <vector>
+
+#include "serve/request_body.h"
+
+namespace weft::serve {
+
+// The messages as a template is given them, with their contents as texts, and its variables.
+void read_messages(const Fields& fields, const BodyLimits& limits, RequestBody* body);
+
+// Field "prompt": a text, a list of texts, token ids, or a list of those.
+void read_prompts(const Fields& fields, const BodyLimits& limits, RequestBody* body);
+
+// The same of any field.
+std::vector<Prompt> prompts_of(const Fields& fields, const char* name, int64_t most);
+
+}  // namespace weft::serve

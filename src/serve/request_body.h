@@ -1,0 +1,75 @@
+// The body of a request for text, read and checked: one parser and one validator for every route
+// and for the lines of `weft run --file`. Names, defaults and ranges are those of OpenAI and vLLM;
+// unknown fields mean nothing, as in vLLM; what cannot be honoured is refused by name. A refusal is
+// a RequestError (serve/request_error.h).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "engine/sampling.h"
+#include "serve/request_fields.h"
+#include "text/grammar.h"
+
+namespace weft::serve {
+
+// max_tokens of a body that leaves it open: beyond any context, which ends the answer.
+inline constexpr int64_t kOpenMaxTokens = int64_t{1} << 24;
+
+// What a body may ask for at most, besides the ranges of engine/sampling.h.
+struct BodyLimits {
+  int64_t choices = 128;          // n and best_of: OpenAI's bound
+  int64_t prompts = 1024;         // of one completion, one answer (or n) to each
+  int64_t messages = 4096;        // of one chat
+  int64_t stops = 64;             // each is matched against every token's text
+  int64_t stop_bytes = 4096;      // of one
+  int64_t bad_words = 1024;       // each is encoded twice
+  int64_t biases = 1 << 20;       // beyond any vocabulary
+  int64_t logprobs = 20;          // of a position
+  bool whole_vocabulary = false;  // logprobs -1
+};
+
+// A text, or token ids.
+using Prompt = std::variant<std::string, std::vector<int32_t>>;
+
+struct RequestBody {
+  std::string model;  // as asked for; empty: whatever is served
+  bool is_chat = true;
+
+  // Of a chat: a JSON array, a JSON object of further variables of the template.
+  std::string messages, template_variables = "{}", last_content;
+  bool add_generation_prompt = true;
+  bool continue_final_message = false;  // the answer goes on where the last message ends
+  // Of a completion: one answer (or n) to each.
+  std::vector<Prompt> prompts;
+
+  bool add_special_tokens = false;
+  int64_t truncate_prompt_tokens = 0;  // only the last so many; 0: all
+  engine::SamplingParams sampling;
+  bool names_max_tokens = false;       // the body itself does
+  std::vector<std::string> bad_words;  // become ids of sampling.bad_words with a tokenizer at hand
+  std::optional<text::GrammarSpec> grammar;
+  int32_t priority = 0;
+  uint64_t cache_salt = 0;
+  bool echo = false;
+  bool only_echo = false;  // max_tokens 0: the one token that is generated is not shown
+  bool return_token_ids = false;
+  bool return_tokens_as_token_ids = false;  // in logprobs: "token_id:5" in place of texts
+  bool hash_logits = false;
+
+  bool streams = false;
+  bool include_usage = false;           // of a stream: a last chunk with the usage
+  bool continuous_usage_stats = false;  // and the usage so far in every other
+};
+
+// body: sampling holds the defaults; what the fields say is filled in. Ids are checked against no
+// vocabulary yet.
+void read_chat(const Fields& fields, const BodyLimits& limits, RequestBody* body);
+void read_completion(const Fields& fields, const BodyLimits& limits, RequestBody* body);
+// All that is neither messages nor prompt.
+void read_terms(const Fields& fields, const BodyLimits& limits, RequestBody* body);
+
+}  // namespace weft::serve

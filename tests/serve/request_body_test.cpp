@@ -1,0 +1,206 @@
+#include "serve/request_body.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "serve/json_source.h"
+#include "serve/request_error.h"
+
+namespace weft::serve {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+using Kind = text::GrammarSpec::Kind;
+
+const char* const kUser = R"("messages": [{"role": "user", "content": "x"}])";
+
+RequestBody chat(const std::string& fields) {
+  const std::string source = "{" + fields + "}";
+  const json object = parse_json(source, "the body");
+  RequestBody body;
+  body.sampling.max_tokens = kOpenMaxTokens;
+  read_chat(Fields(object, "", "", source), BodyLimits{}, &body);
+  return body;
+}
+RequestBody asked(const std::string& fields) { return chat(std::string(kUser) + ", " + fields); }
+
+RequestBody completion(const std::string& fields) {
+  const json object = parse_json("{" + fields + "}", "the body");
+  RequestBody body;
+  read_completion(Fields(object, ""), BodyLimits{}, &body);
+  return body;
+}
+
+// The error object that a body is refused with.
+json refusal(const std::string& fields, RequestBody (*parse)(const std::string&) = asked) {
+  try {
+    parse(fields);
+  } catch (const Error& error) {
+    const ErrorObject answer = error_object(error);
+    EXPECT_EQ(answer.status, 400);
+    return json::parse(error_json(answer)).at("error");
+  }
+  ADD_FAILURE() << "accepted: " << fields;
+  return {{"message", ""}, {"param", ""}, {"code", ""}};
+}
+
+struct Case {
+  const char* fields;
+  const char* param;
+  const char* code;
+  const char* message;
+};
+
+TEST(RequestBody, RefusalsNameTheFieldWithACode) {
+  const Case cases[] = {
+      {R"("temperature": "hot")", "temperature", "invalid_value", "temperature is \"hot\""},
+      {R"("temperature": -1)", "temperature", "invalid_value", "temperature is -1"},
+      {R"("top_p": 0)", "top_p", "invalid_value", "top_p is 0"},
+      {R"("top_p": 1.5)", "top_p", "invalid_value", "top_p is 1.5"},
+      {R"("n": 129)", "n", "invalid_value", "1 to 128"},
+      {R"("n": 1.5)", "n", "invalid_value", "whole number"},
+      {R"("best_of": 200)", "best_of", "invalid_value", "0 to 128"},
+      {R"("max_completion_tokens": 0)", "max_completion_tokens", "invalid_value", "1 or more"},
+      {R"("max_tokens": 3, "min_tokens": 5)", "min_tokens", "invalid_value", "min_tokens is 5"},
+      {R"("stop": [""])", "stop", "invalid_value", "0 bytes"},
+      {R"("stop": 5)", "stop", "invalid_value", "a list of texts"},
+      {R"("logit_bias": {"5": 101})", "logit_bias", "invalid_value", "101"},
+      {R"("logit_bias": {"x": 1})", "logit_bias", "invalid_value", "token ids"},
+      {R"("logprobs": true, "top_logprobs": 21)", "top_logprobs", "invalid_value", "at most 20"},
+      {R"("logprobs": true, "top_logprobs": -1)", "top_logprobs", "invalid_value", "-1"},
+      {R"("top_logprobs": 2)", "top_logprobs", "invalid_value", "without logprobs"},
+      {R"("seed": "a")", "seed", "invalid_value", "whole number"},
+      {R"("stream": 1)", "stream", "invalid_value", "true or false"},
+      {R"("stream_options": {})", "stream_options", "invalid_value", "without stream"},
+      {R"("stream": true, "stream_options": {"include_usage": 1})", "stream_options.include_usage",
+       "invalid_value", "include_usage is 1"},
+      {R"("cache_salt": "")", "cache_salt", "invalid_value", "not empty"},
+      {R"("model": 7)", "model", "invalid_value", "a text"},
+      {R"("echo": true)", "echo", "invalid_value", "/v1/completions"},
+      {R"("suffix": "x")", "suffix", "unsupported_parameter", "suffix cannot be honoured"},
+      {R"("chat_template": "{{x}}")", "chat_template", "unsupported_parameter", "chat_template"},
+      {R"("functions": [{}])", "functions", "unsupported_parameter", "tools"},
+      {R"("chat_template_kwargs": {"messages": 1})", "chat_template_kwargs.messages",
+       "invalid_value", "cannot set 'messages'"},
+      {R"("chat_template_kwargs": {"a": [1]})", "chat_template_kwargs.a", "invalid_value", "a is"},
+      {R"("continue_final_message": true, "add_generation_prompt": true)", "continue_final_message",
+       "invalid_value", "both"},
+      {R"("response_format": {"type": "xml"})", "response_format.type", "invalid_value", "xml"},
+      {R"("response_format": {"type": "json_schema"})", "response_format.json_schema",
+       "missing_required_parameter", "json_schema is missing"},
+      {R"("response_format": {"type": "json_schema", "json_schema": {"name": "a b"}})",
+       "response_format.json_schema.name", "invalid_value", "letters"},
+      {R"("guided_regex": "a", "guided_json": {})", "guided_regex", "invalid_value", "both given"},
+      {R"("structured_outputs": {"choice": []})", "structured_outputs.choice", "invalid_value",
+       "one text at least"},
+      {R"("structured_outputs": {"structural_tag": "x"})", "structured_outputs.structural_tag",
+       "unsupported_parameter", "structural_tag"},
+  };
+  for (const Case& one : cases) {
+    const json error = refusal(one.fields);
+    EXPECT_EQ(error["param"], one.param) << one.fields << " " << error;
+    EXPECT_EQ(error["code"], one.code) << one.fields << " " << error;
+    EXPECT_EQ(error["type"], "invalid_request_error");
+    EXPECT_THAT(error["message"].get<std::string>(), HasSubstr(one.message)) << one.fields;
+  }
+}
+
+TEST(RequestBody, RefusalsOfMessagesAndPrompts) {
+  EXPECT_EQ(refusal("", chat)["code"], "missing_required_parameter");
+  EXPECT_EQ(refusal(R"("messages": [])", chat)["param"], "messages");
+  EXPECT_EQ(refusal(R"("messages": [{"content": "x"}])", chat)["param"], "messages[0].role");
+  EXPECT_EQ(refusal(R"("messages": [5])", chat)["param"], "messages[0]");
+  const json image =
+      refusal(R"("messages": [{"role": "user", "content": [{"type": "image_url"}]}])", chat);
+  EXPECT_EQ(image["param"], "messages[0].content.type");
+  EXPECT_THAT(image["message"].get<std::string>(), HasSubstr("image_url"));
+  EXPECT_EQ(refusal(R"("prompt": [1, "a"])", completion)["param"], "prompt");
+  EXPECT_EQ(refusal(R"("prompt": [])", completion)["param"], "prompt");
+  std::string many = "[\"a\"";
+  for (int i = 0; i < 1024; ++i) many += ",\"a\"";
+  EXPECT_THAT(refusal("\"prompt\": " + many + "]", completion)["message"].get<std::string>(),
+              HasSubstr("1025 prompts"));
+}
+
+TEST(RequestBody, GrammarsComeInEveryForm) {
+  const auto spec = [](const std::string& fields) { return asked(fields).grammar.value(); };
+  EXPECT_FALSE(asked(R"("response_format": {"type": "text"})").grammar);
+  EXPECT_EQ(spec(R"("response_format": {"type": "json_object"})").kind, Kind::kJsonObject);
+  const text::GrammarSpec schema = spec(
+      R"("response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": true,
+          "schema": {"type": "object", "properties": {"b": {}, "a": {}}}}})");
+  EXPECT_EQ(schema.kind, Kind::kJsonSchema);
+  EXPECT_EQ(json::parse(schema.source)["type"], "object");
+  EXPECT_EQ(spec(R"("structured_outputs": {"regex": "a+"})"),
+            (text::GrammarSpec{Kind::kRegex, "a+"}));
+  EXPECT_EQ(spec(R"("guided_choice": ["yes", "no"])"),
+            (text::GrammarSpec{Kind::kChoice, R"(["yes","no"])"}));
+  EXPECT_EQ(spec(R"("guided_json": "{\"type\": \"string\"}")"),
+            (text::GrammarSpec{Kind::kJsonSchema, R"({"type": "string"})"}));
+  EXPECT_EQ(spec(R"("structured_outputs": {"grammar": "start: \"a\""})"),
+            (text::GrammarSpec{Kind::kLark, "start: \"a\""}));
+}
+
+TEST(JsonSource, FindsTheLastValueOfAName) {
+  const std::string_view object =
+      R"( { "a" : {"b": [1, "}"], "c\"": 2} , "d":"x,\"}", "a":-1.5e3 })";
+  EXPECT_EQ(json_source(object, "a"), "-1.5e3");
+  EXPECT_EQ(json_source(object, "d"), R"("x,\"}")");
+  EXPECT_EQ(json_source(object, "b"), "");
+  EXPECT_EQ(json_source(R"({"a": {"b": [1, "}"], "c": 2}, "e": [[]]})", "a"),
+            R"({"b": [1, "}"], "c": 2})");
+  EXPECT_EQ(json_source(R"({"a": {}, "e":[[],{"a":1}]})", "e"), R"([[],{"a":1}])");
+  for (const char* broken : {"", "{", "{\"a", "{\"a\":", "{\"a\":\"", "{\"a\":\"\\", "[1]"})
+    EXPECT_EQ(json_source(broken, "b"), "") << broken;
+}
+
+// llguidance writes an object's properties in the order of its schema.
+TEST(RequestBody, SchemasKeepTheOrderOfTheirProperties) {
+  const std::string source =
+      asked(R"("guided_json": {"type": "object", "properties": {"zeta": {}, "alpha": {}}})")
+          .grammar->source;
+  EXPECT_LT(source.find("zeta"), source.find("alpha"));
+}
+
+TEST(RequestBody, ReadsWhatTheServerAdds) {
+  const RequestBody body = asked(
+      R"("model": "m", "stream": true, "continue_final_message": true, "truncate_prompt_tokens": 7,
+         "stream_options": {"include_usage": true, "continuous_usage_stats": true},
+         "return_tokens_as_token_ids": true, "max_tokens": 4, "user": "u", "store": false,
+         "metadata": {"a": "b"}, "safety_identifier": "s")");
+  EXPECT_EQ(body.model, "m");
+  EXPECT_TRUE(body.streams && body.include_usage && body.continuous_usage_stats);
+  EXPECT_TRUE(body.continue_final_message && !body.add_generation_prompt);
+  EXPECT_EQ(body.truncate_prompt_tokens, 7);
+  EXPECT_TRUE(body.return_tokens_as_token_ids);
+  EXPECT_TRUE(body.names_max_tokens);
+  EXPECT_FALSE(asked(R"("n": 1)").names_max_tokens);
+}
+
+TEST(RequestBody, ADeveloperIsTheSystem) {
+  EXPECT_EQ(json::parse(chat(R"("messages": [{"role": "developer", "content": "x"}])").messages),
+            json::parse(R"([{"role": "system", "content": "x"}])"));
+}
+
+TEST(RequestError, WhatAnEngineSaysNamesAFieldOfTheBody) {
+  const json body = {{"n", 1}, {"stop_token_ids", {7}}, {"top_p", 1}};
+  EXPECT_EQ(error_object(Error(ErrorKind::kUsage, "stop_token_ids names token id 7"), &body).param,
+            "stop_token_ids");
+  EXPECT_EQ(error_object(Error(ErrorKind::kUsage, "nothing of it"), &body).param, "");
+}
+
+TEST(RequestError, InsidesAreNotTold) {
+  const ErrorObject lost =
+      error_object(Error(ErrorKind::kCommunication, "rank 1 at /dev/shm/x is silent"));
+  EXPECT_EQ(lost.status, 503);
+  EXPECT_THAT(lost.message, testing::Not(HasSubstr("/dev")));
+  const ErrorObject bug = error_object(Error(ErrorKind::kInternal, "0x7fff1234"));
+  EXPECT_EQ(bug.status, 500);
+  EXPECT_THAT(bug.message, testing::Not(HasSubstr("0x")));
+}
+
+}  // namespace
+}  // namespace weft::serve
