@@ -1,10 +1,12 @@
 #include "base/log.h"
 
+#include <fmt/chrono.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 
 #include <algorithm>
 #include <iterator>
 #include <memory>
+#include <string>
 
 #include "base/error.h"
 
@@ -22,19 +24,104 @@ constexpr Level kLevels[] = {{"debug", spdlog::level::debug},
                              {"error", spdlog::level::err},
                              {"off", spdlog::level::off}};
 
+// The logger's name tells log_event which form it has.
+constexpr const char* kTextLogger = "weft";
+constexpr const char* kJsonLogger = "weft-json";
+// Begins a message whose members are JSON already.
+constexpr char kMembers = '\x1e';
+
+// Bytes of no ASCII become \u00XX, whatever they are: a line is valid JSON always.
+void append_quoted(std::string_view text, std::string* out) {
+  *out += '"';
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') *out += '\\';
+    if (byte < 0x20 || byte >= 0x7f)
+      fmt::format_to(std::back_inserter(*out), "\\u{:04x}", byte);
+    else
+      *out += c;
+  }
+  *out += '"';
+}
+
+class JsonFormatter : public spdlog::formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& out) override {
+    using std::chrono::duration_cast;
+    const auto since = message.time.time_since_epoch();
+    const auto milliseconds = duration_cast<std::chrono::milliseconds>(since).count() % 1000;
+    std::string line =
+        fmt::format(R"({{"time":"{:%Y-%m-%dT%H:%M:%S}.{:03}Z","level":"{}",)",
+                    fmt::gmtime(spdlog::log_clock::to_time_t(message.time)), milliseconds,
+                    fmt::string_view(spdlog::level::to_string_view(message.level).data(),
+                                     spdlog::level::to_string_view(message.level).size()));
+    const std::string_view text(message.payload.data(), message.payload.size());
+    if (text.starts_with(kMembers)) {
+      line += text.substr(1);
+    } else {
+      line += R"("message":)";
+      append_quoted(text, &line);
+    }
+    line += "}\n";
+    out.append(line.data(), line.data() + line.size());
+  }
+  std::unique_ptr<spdlog::formatter> clone() const override {
+    return std::make_unique<JsonFormatter>();
+  }
+};
+
+std::string as_members(std::string_view message, std::initializer_list<LogField> fields) {
+  std::string text = fmt::format(R"({}"message":)", kMembers);
+  append_quoted(message, &text);
+  for (const LogField& field : fields) {
+    text += ',';
+    append_quoted(field.name, &text);
+    text += ':';
+    if (const auto* words = std::get_if<std::string_view>(&field.value))
+      append_quoted(*words, &text);
+    else if (const auto* number = std::get_if<int64_t>(&field.value))
+      text += std::to_string(*number);
+    else
+      text += fmt::format("{:.6g}", std::get<double>(field.value));
+  }
+  return text;
+}
+
+std::string as_text(std::string_view message, std::initializer_list<LogField> fields) {
+  std::string text(message);
+  for (const LogField& field : fields) {
+    std::visit([&](const auto& value) { text += fmt::format(" {}={}", field.name, value); },
+               field.value);
+  }
+  return text;
+}
+
 }  // namespace
 
-void start_log(std::string_view level) {
+void log_event(std::string_view message, std::initializer_list<LogField> fields) {
+  spdlog::logger& logger = *spdlog::default_logger_raw();
+  if (!logger.should_log(spdlog::level::info)) return;
+  const bool is_json = logger.name() == kJsonLogger;
+  const std::string text = is_json ? as_members(message, fields) : as_text(message, fields);
+  logger.log(spdlog::level::info, spdlog::string_view_t(text));
+}
+
+void start_log(std::string_view level, LogForm form) {
   const auto* found = std::find_if(std::begin(kLevels), std::end(kLevels),
                                    [&](const Level& each) { return each.name == level; });
   if (found == std::end(kLevels))
     throw Error(ErrorKind::kUsage, fmt::format("unknown log level '{}'", level),
                 "the levels are debug, info, warn, error and off");
   auto sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
-  auto logger = std::make_shared<spdlog::logger>("weft", std::move(sink));
+  const bool is_json = form == LogForm::kJson;
+  auto logger =
+      std::make_shared<spdlog::logger>(is_json ? kJsonLogger : kTextLogger, std::move(sink));
   logger->set_level(found->value);
   // Time of day to the millisecond, level, text: a line is read beside those of other programs.
-  logger->set_pattern("%H:%M:%S.%e %^%-5l%$ %v");
+  if (is_json)
+    logger->set_formatter(std::make_unique<JsonFormatter>());
+  else
+    logger->set_pattern("%H:%M:%S.%e %^%-5l%$ %v");
   logger->flush_on(spdlog::level::warn);
   spdlog::set_default_logger(std::move(logger));
 }

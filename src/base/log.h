@@ -5,14 +5,28 @@
 
 #include <spdlog/spdlog.h>
 
+#include <cstdint>
+#include <initializer_list>
 #include <string_view>
 #include <utility>
+#include <variant>
 
 namespace weft {
 
+// Text: time, level, message. JSON: an object a line, {"time","level","message"} and fields.
+enum class LogForm { kText, kJson };
+
 // level: "debug", "info", "warn", "error" or "off"; Error(kUsage) naming the levels otherwise.
 // Called once, before other threads start; until then spdlog's own defaults hold.
-void start_log(std::string_view level);
+void start_log(std::string_view level, LogForm form = LogForm::kText);
+
+// Something that happened, with its figures by name: "message name=value ..." as text, members of
+// the line's object as JSON. At level info.
+struct LogField {
+  std::string_view name;
+  std::variant<std::string_view, int64_t, double> value;
+};
+void log_event(std::string_view message, std::initializer_list<LogField> fields);
 
 template <typename... Args>
 void log_debug(fmt::format_string<Args...> text, Args&&... args) {

@@ -1,7 +1,4 @@
-// `--trace FILE`: what every rank did, as Chrome trace events (the JSON array format), which
-// ui.perfetto.dev and chrome://tracing open. A process row a stage, a thread row a rank; complete
-// events for compute, collectives and each cause of a bubble, with the step and its size as
-// arguments; counters of sequences and cache blocks.
+// `--trace FILE`: what every rank did (serve/chrome_trace.h).
 #pragma once
 
 #include <iosfwd>
@@ -13,10 +10,6 @@
 #include "engine/pipeline_trace.h"
 
 namespace weft::cli {
-
-// Events in order of workers, then of time. `split` names stages and layers.
-void write_trace(const engine::PipelineTrace& trace, const engine::SplitReport& split,
-                 std::ostream& out);
 
 class TraceOption {
  public:

@@ -31,6 +31,25 @@ TEST(Log, ShowsItsLevelAndAboveOnStandardError) {
   EXPECT_EQ(logged_at("off"), "");
 }
 
+std::string event_logged(LogForm form) {
+  testing::internal::CaptureStderr();
+  start_log("info", form);
+  log_event("request", {{"path", "/a\"b"}, {"status", int64_t{200}}, {"ms", 1.5}});
+  log_info("a \xff\n b");
+  return testing::internal::GetCapturedStderr();
+}
+
+TEST(Log, TellsEventsByFieldsAsTextOrAsJson) {
+  EXPECT_THAT(event_logged(LogForm::kText), HasSubstr("request path=/a\"b status=200 ms=1.5\n"));
+  const std::string json = event_logged(LogForm::kJson);
+  EXPECT_THAT(
+      json,
+      HasSubstr(R"("level":"info","message":"request","path":"/a\"b","status":200,"ms":1.5})"));
+  EXPECT_THAT(json, HasSubstr(R"("message":"a \u00ff\u000a b"})"));
+  EXPECT_EQ(json.substr(0, 9), R"({"time":")");
+  start_log("info");
+}
+
 TEST(Log, NamesTheLevelsWhereOneIsUnknown) {
   try {
     start_log("loud");

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "cli/fake_engine.h"
+#include "serve/chrome_trace.h"
 
 namespace weft::cli {
 namespace {
@@ -47,7 +48,7 @@ json parsed(const engine::PipelineTrace& trace) {
   FakeState state;
   state.split.ranks[1].stage = 1;
   std::ostringstream out;
-  write_trace(trace, state.split, out);
+  serve::write_trace(trace, state.split, out);
   return json::parse(out.str());
 }
 

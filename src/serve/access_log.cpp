@@ -1,0 +1,21 @@
+#include "serve/access_log.h"
+
+#include "base/log.h"
+
+namespace weft::serve {
+
+void log_answered(const AnsweredRequest& answered) {
+  // A path that nobody knows is the client's own text: its beginning is enough to find it by.
+  constexpr size_t kMostPathBytes = 200;
+  log_event("request", {{"method", answered.method},
+                        {"path", std::string_view(answered.path).substr(0, kMostPathBytes)},
+                        {"status", int64_t{answered.status}},
+                        {"ms", static_cast<double>(answered.took_ns) * 1e-6},
+                        {"in", answered.num_body_bytes},
+                        {"out", answered.num_answer_bytes},
+                        {"cut", int64_t{answered.cut}},
+                        {"principal", answered.principal},
+                        {"id", answered.request_id}});
+}
+
+}  // namespace weft::serve
