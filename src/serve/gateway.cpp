@@ -1,0 +1,116 @@
+#include "serve/gateway.h"
+
+#include <atomic>
+#include <utility>
+
+#include "base/error.h"
+#include "serve/access_log.h"
+#include "serve/admin_routes.h"
+#include "serve/health_routes.h"
+#include "serve/page_data.h"
+#include "serve/page_files.h"
+
+namespace weft::serve {
+namespace {
+
+// Once answers were cut, their routes cancel, and that takes a step or two.
+constexpr double kSecondsAfterACut = 2;
+
+HttpServerOptions one_thread(HttpServerOptions options) {
+  options.num_threads = 1;
+  return options;
+}
+
+}  // namespace
+
+struct Gateway::Inside {
+  explicit Inside(GatewayOptions wanted)
+      : options(std::move(wanted)),
+        access(options.keys),
+        http(options.http, options.logs_requests ? OnAnswered(log_answered) : OnAnswered()),
+        admin_http(one_thread(options.http)) {}
+
+  AdmissionLimits admission_limits() const {
+    const fleet::ModelCard& card = engine->card();
+    AdmissionLimits limits;
+    limits.max_answers = card.max_num_seqs + options.queue.num_requests;
+    limits.max_tokens = options.queue.num_tokens > 0
+                            ? card.num_blocks * card.block_size + options.queue.num_tokens
+                            : limits.max_answers * card.limits.max_model_len;
+    return limits;
+  }
+
+  void add_routes() {
+    add_health_routes(&router, {[engine = engine] { return engine->status(); },
+                                [this] { return http.is_draining(); }, admission.get(),
+                                options.version, options.step_limit_ns});
+    add_page_routes();
+    add_admin_routes(&admin_router, {engine, [this] { return http.is_draining(); },
+                                     [this] { asked_to_drain = true; }});
+  }
+
+  void add_page_routes() {
+    for (const PageFile& file : page_files())
+      router.add("GET", std::string(file.path), respond_page_file);
+    const EngineOf engine_of = [engine = engine] { return engine; };
+    router.add("GET", "/weft/state", state_route(engine_of));
+    router.add("GET", "/weft/timeline", timeline_route(engine_of));
+  }
+
+  const GatewayOptions options;
+  Access access;
+  Router router, admin_router;
+  std::shared_ptr<fleet::EngineClient> engine;
+  std::unique_ptr<Admission> admission;
+  std::atomic<bool> asked_to_drain{false};
+  int port = 0, admin_port = 0;
+  // They stop before what their routes use is gone.
+  HttpServer http, admin_http;
+};
+
+Gateway::Gateway(GatewayOptions options) : inside_(std::make_unique<Inside>(std::move(options))) {
+  Inside& inside = *inside_;
+  inside.port = inside.http.listen(inside.options.at,
+                                   {&inside.router, &inside.access, inside.options.allowed_hosts});
+  if (!inside.options.admin) return;
+  inside.admin_port =
+      inside.admin_http.listen(*inside.options.admin, {&inside.admin_router, &inside.access, {}});
+  WEFT_CHECK(inside.admin_http.is_local(), "the admin listener is open to a network");
+}
+
+Gateway::~Gateway() { stop(); }
+
+int Gateway::port() const { return inside_->port; }
+int Gateway::admin_port() const { return inside_->admin_port; }
+bool Gateway::is_local() const { return inside_->http.is_local(); }
+
+void Gateway::start(std::shared_ptr<fleet::EngineClient> engine) {
+  inside_->engine = std::move(engine);
+  inside_->admission = std::make_unique<Admission>(inside_->admission_limits());
+  inside_->add_routes();
+  inside_->http.start();
+  if (inside_->options.admin) inside_->admin_http.start();
+}
+
+bool Gateway::is_asked_to_drain() const { return inside_->asked_to_drain; }
+
+int64_t Gateway::drain(double seconds) {
+  inside_->admission->close();
+  inside_->http.drain();
+  if (inside_->http.wait_until_idle(seconds)) return 0;
+  const int64_t num_cut = inside_->http.cut();
+  inside_->http.wait_until_idle(kSecondsAfterACut);
+  return num_cut;
+}
+
+void Gateway::stop() {
+  inside_->http.stop();
+  inside_->admin_http.stop();
+}
+
+const Router& Gateway::router() const { return inside_->router; }
+const Router& Gateway::admin_router() const { return inside_->admin_router; }
+const Admission& Gateway::admission() const { return *inside_->admission; }
+int64_t Gateway::num_working() const { return inside_->http.num_working(); }
+
+}  // namespace weft::serve

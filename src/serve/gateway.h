@@ -1,0 +1,67 @@
+// The server as one thing: an engine, its routes, who may use them and how it ends.
+//
+//   Gateway gateway(options);      // takes its ports, before a model is loaded for them
+//   gateway.start(engine);
+//   ...
+//   gateway.drain(30);             // at SIGTERM
+//   gateway.stop();
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fleet/engine_client.h"
+#include "serve/admission.h"
+#include "serve/http_server.h"
+#include "serve/limits_table.h"
+
+namespace weft::serve {
+
+struct GatewayOptions {
+  ListenAt at;
+  std::optional<ListenAt> admin;  // on loopback or a Unix socket
+  HttpServerOptions http;
+  std::vector<KeyRule> keys;  // none: everybody may ask
+  std::vector<std::string> allowed_hosts;
+  std::vector<std::string> served_model_names;  // the first is told; none: the model's own
+  std::string chat_template;                    // source, in place of the model's; empty: its own
+  QueueLimits queue;
+  int64_t step_limit_ns = 30'000'000'000;  // of a healthy engine (serve/health_routes.h)
+  bool logs_requests = true;
+  std::string version;
+};
+
+class Gateway {
+ public:
+  // Errors as of HttpServer::listen.
+  explicit Gateway(GatewayOptions options);
+  ~Gateway();  // stops
+
+  int port() const;
+  int admin_port() const;  // 0: none, or a Unix socket
+  // Whether it is reached from this machine alone.
+  bool is_local() const;
+  // Begins to answer, all routes being there.
+  void start(std::shared_ptr<fleet::EngineClient> engine);
+
+  // Whether an operator asked for it (POST /drain).
+  bool is_asked_to_drain() const;
+  // New requests are refused and those that run end, for so many seconds; what runs on is then cut.
+  // Returns how many were. Probes are answered until stop().
+  int64_t drain(double seconds);
+  void stop();
+
+  const Router& router() const;
+  const Router& admin_router() const;
+  const Admission& admission() const;
+  int64_t num_working() const;
+
+ private:
+  struct Inside;
+  std::unique_ptr<Inside> inside_;
+};
+
+}  // namespace weft::serve

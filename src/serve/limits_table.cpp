@@ -1,0 +1,72 @@
+#include "serve/limits_table.h"
+
+#include <fmt/format.h>
+
+#include "engine/engine.h"
+#include "engine/sampling.h"
+#include "text/grammar.h"
+
+namespace weft::serve {
+namespace {
+
+std::string bytes(int64_t count) {
+  if (count >= 1 << 20 && count % (1 << 20) == 0) return fmt::format("{} MiB", count >> 20);
+  if (count >= 1 << 10 && count % (1 << 10) == 0) return fmt::format("{} KiB", count >> 10);
+  return fmt::format("{} bytes", count);
+}
+std::string bytes(size_t count) { return bytes(static_cast<int64_t>(count)); }
+
+std::string seconds(int64_t milliseconds) {
+  return fmt::format("{} s", static_cast<double>(milliseconds) * 1e-3);
+}
+
+void add_http(const HttpServerOptions& http, std::vector<Limit>* table) {
+  const RequestLimits& request = http.request;
+  const HttpTimes& times = http.times;
+  table->insert(table->end(),
+                {{"connections", fmt::format("{}", http.max_connections), "open at a time", 0},
+                 {"header", bytes(request.header_bytes), "request line and fields together", 431},
+                 {"fields", fmt::format("{}", request.num_headers), "of one header", 431},
+                 {"target", bytes(request.target_bytes), "path and query", 414},
+                 {"body", bytes(request.body_bytes), "of one request", 413},
+                 {"open body", bytes(http.open_body_bytes), "of a request that needs no key", 413},
+                 {"all bodies", bytes(http.max_body_bytes), "of all requests in hand", 503},
+                 {"idle time", seconds(times.idle), "between requests of a connection", 0},
+                 {"header time", seconds(times.header), "from its first byte to its end", 408},
+                 {"body time", seconds(times.body), "from its header to its end", 408},
+                 {"write time", seconds(times.write), "without any progress", 0},
+                 {"slow reader", bytes(http.answer.slow_bytes),
+                  fmt::format("waiting for a client for {} s",
+                              static_cast<double>(http.answer.slow_ns) * 1e-9),
+                  0},
+                 {"burst", bytes(http.answer.most_bytes), "waiting for a client at all", 0}});
+}
+
+void add_engine(std::vector<Limit>* table) {
+  const text::GrammarLimits grammar;
+  table->insert(
+      table->end(),
+      {{"context", fmt::format("{} tokens", engine::kMaxModelLen),
+        "--max-model-len at most; prompt and answer", 400},
+       {"logprobs", fmt::format("{}", engine::kMostLogprobs), "of a position, in the engine", 400},
+       {"grammar source", bytes(grammar.source_bytes), "schema, expression or grammar", 400},
+       {"grammar depth", fmt::format("{}", grammar.depth), "of its brackets", 400},
+       {"grammar time", seconds(grammar.compile_ms), "to compile it", 400},
+       {"grammar memory", bytes(grammar.grammar_bytes), "of it, compiled", 400}});
+}
+
+}  // namespace
+
+std::vector<Limit> limits_table(const HttpServerOptions& http, const QueueLimits& queue) {
+  std::vector<Limit> table;
+  add_http(http, &table);
+  table.push_back({"queued requests", fmt::format("{}", queue.num_requests),
+                   "prompts x n, beside those that run (--max-num-seqs)", 429});
+  table.push_back({"queued tokens",
+                   queue.num_tokens > 0 ? fmt::format("{}", queue.num_tokens) : "their contexts",
+                   "prompts x n x (prompt + max_tokens), beside the cache", 429});
+  add_engine(&table);
+  return table;
+}
+
+}  // namespace weft::serve

@@ -1,0 +1,25 @@
+// All limits that a request meets, in one table: `weft serve --limits` prints it. Numbers are read
+// from where they hold, never written twice.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "serve/http_server.h"
+
+namespace weft::serve {
+
+struct Limit {
+  std::string name, value, what;
+  int status = 400;  // of the answer beyond it; 0: the connection ends
+};
+
+struct QueueLimits {
+  int64_t num_requests = 256;
+  int64_t num_tokens = 0;  // 0: as many contexts as requests may run and queue
+};
+
+std::vector<Limit> limits_table(const HttpServerOptions& http, const QueueLimits& queue);
+
+}  // namespace weft::serve

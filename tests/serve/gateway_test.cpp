@@ -1,0 +1,175 @@
+#include "serve/gateway.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/un.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "serve/http_client.h"
+#include "serve/page_files.h"
+#include "serve/scripted_client.h"
+
+namespace weft::serve {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+GatewayOptions quiet_options() {
+  GatewayOptions options;
+  options.logs_requests = false;
+  options.version = "1.2.3";
+  options.admin = ListenAt{};
+  return options;
+}
+
+class Served {
+ public:
+  explicit Served(GatewayOptions options = quiet_options()) : gateway(std::move(options)) {
+    gateway.start(engine);
+  }
+  std::string ask(const std::string& request, int port = 0) {
+    RawClient client(port == 0 ? gateway.port() : port);
+    client.send(request);
+    return client.read_answer();
+  }
+  std::string admin(const std::string& request) { return ask(request, gateway.admin_port()); }
+
+  std::shared_ptr<ScriptedClient> engine = std::make_shared<ScriptedClient>();
+  Gateway gateway;
+};
+
+TEST(Gateway, WithKeysNothingAnswersWithoutOneButProbesAndThePage) {
+  GatewayOptions options = quiet_options();
+  options.keys = rules_of_keys({"secret"});
+  Served served(options);
+  ASSERT_GE(served.gateway.router().entries().size(), 8U);
+  for (const Router::Entry& entry : served.gateway.router().entries()) {
+    const bool is_page = find_page_file(entry.pattern) != nullptr;
+    const bool is_probe = entry.pattern == "/health" || entry.pattern == "/live" ||
+                          entry.pattern == "/ready" || entry.pattern == "/ping";
+    EXPECT_THAT(
+        served.ask(entry.method + " " + entry.pattern + " HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        StartsWith(is_page || is_probe ? "HTTP/1.1 200" : "HTTP/1.1 401"))
+        << entry.method << " " << entry.pattern;
+  }
+  for (const Router::Entry& entry : served.gateway.admin_router().entries())
+    EXPECT_THAT(
+        served.admin(entry.method + " " + entry.pattern + " HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        StartsWith("HTTP/1.1 401"))
+        << entry.pattern;
+  EXPECT_THAT(served.ask(get("/version", "X-Api-Key: secret\r\n")), HasSubstr("1.2.3"));
+}
+
+TEST(Gateway, WhatOperatorsDoIsNotDoneAtTheDoorOfUsers) {
+  Served served;
+  for (const Router::Entry& entry : served.gateway.admin_router().entries())
+    EXPECT_THAT(
+        served.ask(entry.method + " " + entry.pattern + " HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        StartsWith("HTTP/1.1 404"))
+        << entry.pattern;
+}
+
+TEST(Gateway, ReadySaysWhetherRequestsAreAnswered) {
+  Served served;
+  EXPECT_THAT(served.ask(get("/ready")), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(served.admin(post("/pause", "")), HasSubstr(R"("paused":true)"));
+  EXPECT_THAT(served.ask(get("/ready")), StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(served.admin(post("/resume", "")), HasSubstr(R"("paused":false)"));
+  EXPECT_THAT(served.ask(get("/ready")), StartsWith("HTTP/1.1 200"));
+  served.engine->set([](fleet::Status& status) { status.alive = false; });
+  EXPECT_THAT(served.ask(get("/ready")), StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(served.ask(get("/health")), StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(served.ask(get("/live")), StartsWith("HTTP/1.1 200"));
+}
+
+TEST(Gateway, OperatorsResetTheCacheAndTakeATrace) {
+  Served served;
+  EXPECT_THAT(served.admin(post("/reset_prefix_cache", "")), StartsWith("HTTP/1.1 200"));
+  EXPECT_EQ(served.engine->num_resets, 1);
+  served.engine->card_.split.ranks.resize(1);
+  engine::WorkerTrace worker{0, {0, 1}, {}};
+  constexpr int64_t kSecond = 1'000'000'000;
+  worker.activity.events = {{0, Activity::kCompute, 7}, {100 * kSecond, Activity::kNothing, 7}};
+  worker.activity.end_ns = 101 * kSecond;
+  served.engine->trace_.workers = {worker};
+  const auto events = [&](const std::string& path) {
+    const std::string answer = served.admin(get(path));
+    const auto trace = nlohmann::json::parse(answer.substr(answer.find("\r\n\r\n")));
+    int count = 0;
+    for (const auto& event : trace["traceEvents"])
+      if (event["ph"] == "X") ++count;
+    return count;
+  };
+  EXPECT_EQ(events("/trace?seconds=60"), 2);
+  EXPECT_EQ(events("/trace?seconds=0.5"), 1);
+  for (const char* wrong : {"/trace?seconds=-1", "/trace?seconds=x", "/trace?minutes=1"})
+    EXPECT_THAT(served.admin(get(wrong)), StartsWith("HTTP/1.1 400")) << wrong;
+}
+
+TEST(Gateway, DrainsWhenAnOperatorAsksForIt) {
+  Served served;
+  EXPECT_FALSE(served.gateway.is_asked_to_drain());
+  EXPECT_THAT(served.admin(post("/drain", "")), StartsWith("HTTP/1.1 200"));
+  EXPECT_TRUE(served.gateway.is_asked_to_drain());
+  EXPECT_EQ(served.gateway.drain(1), 0);
+  EXPECT_THAT(served.ask(get("/ready")), StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(served.ask(get("/live")), StartsWith("HTTP/1.1 200"));
+  const std::string refused = served.ask(get("/version"));
+  EXPECT_THAT(refused, StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(refused, HasSubstr("Retry-After: "));
+  Admission& admission = const_cast<Admission&>(served.gateway.admission());
+  Admission::Refusal refusal;
+  EXPECT_FALSE(admission.enter(1, &refusal));
+}
+
+TEST(Gateway, LetsInWhatRunsAndWhatMayQueue) {
+  GatewayOptions options = quiet_options();
+  options.queue.num_requests = 6;
+  EXPECT_EQ(Served(options).gateway.admission().limits().max_answers, 4 + 6);
+  EXPECT_EQ(Served(options).gateway.admission().limits().max_tokens, 10 * 512);
+  options.queue.num_tokens = 100;
+  EXPECT_EQ(Served(options).gateway.admission().limits().max_tokens, 64 * 16 + 100);
+}
+
+TEST(Gateway, ListensAtAUnixSocketThatItsOwnerAloneReaches) {
+  const std::string path = ::testing::TempDir() + "weft_gateway_" + std::to_string(getpid());
+  GatewayOptions options = quiet_options();
+  options.at.unix_path = path;
+  {
+    Served served(options);
+    EXPECT_TRUE(served.gateway.is_local());
+    const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    ASSERT_EQ(connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    const std::string request = get("/live");
+    ASSERT_EQ(write(fd, request.data(), request.size()), static_cast<ssize_t>(request.size()));
+    char answer[64];
+    ASSERT_GT(read(fd, answer, sizeof answer), 12);
+    EXPECT_THAT(std::string(answer, 12), "HTTP/1.1 200");
+    close(fd);
+  }
+  EXPECT_NE(access(path.c_str(), F_OK), 0) << "the socket's file stayed";
+}
+
+TEST(LimitsTable, HasTheNumbersThatHold) {
+  HttpServerOptions http;
+  http.request.body_bytes = 3 << 20;
+  bool found = false;
+  for (const Limit& limit : limits_table(http, {})) {
+    EXPECT_FALSE(limit.value.empty()) << limit.name;
+    if (limit.name != "body") continue;
+    found = true;
+    EXPECT_EQ(limit.value, "3 MiB");
+    EXPECT_EQ(limit.status, 413);
+  }
+  EXPECT_TRUE(found);
+}
+
+}  // namespace
+}  // namespace weft::serve
