@@ -43,11 +43,14 @@ class LocalEngine final : public Engine {
   void cancel(uint64_t request) override { loop_->cancel(request); }
   bool step(const OnEvent& on_event) override;
   EngineStats stats() const override { return loop_->stats(); }
+  const RequestState* state(uint64_t request) const override { return loop_->state(request); }
+  void reset_prefix_cache() override { loop_->forget_idle_prefixes(); }
   void begin_window() override { window_ = replica_->begin_window(); }
   PipelineReport report_window() const override {
     return report_between(window_, replica_->marks(), replica_->shape().time_rows());
   }
-  PipelineTrace trace() const override;
+  PipelineTrace trace() const override { return trace_since(window_.at_ns); }
+  PipelineTrace trace_since(int64_t begin_ns) const override;
   PipelineCosts calibrate(const CalibrationRange& range, const OnCalibration& on_size) override;
   GenerationResult generate(const Request& request, const OnText& on_text) override;
   BatchTiming run_batch(const BatchWorkload& workload) override;
@@ -206,11 +209,11 @@ RequestLimits LocalEngine::limits() const {
           options_.max_model_len == 0 && max_model_len_ < context};
 }
 
-PipelineTrace LocalEngine::trace() const {
+PipelineTrace LocalEngine::trace_since(int64_t begin_ns) const {
   PipelineTrace trace;
-  trace.begin_ns = window_.at_ns;
+  trace.begin_ns = begin_ns;
   trace.pooled = pooled();
-  trace.steps = replica_->steps_since(static_cast<uint64_t>(window_.num_steps));
+  trace.steps = replica_->steps_since(begin_ns);
   std::vector<ActivityClock::Events> events = replica_->events();
   const std::vector<TimeRow> rows = replica_->shape().time_rows();
   for (size_t row = 0; row < rows.size(); ++row) {

@@ -1,7 +1,8 @@
 // One replica: a model split over the ranks of a topology, answering any number of requests at a
 // time (request.h). Everything else under engine/ is behind this door.
 //
-// Thread rule: one caller at a time; `cancel()` may be called from any thread or signal handler.
+// Thread rule: one caller at a time; `cancel()` may be called from any thread or signal handler,
+// `trace_since` and what does not change after the load from any thread.
 #pragma once
 
 #include <atomic>
@@ -243,6 +244,10 @@ class Engine {
   // where a row-parallel sum left its range); Error(kCommunication) for a lost rank.
   virtual bool step(const OnEvent& on_event) = 0;
   virtual EngineStats stats() const = 0;
+  // How far a request has come; null once it has ended. Valid until the next call.
+  virtual const RequestState* state(uint64_t request) const = 0;
+  // Forgets the cached prefixes that no sequence holds.
+  virtual void reset_prefix_cache() = 0;
 
   // From here on the times of the stages are told (engine/pipeline_report.h), until the next call.
   virtual void begin_window() = 0;
@@ -250,6 +255,8 @@ class Engine {
   virtual PipelineReport report_window() const = 0;
   // What happened in the window, as far as num_kept_events and num_kept_steps reach.
   virtual PipelineTrace trace() const = 0;
+  // The same from a moment on (base/clock.h), whatever the window; also while steps run.
+  virtual PipelineTrace trace_since(int64_t begin_ns) const = 0;
   // With nothing queued: the stage times of steps as the range has them, measured one at a time.
   // Takes seconds; what the prefix cache holds is given up.
   virtual PipelineCosts calibrate(const CalibrationRange& range,

@@ -69,8 +69,8 @@ class Replica {
   ClockMarks marks() const;
   std::vector<ActivityClock::Events> events() const;  // [workers]
   ClockMarks begin_window();
-  // The steps from number `first` on, as far as they are kept.
-  std::vector<StepRecord> steps_since(uint64_t first) const { return step_log_.since(first); }
+  // The steps submitted from a moment on, as far as they are kept.
+  std::vector<StepRecord> steps_since(int64_t begin_ns) const { return step_log_.since(begin_ns); }
 
   int num_workers() const { return static_cast<int>(workers_.size()); }
   const Worker& worker(int index) const { return *workers_[static_cast<size_t>(index)]; }

@@ -356,6 +356,17 @@ void RequestLoop::clear_cache() {
   cache_.clear();
 }
 
+void RequestLoop::forget_idle_prefixes() {
+  for (int group = pools_.num_groups() - 1; group >= 0; --group)
+    cache_.evict(pools_.pool(group).num_blocks(), group);
+}
+
+const RequestState* RequestLoop::state(uint64_t request) const {
+  const auto found = requests_.find(request);
+  const bool runs = found != requests_.end() && !found->second->state().ended;
+  return runs ? &found->second->state() : nullptr;
+}
+
 EngineStats RequestLoop::stats() const {
   EngineStats stats = totals_;
   stats.num_waiting = scheduler_.num_waiting();

@@ -42,7 +42,11 @@ class RequestLoop {
   bool is_idle() const { return requests_.empty(); }
   // Gives up what the prefix cache holds. Only when idle.
   void clear_cache();
+  // Gives up what the prefix cache holds alone. At any time.
+  void forget_idle_prefixes();
   EngineStats stats() const;
+  // Null for requests that have ended. Valid until the next call.
+  const RequestState* state(uint64_t request) const;
   // Every block is free, cached, or held by a sequence that runs. For idle times and tests.
   bool is_consistent() const;
 

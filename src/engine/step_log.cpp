@@ -20,10 +20,21 @@ StepRecord record_of(const StepPlan& plan) {
   return record;
 }
 
-std::vector<StepRecord> StepLog::since(uint64_t first) const {
-  std::vector<StepRecord> records;
+void StepLog::add(const StepRecord& record) {
+  if (ring_.empty()) return;
+  const std::lock_guard lock(mutex_);
+  ring_[num_added_ % ring_.size()] = record;
+  ++num_added_;
+}
+
+std::vector<StepRecord> StepLog::since(int64_t begin_ns) const {
+  const std::lock_guard lock(mutex_);
+  uint64_t first = num_added_;
   const uint64_t oldest = num_added_ > ring_.size() ? num_added_ - ring_.size() : 0;
-  for (uint64_t step = std::max(first, oldest); step < num_added_; ++step)
+  while (first > oldest && ring_[(first - 1) % ring_.size()].submitted_ns >= begin_ns) --first;
+  std::vector<StepRecord> records;
+  records.reserve(num_added_ - first);
+  for (uint64_t step = first; step < num_added_; ++step)
     records.push_back(ring_[step % ring_.size()]);
   return records;
 }

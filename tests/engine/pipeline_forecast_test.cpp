@@ -108,6 +108,7 @@ TEST(StepLog, KeepsTheLastSteps) {
   log.keep(4);
   for (uint64_t k = 0; k < 10; ++k) {
     record.id = k;
+    record.submitted_ns = static_cast<int64_t>(k);
     log.add(record);
   }
   const std::vector<StepRecord> last = log.since(3);

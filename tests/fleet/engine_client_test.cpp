@@ -15,7 +15,7 @@ TEST(CheckGenerate, HoldsEveryNumberOfAMessageToTheEnginesLimits) {
   EXPECT_NO_THROW(check_generate(request, limits()));
   request.prompt_ids = {1, 100};
   EXPECT_THROW(check_generate(request, limits()), Error);
-  request.prompt_ids.assign(32, 1);
+  request.prompt_ids.assign(33, 1);
   EXPECT_THROW(check_generate(request, limits()), Error);
   request.prompt_ids = {1};
   request.sampling.bad_words = {{-1}};

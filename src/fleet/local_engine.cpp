@@ -1,0 +1,371 @@
+#include "fleet/local_engine.h"
+
+#include <algorithm>
+#include <random>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+namespace weft::fleet {
+namespace {
+
+// A view that looks on 20 times a second sees each of its looks renewed.
+constexpr int64_t kPublishNs = 5'000'000;
+constexpr int64_t kListNs = 50'000'000;
+constexpr int64_t kReportNs = 500'000'000;
+// A report is of at least so much; the window begins anew when it is as long as the other.
+constexpr double kShortestWindowS = 2.0, kLongestWindowS = 6.0;
+// An idle engine shows its report ageing.
+constexpr int64_t kIdleNs = 1'000'000'000;
+constexpr int64_t kTraceNs = 10'000'000'000;
+// Of 16 bytes each, for each worker: a step of a model of 32 layers enters some 200 activities with
+// tensor parallelism, so this is the last 80 steps at the least. 256 KiB a worker.
+constexpr int64_t kKeptEvents = 16'384;
+// Of some 150 bytes each: ten seconds of steps of 2 ms. 0.6 MiB.
+constexpr int64_t kKeptSteps = 4'096;
+
+// Nobody can name a request that is not his own.
+uint64_t draw_number() {
+  std::random_device device;
+  uint64_t number = 0;
+  while (number == 0) number = uint64_t{device()} << 32 | device();
+  return number;
+}
+
+engine::Request request_of(Generate& asked) {
+  engine::Request request;
+  request.prompt_ids = std::move(asked.prompt_ids);
+  request.sampling = std::move(asked.sampling);
+  if (!request.sampling.seed) request.sampling.seed = draw_number();
+  request.priority = asked.priority;
+  request.cache_salt = asked.cache_salt;
+  return request;
+}
+
+// Of the request as a whole, as far as it is known.
+void fill_numbers(const engine::RequestState& state, const HeldRequest& row, Event& event) {
+  event.num_prompt_tokens = state.num_prompt_tokens;
+  event.num_cached_tokens = state.num_cached_tokens;
+  event.num_preemptions = state.num_preemptions;
+  event.arrived_ns = row.arrived_ns;
+  event.scheduled_ns = state.scheduled_ns;
+  event.first_token_ns = state.first_token_ns;
+}
+
+Event event_of(const engine::RequestEvent& told) {
+  const engine::RequestState& state = told.request;
+  const engine::Choice& choice = state.choices[told.choice];
+  const auto first = static_cast<std::ptrdiff_t>(told.first_new_token);
+  Event event;
+  event.choice = told.choice;
+  event.token_ids.assign(choice.token_ids.begin() + first, choice.token_ids.end());
+  event.text = choice.text.substr(told.first_new_text);
+  if (choice.logprobs.size() > told.first_new_token)
+    event.logprobs.assign(choice.logprobs.begin() + first, choice.logprobs.end());
+  event.finish = choice.finish;
+  event.stop_reason = choice.stop_reason;
+  event.cumulative_logprob = choice.cumulative_logprob;
+  event.ended = state.ended;
+  event.error = state.error;
+  return event;
+}
+
+void call(const OnEvent& on_event, Event event) {
+  try {
+    on_event(std::move(event));
+  } catch (const std::exception& e) {  // against its contract; no other request pays for it
+    log_error("an event was not taken: {}", e.what());
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<LocalEngine> LocalEngine::start(LocalEngineOptions options, const Load& load) {
+  std::unique_ptr<LocalEngine> client(new LocalEngine(std::move(options)));
+  std::promise<void> ready;
+  std::future<void> is_ready = ready.get_future();
+  client->thread_ = std::thread(
+      [&client = *client, &load, ready = std::move(ready)]() mutable { client.run(load, ready); });
+  is_ready.get();
+  return client;
+}
+
+LocalEngine::LocalEngine(LocalEngineOptions options) : options_(std::move(options)) {
+  engine::EngineOptions& engine = options_.engine;
+  if (engine.num_kept_events == 0) engine.num_kept_events = kKeptEvents;
+  if (engine.num_kept_steps == 0) engine.num_kept_steps = kKeptSteps;
+}
+
+LocalEngine::~LocalEngine() {
+  stopping_.store(true);
+  mailbox_.nudge();
+  if (thread_.joinable()) thread_.join();
+}
+
+// ---- any thread
+
+void LocalEngine::post(Message message) {
+  if (mailbox_.post(std::move(message))) return;
+  const std::lock_guard lock(status_mutex_);
+  throw Error(ErrorKind::kCommunication, "the engine is lost",
+              status_.failure ? status_.failure->summary() : "it is being ended",
+              "start the server again");
+}
+
+uint64_t LocalEngine::generate(Generate request, OnEvent on_event) {
+  check_generate(request, card_.limits);
+  if (request.grammar)  // SEAM: compiled off the loop of steps once text/grammar.cpp is there
+    throw Error(ErrorKind::kUsage, "structured output is not served yet");
+  const uint64_t number = draw_number();
+  post(GenerateMessage{number, std::move(request), std::move(on_event), now_ns()});
+  return number;
+}
+
+uint64_t LocalEngine::embed(Embed, OnEmbedding) {  // SEAM: model and engine pool no vectors yet
+  throw Error(ErrorKind::kUsage, "embeddings are not served yet");
+}
+
+// Where nobody takes messages any more, nothing is left to cancel, pause or forget either.
+void LocalEngine::cancel(uint64_t request) { mailbox_.post(CancelMessage{request}); }
+void LocalEngine::pause() { mailbox_.post(PauseMessage{true}); }
+void LocalEngine::resume() { mailbox_.post(PauseMessage{false}); }
+void LocalEngine::reset_prefix_cache() { mailbox_.post(ResetCacheMessage{}); }
+
+Status LocalEngine::status() const {
+  Status status;
+  {
+    const std::lock_guard lock(status_mutex_);
+    status = status_;
+  }
+  status.stats.num_waiting += static_cast<int64_t>(mailbox_.size());
+  status.last_step_ns = last_step_ns_.load();
+  status.in_step_since_ns = in_step_since_ns_.load();
+  return status;
+}
+
+engine::PipelineTrace LocalEngine::trace() const {
+  return engine_->trace_since(now_ns() - kTraceNs);
+}
+
+// ---- the stepping thread
+
+void LocalEngine::run(const Load& load, std::promise<void>& ready) {
+  try {
+    engine_ = load(options_.engine);
+    describe();
+  } catch (...) {
+    ready.set_exception(std::current_exception());
+    return;
+  }
+  publish(now_ns());
+  ready.set_value();
+  try {
+    serve();
+  } catch (const Error& error) {
+    lose(error);
+  } catch (const std::exception& e) {
+    lose(Error(ErrorKind::kInternal, e.what()));
+  }
+  while (!stopping_.load()) mailbox_.wait_until(now_ns() + kIdleNs);
+  close(engine::FinishReason::kCancelled, {});
+  engine_.reset();  // on the thread that it was loaded on
+}
+
+void LocalEngine::describe() {
+  const engine::EngineOptions& options = options_.engine;
+  card_.name = options_.name;
+  card_.fingerprint = options_.fingerprint;
+  card_.report = engine_->model();
+  card_.split = engine_->split();
+  const int64_t context = card_.report.context_length, longest = engine_->max_model_len();
+  card_.limits = {card_.report.vocab_size, longest, context,
+                  options.max_model_len == 0 && longest < context};
+  card_.max_num_seqs = options.max_num_seqs;
+  card_.max_num_batched_tokens = options.max_num_batched_tokens;
+  card_.block_size = options.block_size;
+  card_.num_blocks = engine_->kv_cache_blocks();
+  card_.kv_cache_dtype = kernels::name(options.kv_type);
+  card_.isa = engine_->isa();
+  status_.started_ns = now_ns();
+}
+
+void LocalEngine::serve() {
+  while (!stopping_.load()) turn();
+}
+
+void LocalEngine::turn() {
+  mailbox_.take(messages_);
+  for (Message& message : messages_) std::visit([this](auto& asked) { handle(asked); }, message);
+  messages_.clear();
+  if (has_work_ && !is_paused_) {
+    step();
+    const int64_t now = now_ns();
+    if (now - published_ns_ >= kPublishNs || !has_work_) publish(now);
+  } else {
+    publish(now_ns());
+    mailbox_.wait_until(now_ns() + kIdleNs);
+  }
+}
+
+void LocalEngine::handle(GenerateMessage& message) {
+  Held held;
+  held.row.number = message.number;
+  held.row.principal = std::move(message.request.principal);
+  held.row.priority = message.request.priority;
+  held.row.num_choices = static_cast<size_t>(message.request.sampling.n);
+  held.row.num_prompt_tokens = static_cast<int64_t>(message.request.prompt_ids.size());
+  held.row.arrived_ns = message.arrived_ns;
+  held.on_event = std::move(message.on_event);
+  held.has_finished.resize(held.row.num_choices);
+  const auto place = held_.insert(held_.end(), std::move(held));
+  by_number_.emplace(message.number, place);
+  if (!is_closed_) submit(place, request_of(message.request));
+}
+
+void LocalEngine::submit(HeldList::iterator held, engine::Request request) {
+  try {
+    held->engine_id = engine_->submit(std::move(request));
+  } catch (const Error& error) {
+    return end(held, engine::FinishReason::kError, error);
+  } catch (const std::exception& e) {
+    return end(held, engine::FinishReason::kError, Error(ErrorKind::kInternal, e.what()));
+  }
+  by_engine_id_.emplace(held->engine_id, held);
+  has_work_ = true;
+}
+
+void LocalEngine::handle(CancelMessage& message) {
+  const auto found = by_number_.find(message.number);
+  if (found == by_number_.end()) return;
+  const HeldList::iterator held = found->second;
+  if (held->engine_id != 0) engine_->cancel(held->engine_id);
+  end(held, engine::FinishReason::kCancelled, {});
+  has_work_ = true;  // the engine forgets it in a step
+}
+
+void LocalEngine::step() {
+  in_step_since_ns_.store(now_ns());
+  has_work_ = engine_->step([this](const engine::RequestEvent& event) { take(event); });
+  last_step_ns_.store(now_ns());
+  in_step_since_ns_.store(0);
+}
+
+void LocalEngine::take(const engine::RequestEvent& told) {
+  const auto found = by_engine_id_.find(told.request.id);
+  if (found == by_engine_id_.end()) return;  // it was cancelled, and its end is told
+  Held& held = *found->second;
+  Event event = event_of(told);
+  fill_numbers(told.request, held.row, event);
+  if (!held.is_told) event.prompt_logprobs = told.request.prompt_logprobs;
+  held.is_told = true;
+  held.row.num_generated_tokens += static_cast<int64_t>(event.token_ids.size());
+  if (event.finish) held.has_finished[event.choice] = true;
+  if (!event.ended) return call(held.on_event, std::move(event));
+  const OnEvent on_event = std::move(held.on_event);
+  forget(found->second);
+  call(on_event, std::move(event));
+}
+
+void LocalEngine::end(HeldList::iterator place, engine::FinishReason reason,
+                      const std::optional<Error>& error) {
+  const Held held = std::move(*place);
+  const engine::RequestState* state =
+      held.engine_id == 0 ? nullptr : engine_->state(held.engine_id);
+  forget(place);
+  size_t num_left =
+      static_cast<size_t>(std::count(held.has_finished.begin(), held.has_finished.end(), false));
+  for (size_t choice = 0; choice < held.has_finished.size(); ++choice) {
+    if (held.has_finished[choice]) continue;
+    Event event;
+    event.choice = choice;
+    event.finish = reason;
+    event.num_prompt_tokens = held.row.num_prompt_tokens;
+    event.arrived_ns = held.row.arrived_ns;
+    if (state != nullptr) fill_numbers(*state, held.row, event);
+    event.ended = --num_left == 0;
+    event.error = error;
+    call(held.on_event, std::move(event));
+  }
+}
+
+// Nothing is taken any more, and what was is ended.
+void LocalEngine::close(engine::FinishReason reason, const std::optional<Error>& error) {
+  is_closed_ = true;
+  has_work_ = false;
+  mailbox_.close();
+  mailbox_.take(messages_);
+  for (Message& message : messages_) {
+    if (auto* asked = std::get_if<GenerateMessage>(&message)) handle(*asked);
+  }
+  messages_.clear();
+  while (!held_.empty()) end(held_.begin(), reason, error);
+}
+
+void LocalEngine::forget(HeldList::iterator held) {
+  by_number_.erase(held->row.number);
+  by_engine_id_.erase(held->engine_id);
+  held_.erase(held);
+}
+
+// Whoever asks from here on is refused; who asked before is told.
+void LocalEngine::lose(const Error& error) {
+  log_error("the engine is lost: {}", error.summary());
+  {
+    const std::lock_guard lock(status_mutex_);
+    status_.alive = false;
+    status_.failure = error;
+  }
+  in_step_since_ns_.store(0);
+  close(engine::FinishReason::kError, error);
+}
+
+void LocalEngine::publish(int64_t now) {
+  published_ns_ = now;
+  const bool lists = now - listed_ns_ >= kListNs || !has_work_ || is_paused_;
+  const engine::EngineStats stats = engine_->stats();
+  {
+    const std::lock_guard lock(status_mutex_);
+    status_.stats = stats;
+    status_.paused = is_paused_;
+  }
+  if (lists) {
+    listed_ns_ = now;
+    publish_requests();
+  }
+  if (now - reported_ns_ >= kReportNs) {
+    reported_ns_ = now;
+    publish_pipeline();
+  }
+}
+
+void LocalEngine::publish_requests() {
+  std::vector<HeldRequest> rows;
+  rows.reserve(std::min(held_.size(), Status::kMostListed));
+  for (const Held& held : held_) {
+    if (rows.size() == Status::kMostListed) break;
+    HeldRequest& row = rows.emplace_back(held.row);
+    const engine::RequestState* state =
+        held.engine_id == 0 ? nullptr : engine_->state(held.engine_id);
+    if (state == nullptr) continue;
+    row.running = state->scheduled_ns != 0;
+    row.num_cached_tokens = state->num_cached_tokens;
+    row.num_preemptions = state->num_preemptions;
+    row.scheduled_ns = state->scheduled_ns;
+    row.first_token_ns = state->first_token_ns;
+  }
+  const std::lock_guard lock(status_mutex_);
+  status_.requests.swap(rows);
+}
+
+void LocalEngine::publish_pipeline() {
+  engine::PipelineReport report = engine_->report_window();
+  const double window_s = report.window_s;
+  {
+    const std::lock_guard lock(status_mutex_);
+    const bool is_longer = window_s >= status_.pipeline.window_s;
+    if (is_longer || window_s >= kShortestWindowS) std::swap(status_.pipeline, report);
+  }
+  if (window_s >= kLongestWindowS) engine_->begin_window();
+}
+
+}  // namespace weft::fleet

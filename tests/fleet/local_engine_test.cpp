@@ -1,0 +1,387 @@
+// The engine of this process behind EngineClient, over an engine without a model and over small
+// random ones.
+#include "fleet/local_engine.h"
+
+#include <gmock/gmock.h>
+
+#include <atomic>
+#include <future>
+#include <set>
+
+#include "base/clock.h"
+#include "engine/fake_engine.h"
+#include "engine/tiny_engine.h"
+#include "fleet/collected.h"
+
+namespace weft::fleet {
+namespace {
+
+using engine::FakeEngine;
+using engine::FakeState;
+using engine::FinishReason;
+using engine::tiny_folder;
+using testing::HasSubstr;
+
+Generate ask(const std::string& prompt, int64_t max_tokens = 100) {
+  Generate request;
+  request.prompt_ids = engine::FakeTokenizer().encode(prompt, false, false);
+  request.principal = "somebody";
+  request.sampling.max_tokens = max_tokens;
+  return request;
+}
+
+std::unique_ptr<LocalEngine> start(FakeState& state) {
+  return LocalEngine::start({"tiny", "fp_0", {}}, [&state](const engine::EngineOptions& options) {
+    state.loaded_with = options;
+    return std::make_unique<FakeEngine>(state);
+  });
+}
+
+// Holds the stepping thread at the beginning of a step.
+class Gate {
+ public:
+  explicit Gate(FakeState& state) {
+    state.on_step = [this](int64_t) {
+      reached_.store(true);
+      reached_.notify_all();
+      open_.wait(false);
+    };
+  }
+  void wait_until_reached() { reached_.wait(false); }
+  void open() {
+    open_.store(true);
+    open_.notify_all();
+  }
+
+ private:
+  std::atomic<bool> reached_{false}, open_{false};
+};
+
+bool wait_for(const LocalEngine& client, const std::function<bool(const Status&)>& holds) {
+  const int64_t deadline = now_ns() + 60'000'000'000;
+  while (!holds(client.status())) {
+    if (now_ns() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return true;
+}
+
+TEST(LocalEngine, TellsEachTokenOnceInOrderAndNothingAfterTheEnd) {
+  FakeState state;
+  state.reply = [](const engine::Request& request, int choice) {
+    return "answer " + std::to_string(request.prompt_ids.size()) + "." + std::to_string(choice);
+  };
+  const auto client = start(state);
+  std::vector<Collected> answers(20);
+  std::set<uint64_t> numbers;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    Generate request = ask(std::string(i + 1, 'x'));
+    request.sampling.n = 2;
+    request.sampling.logprobs = 1;
+    request.sampling.prompt_logprobs = 0;
+    numbers.insert(client->generate(std::move(request), answers[i].on_event()));
+  }
+  EXPECT_EQ(numbers.size(), answers.size());
+  for (size_t i = 0; i < answers.size(); ++i) {
+    ASSERT_TRUE(answers[i].wait_until_ended());
+    const std::vector<Event> events = answers[i].events();
+    for (const size_t choice : {0u, 1u}) {
+      const std::string expected = "answer " + std::to_string(i + 1) + "." + std::to_string(choice);
+      EXPECT_EQ(answers[i].text(choice), expected);
+      EXPECT_EQ(answers[i].token_ids(choice).size(), expected.size());
+    }
+    for (size_t e = 0; e < events.size(); ++e) {
+      EXPECT_EQ(events[e].ended, e + 1 == events.size());
+      EXPECT_EQ(events[e].token_ids.size(), 1u);
+      EXPECT_EQ(events[e].logprobs.size(), 1u);
+      EXPECT_EQ(events[e].prompt_logprobs.size(), e == 0 ? i + 1 : 0);
+      EXPECT_EQ(events[e].num_prompt_tokens, static_cast<int64_t>(i + 1));
+      EXPECT_GT(events[e].arrived_ns, 0);
+    }
+    EXPECT_EQ(events.back().finish, FinishReason::kStop);
+  }
+}
+
+TEST(LocalEngine, WakesAtOnce) {
+  FakeState state;
+  const auto client = start(state);
+  const int64_t begin = now_ns();
+  for (int i = 0; i < 30; ++i) {
+    Collected answer;
+    client->generate(ask("again"), answer.on_event());
+    ASSERT_TRUE(answer.wait_until_ended());
+  }
+  EXPECT_LT(seconds_between(begin, now_ns()), 15);  // 30 were it to wake by itself
+}
+
+TEST(LocalEngine, ARequestThatFailsEndsAlone) {
+  FakeState state;
+  state.fails_in_a_step = "bad";
+  const auto client = start(state);
+  Collected good, bad;
+  client->generate(ask("bad"), bad.on_event());
+  client->generate(ask("good"), good.on_event());
+  ASSERT_TRUE(bad.wait_until_ended());
+  ASSERT_TRUE(good.wait_until_ended());
+  EXPECT_EQ(bad.events().back().finish, FinishReason::kError);
+  ASSERT_TRUE(bad.events().back().error);
+  EXPECT_THAT(bad.events().back().error->summary(), HasSubstr("layer 3"));
+  EXPECT_EQ(good.text(), "Tokyo.");
+  EXPECT_TRUE(client->status().alive);
+}
+
+TEST(LocalEngine, RefusesWhatCanNeverBeServed) {
+  FakeState state;
+  state.max_model_len = 20;
+  const auto client = start(state);
+  EXPECT_THROW(client->generate(ask(std::string(21, 'x')), [](const Event&) {}), Error);
+  EXPECT_THROW(client->generate(ask(""), [](const Event&) {}), Error);
+  Generate request = ask("x");
+  request.sampling.n = -1;
+  EXPECT_THROW(client->generate(std::move(request), [](const Event&) {}), Error);
+}
+
+TEST(LocalEngine, ACancelledRequestSaysSoOnceAndTheOthersGoOn) {
+  FakeState state;
+  state.answer = std::string(50, 'a');
+  state.max_running = 8;
+  std::atomic<int64_t> allowed{3};
+  state.on_step = [&](int64_t step) {
+    for (int64_t until = allowed.load(); step >= until; until = allowed.load()) allowed.wait(until);
+  };
+  const auto client = start(state);
+  Collected first, second;
+  Generate request = ask("first");
+  request.sampling.n = 2;
+  const uint64_t number = client->generate(std::move(request), first.on_event());
+  client->generate(ask("second"), second.on_event());
+  ASSERT_TRUE(first.wait_for([](const auto& events) { return events.size() >= 2; }));
+  client->cancel(number);
+  client->cancel(number);
+  client->cancel(12345);  // of nobody
+  allowed = 1000;
+  allowed.notify_all();
+  ASSERT_TRUE(first.wait_until_ended());
+  ASSERT_TRUE(second.wait_until_ended());
+  const std::vector<Event> events = first.events();
+  EXPECT_EQ(events.back().finish, FinishReason::kCancelled);
+  EXPECT_EQ(events[events.size() - 2].finish, FinishReason::kCancelled);
+  EXPECT_FALSE(events[events.size() - 2].ended);
+  EXPECT_LT(first.text().size(), 50u);
+  EXPECT_EQ(second.text(), state.answer);
+  ASSERT_EQ(state.cancelled.size(), 1u);
+}
+
+TEST(LocalEngine, APauseLosesNothing) {
+  FakeState state;
+  const auto client = start(state);
+  client->pause();
+  Collected answer;
+  client->generate(ask("wait"), answer.on_event());
+  ASSERT_TRUE(
+      wait_for(*client, [](const Status& s) { return s.paused && s.requests.size() == 1; }));
+  EXPECT_EQ(answer.num_events(), 0u);
+  // A client that leaves meanwhile is let go.
+  Collected gone;
+  client->cancel(client->generate(ask("gone"), gone.on_event()));
+  ASSERT_TRUE(gone.wait_until_ended());
+  EXPECT_EQ(gone.events().back().finish, FinishReason::kCancelled);
+  client->resume();
+  ASSERT_TRUE(answer.wait_until_ended());
+  EXPECT_EQ(answer.text(), "Tokyo.");
+  EXPECT_TRUE(wait_for(*client, [](const Status& s) { return !s.paused && s.requests.empty(); }));
+}
+
+TEST(LocalEngine, ALostRankEndsAllThatRunsAndAllThatComes) {
+  FakeState state;
+  Gate gate(state);
+  const auto wait_at_gate = state.on_step;
+  state.on_step = [&](int64_t step) {
+    wait_at_gate(step);
+    if (step == 2) throw Error(ErrorKind::kCommunication, "rank 1 is silent");
+  };
+  const auto client = start(state);
+  Collected running, late;
+  client->generate(ask("running"), running.on_event());
+  gate.wait_until_reached();
+  EXPECT_NE(client->status().in_step_since_ns, 0);
+  client->generate(ask("late"), late.on_event());
+  gate.open();
+  for (const Collected* answer : {&running, &late}) {
+    ASSERT_TRUE(answer->wait_until_ended());
+    EXPECT_EQ(answer->events().back().finish, FinishReason::kError);
+    EXPECT_THAT(answer->events().back().error->summary(), HasSubstr("rank 1"));
+  }
+  const Status status = client->status();
+  EXPECT_FALSE(status.alive);
+  EXPECT_EQ(status.in_step_since_ns, 0);
+  ASSERT_TRUE(status.failure);
+  EXPECT_THAT(status.failure->summary(), HasSubstr("rank 1"));
+  try {
+    client->generate(ask("after"), [](const Event&) {});
+    FAIL() << "took a request without an engine";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kCommunication);
+    EXPECT_THAT(error.why(), HasSubstr("rank 1"));
+  }
+}
+
+TEST(LocalEngine, ItsEndTellsWhatIsLeft) {
+  FakeState state;
+  state.max_running = 1;
+  Gate gate(state);
+  Collected running, waiting, late;
+  {
+    const auto client = start(state);
+    client->generate(ask("running"), running.on_event());
+    client->generate(ask("waiting"), waiting.on_event());
+    gate.wait_until_reached();
+    client->generate(ask("late"), late.on_event());
+    gate.open();
+  }
+  for (const Collected* answer : {&running, &waiting, &late}) {
+    const std::vector<Event> events = answer->events();
+    ASSERT_FALSE(events.empty());
+    EXPECT_TRUE(events.back().ended);
+  }
+  EXPECT_EQ(late.events().back().finish, FinishReason::kCancelled);
+}
+
+TEST(LocalEngine, WhatThrowsOutOfAnEventIsNobodyElsesTrouble) {
+  FakeState state;
+  const auto client = start(state);
+  Collected other;
+  client->generate(ask("throws"), [](const Event&) { throw std::runtime_error("no"); });
+  client->generate(ask("other"), other.on_event());
+  ASSERT_TRUE(other.wait_until_ended());
+  EXPECT_EQ(other.text(), "Tokyo.");
+  EXPECT_TRUE(client->status().alive);
+}
+
+TEST(LocalEngine, MayBeAskedOutOfAnEvent) {
+  FakeState state;
+  const auto client = start(state);
+  Collected second;
+  client->generate(ask("first"), [&](const Event& event) {
+    if (event.ended) client->generate(ask("second"), second.on_event());
+  });
+  ASSERT_TRUE(second.wait_until_ended());
+  EXPECT_EQ(second.text(), "Tokyo.");
+}
+
+TEST(LocalEngine, ListsTheOldestThatItHoldsWithoutAWordOfThem) {
+  FakeState state;
+  const auto client = start(state);
+  client->pause();
+  std::vector<Collected> answers(300);
+  std::vector<uint64_t> numbers;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    Generate request = ask("secret");
+    request.priority = static_cast<int32_t>(i);
+    numbers.push_back(client->generate(std::move(request), answers[i].on_event()));
+  }
+  ASSERT_TRUE(
+      wait_for(*client, [](const Status& s) { return s.requests.size() == Status::kMostListed; }));
+  const std::vector<HeldRequest> rows = client->status().requests;
+  for (const size_t i : {size_t{0}, Status::kMostListed - 1}) {
+    EXPECT_EQ(rows[i].number, numbers[i]);
+    EXPECT_EQ(rows[i].principal, "somebody");
+    EXPECT_EQ(rows[i].priority, static_cast<int32_t>(i));
+    EXPECT_EQ(rows[i].num_prompt_tokens, 6);
+    EXPECT_FALSE(rows[i].running);
+  }
+  client->resume();
+  for (Collected& answer : answers) ASSERT_TRUE(answer.wait_until_ended());
+  EXPECT_TRUE(wait_for(*client, [](const Status& s) { return s.requests.empty(); }));
+}
+
+TEST(LocalEngine, ALoadThatFailsIsTheCallersToHandle) {
+  EXPECT_THROW(
+      LocalEngine::start({},
+                         [](const engine::EngineOptions&) -> std::unique_ptr<engine::Engine> {
+                           throw Error(ErrorKind::kModel, "no model");
+                         }),
+      Error);
+}
+
+TEST(LocalEngine, DescribesTheModelAndKeepsATrace) {
+  FakeState state;
+  const auto client = start(state);
+  EXPECT_EQ(client->card().name, "tiny");
+  EXPECT_EQ(client->card().fingerprint, "fp_0");
+  EXPECT_EQ(client->card().limits.max_model_len, state.max_model_len);
+  EXPECT_EQ(client->card().limits.vocab_size, state.model.vocab_size);
+  EXPECT_EQ(client->card().num_blocks, 617);
+  EXPECT_EQ(client->card().isa, "portable");
+  EXPECT_GT(state.loaded_with.num_kept_events, 0);
+  EXPECT_GT(state.loaded_with.num_kept_steps, 0);
+  client->reset_prefix_cache();
+  Collected answer;
+  client->generate(ask("x"), answer.on_event());
+  ASSERT_TRUE(answer.wait_until_ended());
+  EXPECT_EQ(state.num_cache_resets, 1);
+}
+
+// ---- over a model
+
+class OverAModel : public testing::Test {
+ protected:
+  void SetUp() override {
+    SKIP_WITHOUT_TINY_MODELS();
+    LocalEngineOptions options{"tiny", "fp_0",
+                               engine::tiny_options(engine::tiny_path("llama.F32"))};
+    options.engine.topology.tensor_parallel_size = 2;
+    client_ = LocalEngine::start(
+        std::move(options), [](const engine::EngineOptions& o) { return engine::Engine::load(o); });
+  }
+  static Generate ask(int32_t first, int64_t max_tokens) {
+    Generate request;
+    request.prompt_ids = engine::some_ids(40, first);
+    request.sampling = engine::greedy({1}, max_tokens).sampling;
+    return request;
+  }
+  int64_t num_held_blocks() const {
+    const engine::EngineStats stats = client_->status().stats;
+    return stats.num_blocks - stats.num_free_blocks - stats.num_idle_blocks;
+  }
+
+  std::unique_ptr<LocalEngine> client_;
+};
+
+TEST_F(OverAModel, SaysWhatTheEngineSays) {
+  auto engine = engine::Engine::load(engine::tiny_options(engine::tiny_path("llama.F32")));
+  for (const int32_t first : {5, 9}) {
+    const engine::GenerationResult expected =
+        engine->generate(engine::greedy(engine::some_ids(40, first), 20));
+    Collected answer;
+    client_->generate(ask(first, 20), answer.on_event());
+    ASSERT_TRUE(answer.wait_until_ended());
+    EXPECT_EQ(answer.token_ids(), expected.token_ids);
+    EXPECT_EQ(answer.text(), expected.text);
+    EXPECT_EQ(answer.events().back().finish, FinishReason::kLength);
+    EXPECT_GT(answer.events().back().first_token_ns, answer.events().back().scheduled_ns);
+  }
+  EXPECT_GT(client_->status().last_step_ns, 0);
+  EXPECT_FALSE(client_->trace().steps.empty());
+  EXPECT_FALSE(client_->trace().workers.at(0).activity.events.empty());
+}
+
+TEST_F(OverAModel, CancelledRequestsHoldNoBlocks) {
+  std::vector<Collected> answers(8);
+  std::vector<uint64_t> numbers;
+  for (size_t i = 0; i < answers.size(); ++i)
+    numbers.push_back(client_->generate(ask(static_cast<int32_t>(i), 150), answers[i].on_event()));
+  ASSERT_TRUE(answers[0].wait_for([](const auto& events) { return events.size() >= 3; }));
+  EXPECT_GT(num_held_blocks(), 0);
+  for (const uint64_t number : numbers) client_->cancel(number);
+  for (const Collected& answer : answers) ASSERT_TRUE(answer.wait_until_ended());
+  EXPECT_TRUE(wait_for(*client_, [this](const Status& s) {
+    return s.stats.num_running == 0 && num_held_blocks() == 0;
+  }));
+  client_->reset_prefix_cache();
+  EXPECT_TRUE(wait_for(
+      *client_, [](const Status& s) { return s.stats.num_free_blocks == s.stats.num_blocks; }));
+}
+
+}  // namespace
+}  // namespace weft::fleet
