@@ -1,0 +1,90 @@
+#include "serve/tool_grammar.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "text/tool_calls.h"
+
+namespace weft::serve {
+namespace {
+
+using testing::HasSubstr;
+using text::ReasoningFormat;
+using text::ToolFormat;
+
+// A vocabulary of marks alone: the first of each pair are special tokens.
+class MarkTokenizer final : public text::Tokenizer {
+ public:
+  explicit MarkTokenizer(std::vector<std::string> special) : special_(std::move(special)) {}
+  int64_t vocab_size() const override { return 1000; }
+  std::vector<int32_t> encode(std::string_view, bool, bool) const override { return {}; }
+  std::string piece(int32_t, bool) const override { return {}; }
+  std::string decode(std::span<const int32_t>, bool) const override { return {}; }
+  bool is_special(int32_t) const override { return true; }
+  std::optional<int32_t> find_token(std::string_view text) const override {
+    for (size_t i = 0; i < special_.size(); ++i)
+      if (special_[i] == text) return static_cast<int32_t>(100 + i);
+    return {};
+  }
+  std::string description() const override { return "marks"; }
+
+ private:
+  std::vector<std::string> special_;
+};
+
+const char* kTools =
+    R"("tools":[{"type":"function","function":{"name":"weather","strict":true,"parameters":{
+    "type":"object","properties":{"city":{"type":"string"},"days":{"$ref":"#/$defs/count"},
+    "metric":{"type":"boolean"}},"required":["city"],"$defs":{"count":{"type":"integer"}}}}},
+    {"type":"function","function":{"name":"now"}}])";
+
+std::optional<text::GrammarSpec> grammar(ToolFormat format, const std::string& choice,
+                                         const MarkTokenizer& tokenizer,
+                                         std::optional<ReasoningFormat> reasoning = {},
+                                         bool opened = false) {
+  const ChatTools tools = read_tools(std::string("{") + kTools + choice + "}");
+  text::ChatProfile profile;
+  profile.tools = format;
+  profile.reasoning = reasoning;
+  return tool_grammar(tools, profile, tokenizer, opened);
+}
+
+const std::string kRequired = R"(,"tool_choice":"required")";
+const std::string kNamed = R"(,"tool_choice":{"type":"function","function":{"name":"now"}})";
+
+TEST(ToolGrammar, IsForRequiredCallsAlone) {
+  const MarkTokenizer plain({});
+  EXPECT_FALSE(grammar(ToolFormat::kLlama3Json, "", plain));
+  EXPECT_FALSE(grammar(ToolFormat::kHermes, R"(,"tool_choice":"none")", plain));
+  ASSERT_TRUE(grammar(ToolFormat::kHermes, "", plain));  // a tool is strict
+  ASSERT_TRUE(grammar(ToolFormat::kHermes, kRequired, plain));
+  const std::string named = grammar(ToolFormat::kHermes, kNamed, plain)->source;
+  EXPECT_THAT(named, HasSubstr("now"));
+  EXPECT_THAT(named, testing::Not(HasSubstr("weather")));
+}
+
+TEST(ToolGrammar, MarksAreTokensWhereTheVocabularyHasThem) {
+  const std::string special =
+      grammar(ToolFormat::kMistral, kRequired, MarkTokenizer({"[TOOL_CALLS]"}))->source;
+  EXPECT_THAT(special, HasSubstr("start: <[100]> \"[\""));
+  EXPECT_THAT(grammar(ToolFormat::kMistral, kRequired, MarkTokenizer({}))->source,
+              HasSubstr("start: \"[TOOL_CALLS]\" \"[\""));
+}
+
+TEST(ToolGrammar, OneCallWhereOneIsWanted) {
+  const MarkTokenizer plain({});
+  EXPECT_THAT(grammar(ToolFormat::kHermes, kRequired, plain)->source, HasSubstr("{0,15}"));
+  EXPECT_THAT(
+      grammar(ToolFormat::kHermes, kRequired + R"(,"parallel_tool_calls":false)", plain)->source,
+      testing::Not(HasSubstr("{0,15}")));
+}
+
+TEST(ToolGrammar, SchemasAreClosed) {
+  EXPECT_THAT(grammar(ToolFormat::kHermes, kNamed, MarkTokenizer({}))->source,
+              HasSubstr("\"additionalProperties\":false"));
+}
+
+}  // namespace
+}  // namespace weft::serve
