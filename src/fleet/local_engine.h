@@ -34,7 +34,7 @@ namespace weft::fleet {
 
 struct LocalEngineOptions {
   std::string name;         // of the model, as the user named it
-  std::string fingerprint;  // of model file and numerics
+  std::string fingerprint;  // empty: fleet/fingerprint.h says it
   engine::EngineOptions engine;
 };
 
