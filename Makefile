@@ -10,7 +10,7 @@ WEFT := $(BUILD)/weft
 
 # setup.mk says which cargo to use, and that tools/setup has run. (make writes an included file
 # that is missing, so what builds nothing must not include it.)
-ifneq ($(filter-out help house clean test-aarch64,$(MAKECMDGOALS)),)
+ifneq ($(filter-out help house clean test-aarch64 page test-page,$(MAKECMDGOALS)),)
 -include $(BUILD)/setup.mk
 endif
 
@@ -18,7 +18,7 @@ TEST_ENVIRONMENT = WEFT_TEST_MODELS=$(abspath $(BUILD)/test_models) \
                    WEFT_TINY_MODELS=$(abspath $(BUILD)/tiny_models)
 CTEST = ctest --test-dir $(BUILD) --timeout 600 --parallel $(TEST_JOBS) --output-on-failure --progress
 
-.PHONY: help build run test test-full test-aarch64 test-models house clean
+.PHONY: help build run test test-full test-aarch64 test-models page test-page house clean
 
 help:
 	@echo "make run        build, fetch the default model, chat with it on $(RANKS) ranks"
@@ -26,6 +26,8 @@ help:
 	@echo "make test       build, fetch the test models, run the tests (CTEST_ARGS='-R Options' for some)"
 	@echo "make test-full  the same and the long ones"
 	@echo "make test-aarch64   build the arithmetic for 64-bit Arm, run its tests under qemu"
+	@echo "make page       build the web page anew (web/dist is committed: nobody else needs Node)"
+	@echo "make test-page  look at it in headless Chromium"
 	@echo "make house      check the rules of the house"
 	@echo "make clean      remove $(BUILD)"
 	@echo "Variables: BUILD, MODEL, RANKS, JOBS, TEST_JOBS, CTEST_ARGS."
@@ -61,6 +63,13 @@ test-full: test-models
 
 test-aarch64:
 	tools/test_aarch64 $(JOBS)
+
+page:
+	tools/page build
+
+test-page:
+	tools/page check
+	tools/page test
 
 house:
 	tools/check_house.py

@@ -270,6 +270,8 @@ std::string timeline_json(const fleet::ModelCard& card, const engine::PipelineTr
                           const TimelineQuery& query, int64_t now_ns) {
   std::vector<std::vector<TimelineSegment>> segments;
   for (const engine::WorkerTrace& worker : trace.workers) segments.push_back(segments_of(worker));
+  const TimelineSummary summary = summarize(trace, segments, query.window_ns);
+  mark_rests(trace, segments);
   const size_t most = kMostSegments / std::max<size_t>(1, segments.size());
   Json workers = Json::array();
   for (size_t w = 0; w < segments.size(); ++w) {
@@ -282,7 +284,7 @@ std::string timeline_json(const fleet::ModelCard& card, const engine::PipelineTr
                          {"pooled", trace.pooled},
                          {"workers", workers},
                          {"steps", steps_json(trace.steps, query.since_ns, most)},
-                         {"summary", summary_json(summarize(trace, segments, query.window_ns))}};
+                         {"summary", summary_json(summary)}};
   return timeline.dump();
 }
 

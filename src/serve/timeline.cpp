@@ -29,6 +29,44 @@ TimelineKind kind_of(Activity activity) {
   return TimelineKind::kIdle;
 }
 
+// Times in which steps were in flight, in order and apart; the last one is open where a step is
+// still under way.
+std::vector<Range> busy_times(const engine::PipelineTrace& trace,
+                              std::span<const std::vector<TimelineSegment>> segments) {
+  const uint64_t first = trace.steps.front().id;
+  std::vector<int64_t> ends(trace.steps.size(), 0);
+  for (const std::vector<TimelineSegment>& worker : segments)
+    for (const TimelineSegment& segment : worker)
+      if (segment.step >= first && segment.step - first < ends.size())
+        ends[segment.step - first] = std::max(ends[segment.step - first], segment.end_ns);
+  std::vector<Range> times;
+  for (size_t i = 0; i < ends.size(); ++i) {
+    const Range time{trace.steps[i].submitted_ns, std::max(ends[i], trace.steps[i].submitted_ns)};
+    if (times.empty() || time.begin > times.back().end + kLongestPlanningNs)
+      times.push_back(time);
+    else
+      times.back().end = std::max(times.back().end, time.end);
+  }
+  return times;
+}
+
+// The parts of a wait, cut by the times in which steps were in flight.
+void add_cut(const TimelineSegment& wait, std::span<const Range> busy,
+             std::vector<TimelineSegment>& out) {
+  const auto add = [&](int64_t begin_ns, int64_t end_ns, TimelineKind kind) {
+    if (begin_ns < end_ns) out.push_back({begin_ns, end_ns, kind, wait.step, 0});
+  };
+  int64_t at_ns = wait.begin_ns;
+  auto next = std::ranges::upper_bound(busy, at_ns, {}, &Range::end);
+  for (; next != busy.end() && next->begin < wait.end_ns; ++next) {
+    add(at_ns, next->begin, TimelineKind::kRest);
+    at_ns = std::max(at_ns, next->begin);
+    add(at_ns, std::min(next->end, wait.end_ns), wait.kind);
+    at_ns = std::min(next->end, wait.end_ns);
+  }
+  add(at_ns, wait.end_ns, TimelineKind::kRest);
+}
+
 // What one row did of one step.
 struct StepWork {
   int64_t work_ns = 0, begin_ns = 0, end_ns = 0;
@@ -235,6 +273,8 @@ std::string_view name(TimelineKind kind) {
       return "input";
     case TimelineKind::kSend:
       return "send";
+    case TimelineKind::kRest:
+      return "rest";
     case TimelineKind::kIdle:
       break;
   }
@@ -258,6 +298,26 @@ std::vector<TimelineSegment> segments_of(const engine::WorkerTrace& worker) {
       segments.back().collective_ns += end_ns - event.begin_ns;
   }
   return segments;
+}
+
+void mark_rests(const engine::PipelineTrace& trace,
+                std::vector<std::vector<TimelineSegment>>& segments) {
+  if (trace.steps.empty()) return;
+  std::vector<Range> busy = busy_times(trace, segments);
+  busy.front().begin = 0;  // nothing is known of before
+  for (std::vector<TimelineSegment>& worker : segments) {
+    std::vector<TimelineSegment> cut;
+    cut.reserve(worker.size());
+    for (const TimelineSegment& segment : worker) {
+      const bool waits =
+          segment.kind == TimelineKind::kIdle || segment.kind == TimelineKind::kInput;
+      if (waits)
+        add_cut(segment, busy, cut);
+      else
+        cut.push_back(segment);
+    }
+    worker = std::move(cut);
+  }
 }
 
 TimelineSummary summarize(const engine::PipelineTrace& trace,

@@ -24,7 +24,8 @@ enum class TimelineKind : uint8_t {
   kSchedule,  // planning and answering
   kInput,     // waits for the stage before
   kSend,      // waits for room with the stage after
-  kIdle       // no step to run
+  kIdle,      // no step to run, while others work on one
+  kRest       // no step anywhere: want of requests, and no bubble
 };
 std::string_view name(TimelineKind kind);
 
@@ -37,6 +38,11 @@ struct TimelineSegment {
 
 // In order, without gaps.
 std::vector<TimelineSegment> segments_of(const engine::WorkerTrace& worker);
+
+// Cuts waits of all workers where no step was in flight, and calls those parts kRest. What lies
+// before the first known step stays as it is. segments: [trace.workers].
+void mark_rests(const engine::PipelineTrace& trace,
+                std::vector<std::vector<TimelineSegment>>& segments);
 
 struct TimelineSummary {
   struct Row {

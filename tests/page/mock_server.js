@@ -76,6 +76,12 @@ export class MockServer {
       ready = begin + length + 60;
     }
     this.#steps[id].answer = ready;
+    const held = [...this.#held.values()];
+    for (let i = id % batches; i < held.length; i += batches) {
+      held[i].first ||= now_us();
+      held[i].generated += 1;
+      this.#generated += 1;
+    }
   }
 
   #timeline(since) {
@@ -103,7 +109,7 @@ export class MockServer {
   #state() {
     const now = now_us();
     const used = [...this.#held.values()].reduce((sum, held) => sum + Math.ceil((held.prompt + held.generated) / 16), 0);
-    const rank = (stage, begin, end) => ({ rank: stage, stage, shard: 0, layers: [begin, end], heads: '9', kv_heads: '3', ffn: '1536', vocab_rows: stage % 3 === 0 ? 49152 : 0, weight_bytes: 2.1e7 + stage % 3 * -0.6e7, kv_bytes: 4.4e7 + 5e5 * (end - begin), step_bytes: 6e6, reduce_bytes_per_token: 0 });
+    const rank = (stage, begin, end) => ({ rank: stage, stage, shard: 0, layers: [begin, end], heads: '9', kv_heads: '3', ffn: '1536', vocab_rows: stage % 3 === 0 ? 49152 : 0, weight_bytes: stage % 3 === 0 ? 3.1e7 : 1.5e7, kv_bytes: 4.4e7 + 5e5 * (end - begin), step_bytes: 6e6, reduce_bytes_per_token: 0 });
     const stage = (index, busy) => ({ ranks: [index, index + 1], busy_s: busy * 0.88, collectives_s: busy * 0.12, input_s: index ? 8 - busy : 0, nothing_s: index ? 1.6 : 9.4 - busy, sending_s: 0.1, scheduler_s: index ? 0.3 : 0.5, window_s: 10, bubble: 1 - busy / 10 });
     return {
       now_us: now,
@@ -164,9 +170,6 @@ export class MockServer {
         response.write(`data: ${JSON.stringify({ error: { message: `The engine stopped: ${this.failure.what}.`, type: 'server_error', param: null, code: null } })}\n\n`);
         return response.end();
       }
-      held.first ||= now_us();
-      held.generated += 1;
-      this.#generated += 1;
       const p = [0.97, 0.62, 0.34, 0.991, 0.12, 0.88, 0.04][i % 7];
       const entry = (token, value) => ({ token, logprob: Math.log(value), bytes: [...Buffer.from(token)] });
       const top = [[words[i], p], [' a', (1 - p) * 0.6], [' its', (1 - p) * 0.2], ['\n', (1 - p) * 0.1], [' one', (1 - p) * 0.05]].sort((a, b) => b[1] - a[1]);

@@ -77,6 +77,25 @@ TEST(Timeline, WantOfRequestsDoesNotCount) {
   EXPECT_NEAR(summary.rows[0].predicted.value(), 0.5, 0.01);
 }
 
+TEST(Timeline, WantOfRequestsIsARestAndNoBubble) {
+  PipelineTrace trace = one_at_a_time(20, 4'000'000);
+  shift_from_step(trace, 10, 3'000'000'000);
+  std::vector<std::vector<TimelineSegment>> segments = segments_of_all(trace);
+  mark_rests(trace, segments);
+  for (const std::vector<TimelineSegment>& worker : segments) {
+    int64_t rest_ns = 0, bubble_ns = 0;
+    for (size_t i = 0; i < worker.size(); ++i) {
+      if (i > 0) EXPECT_EQ(worker[i].begin_ns, worker[i - 1].end_ns);
+      const int64_t ns = worker[i].end_ns - worker[i].begin_ns;
+      if (worker[i].kind == TimelineKind::kRest) rest_ns += ns;
+      if (worker[i].kind == TimelineKind::kIdle || worker[i].kind == TimelineKind::kInput)
+        bubble_ns += ns;
+    }
+    EXPECT_NEAR(static_cast<double>(rest_ns), 3.004e9, 1e6);  // the pause, and after the end
+    EXPECT_NEAR(static_cast<double>(bubble_ns), 80e6, 5e6);
+  }
+}
+
 // A stage that was held up shows as a difference of the two.
 TEST(Timeline, AHoldUpIsMeasuredAndNotPredicted) {
   PipelineTrace trace = two_at_a_time(50, 4'000'000);

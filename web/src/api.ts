@@ -35,9 +35,10 @@ function headers(json: boolean): HeadersInit {
   return all;
 }
 
-async function troubleOf(response: Response): Promise<Trouble> {
+// key: that the request was sent with; another one may have been entered since.
+async function troubleOf(response: Response, key: string): Promise<Trouble> {
   if (response.status === 401 || response.status === 403)
-    return { kind: 'key', wrong: apiKey() !== '' };
+    return { kind: 'key', wrong: key !== '' && key === apiKey() };
   let message = `The server answered ${response.status}.`;
   try {
     const body = await response.json();
@@ -49,6 +50,7 @@ async function troubleOf(response: Response): Promise<Trouble> {
 }
 
 async function ask(path: string, options: RequestInit): Promise<Response> {
+  const key = apiKey();
   let response: Response;
   try {
     response = await fetch(path, options);
@@ -56,7 +58,7 @@ async function ask(path: string, options: RequestInit): Promise<Response> {
     if (error instanceof DOMException && error.name === 'AbortError') throw error;
     throw new ServerError({ kind: 'unreachable' });
   }
-  if (!response.ok) throw new ServerError(await troubleOf(response));
+  if (!response.ok) throw new ServerError(await troubleOf(response, key));
   return response;
 }
 

@@ -34,6 +34,14 @@ export function App() {
   }, []);
   const lacksKey = state.trouble?.kind === 'key';
   useEffect(() => { if (lacksKey) setKeyAsked(true); }, [lacksKey]);
+  // Once more for each key that was tried and refused, but not for a dialog that was closed.
+  const [keyTried, setKeyTried] = useState(false);
+  useEffect(() => {
+    if (!keyTried || !state.trouble) return;
+    if (state.trouble.kind === 'key' && !state.trouble.wrong) return;
+    setKeyTried(false);
+    setKeyAsked(state.trouble.kind === 'key');
+  }, [keyTried, state.trouble]);
 
   const stopped = state.value !== null && !state.value.engine.alive;
   return (
@@ -57,7 +65,7 @@ export function App() {
       </main>
       {keyAsked && (
         <KeyDialog wrong={state.trouble?.kind === 'key' && state.trouble.wrong}
-                   onDone={() => { setKeyAsked(false); state.retry(); }} />
+                   onDone={(saved) => { setKeyAsked(false); setKeyTried(saved); state.retry(); }} />
       )}
     </div>
   );
@@ -104,8 +112,9 @@ function healthOf(state: State | null, trouble: Trouble | null): [string, string
   if (!state) return ['idle', 'Connecting'];
   if (!state.engine.alive) return ['bad', 'Stopped'];
   if (state.engine.paused) return ['warn', 'Paused'];
-  const held = state.queue.running + state.queue.waiting;
-  return held > 0 ? ['busy', `${held} running`] : ['good', 'Ready'];
+  const { running, waiting } = state.queue;
+  if (waiting > 0) return ['busy', `${running} running, ${waiting} waiting`];
+  return running > 0 ? ['busy', `${running} running`] : ['good', 'Ready'];
 }
 
 interface BannerProps extends HealthProps { retry: () => void }

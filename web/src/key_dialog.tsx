@@ -2,17 +2,19 @@
 import { useEffect, useRef } from 'preact/hooks';
 import { apiKey, setApiKey } from './api';
 
-export function KeyDialog({ wrong, onDone }: { wrong: boolean; onDone: () => void }) {
+export function KeyDialog({ wrong, onDone }: { wrong: boolean; onDone: (saved: boolean) => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const input = useRef<HTMLInputElement>(null);
+  const saved = useRef(false);
   useEffect(() => dialog.current?.showModal(), []);
   const save = (event: Event) => {
     event.preventDefault();
     setApiKey(input.current?.value.trim() ?? '');
+    saved.current = true;
     dialog.current?.close();
   };
   return (
-    <dialog ref={dialog} class="dialog" aria-labelledby="key-title" onClose={onDone}>
+    <dialog ref={dialog} class="dialog" aria-labelledby="key-title" onClose={() => onDone(saved.current)}>
       <form onSubmit={save}>
         <h2 id="key-title">API key</h2>
         <p>{wrong ? 'The server refused this key.' : 'The server was started with keys, so it asks for one.'}</p>

@@ -99,7 +99,7 @@ export function Playground({ model, stopped }: { model: string | null; stopped: 
           <div class="composer-row">
             <button type="button" class="quiet" aria-expanded={panel} onClick={() => setPanel(!panel)}>Parameters</button>
             <button type="button" class="quiet" disabled={!model || pending.length === 0}
-                    onClick={() => setCode(true)}>Copy as code</button>
+                    title="The request as curl or Python" onClick={() => setCode(true)}>Code</button>
             <button type="button" class="quiet" disabled={busy || messages.length === 0} onClick={retry}>Retry</button>
             <button type="button" class="quiet" disabled={busy || messages.length === 0}
                     onClick={() => setMessages([])}>New chat</button>

@@ -8,13 +8,15 @@ import type { Segment, State, Step, Timeline } from './types';
 
 const kLag_us = 700e3;  // behind the server, so that what is drawn has come
 const kShortest_us = 5e3, kLongest_us = 30e6;
+// What is shorter would rush past: live, it is a picture a second.
+const kScrolls_us = 4e6, kPicture_us = 1e6;
 
 interface Hover { lane: number; segment: Segment; x: number; y: number }
 
 export function TimelineView({ state }: { state: State | null }) {
   const store = useRef(new TimelineStore());
   const [live, setLive] = useState(true);
-  const [span_us, setSpan] = useState(1e6);
+  const [span_us, setSpan] = useState(() => (matchMedia('(max-width: 640px)').matches ? 200e3 : 500e3));
   const [end_us, setEnd] = useState(0);  // where it is not live
   const [hover, setHover] = useState<Hover | null>(null);
   const [, setCount] = useState(0);
@@ -22,7 +24,8 @@ export function TimelineView({ state }: { state: State | null }) {
       () => `/weft/timeline?since_us=${store.current.since_us()}&window_s=10`, 300,
       (timeline) => { store.current.add(timeline); setCount((n) => n + 1); });
   const windowNow = useCallback((): Window_us => {
-    const end = live ? store.current.now_us() - kLag_us : end_us;
+    const now = store.current.now_us() - kLag_us;
+    const end = !live ? end_us : span_us < kScrolls_us ? Math.floor(now / kPicture_us) * kPicture_us : now;
     return { begin: end - span_us, end };
   }, [live, span_us, end_us]);
 
@@ -153,7 +156,7 @@ function Chart({ store, windowNow, live, hover, label, onHover, onPan, onZoom, o
     let frame = 0, timer = 0;
     const draw = () => {
       chart.current?.draw(store, windowNow(), highlit);
-      if (live && calm) timer = setTimeout(draw, 1000);
+      if (live && calm) timer = setTimeout(draw, kPicture_us / 1000);
       else frame = requestAnimationFrame(draw);
     };
     draw();
@@ -197,6 +200,7 @@ function Chart({ store, windowNow, live, hover, label, onHover, onPan, onZoom, o
 const kWords: Record<Segment[2], string> = {
   work: 'Work', schedule: 'Scheduler', input: 'Bubble: waits for the stage before',
   send: 'Bubble: waits for room in the stage after', idle: 'Bubble: no step to run',
+  rest: 'No request runs',
 };
 
 function Tip({ hover, step }: { hover: Hover; step: Step | undefined }) {
@@ -225,8 +229,9 @@ function Legend() {
       <span><i class="key bubble-key" />bubble</span>
       <span><i class="key send-key" />waits for room</span>
       <span><i class="key schedule-key" />scheduler</span>
+      <span><i class="key rest-key" />no request</span>
       <span class="grow" />
-      <span class="hint">Drag to move, Ctrl + scroll to zoom, space to pause</span>
+      <span class="hint wide-only">Drag to move, Ctrl + scroll to zoom, space to pause</span>
     </div>
   );
 }

@@ -7,7 +7,7 @@ export const kAxis = 26, kLane = 40, kGap = 8, kLoad = 56;
 
 export interface Look {
   batches: string[]; foot: string; idle: string; idleLine: string; send: string; schedule: string;
-  grid: string; text: string; ink: string; running: string; waiting: string; back: string;
+  grid: string; text: string; ink: string; running: string; waiting: string; ink_on_back: string;
 }
 export interface Window_us { begin: number; end: number }
 
@@ -18,7 +18,7 @@ export function lookOf(element: Element): Look {
     batches: [0, 1, 2, 3, 4, 5].map((index) => of(`--batch-${index}`)),
     foot: of('--batch-foot'), idle: of('--idle'), idleLine: of('--idle-line'), send: of('--send'),
     schedule: of('--schedule'), grid: of('--grid'), text: of('--muted'), ink: of('--batch-ink'),
-    running: of('--accent'), waiting: of('--warn-mark'), back: of('--surface'),
+    running: of('--accent'), waiting: of('--warn-mark'), ink_on_back: of('--text'),
   };
 }
 
@@ -117,6 +117,11 @@ export class TimelineChart {
   private drawSegment(store: TimelineStore, segment: Segment, left: number, width: number, top: number) {
     const { context, look } = this;
     const [, duration, kind, step, collective] = segment;
+    if (kind === 'rest') {
+      context.fillStyle = look.idle;
+      context.fillRect(left, top + kLane / 2 - 1, width, 2);
+      return;
+    }
     if (kind !== 'work') {
       const isPlanning = kind === 'schedule';
       context.fillStyle = isPlanning ? look.schedule : kind === 'send' ? this.hatches.send : this.hatches.idle;
@@ -155,8 +160,8 @@ export class TimelineChart {
     shown.forEach((step, index) => {
       // A step tells of the time until the next; idle time has none.
       const until = Math.min(shown[index + 1]?.[1] ?? Infinity, step[1] + 1e6);
-      const left = this.x(Math.max(step[1], window.begin), window);
-      const width = this.x(Math.min(until, window.end), window) - left;
+      const left = Math.round(this.x(Math.max(step[1], window.begin), window));
+      const width = Math.round(this.x(Math.min(until, window.end), window)) - left;
       if (width <= 0) return;
       const running = ((kLoad - 12) * step[7]) / most, waiting = ((kLoad - 12) * step[8]) / most;
       context.fillStyle = look.running;
@@ -167,6 +172,11 @@ export class TimelineChart {
       context.fillRect(left, bottom - running - waiting, width, waiting);
     });
     context.globalAlpha = 1;
+    const last = shown.at(-1);
+    if (last) {
+      context.fillStyle = look.ink_on_back;
+      context.fillText(last[8] > 0 ? `${last[7]} run, ${last[8]} wait` : `${last[7]} run`, 5, bottom - 6);
+    }
     context.strokeStyle = look.grid;
     context.beginPath();
     context.moveTo(0, bottom + 0.5);

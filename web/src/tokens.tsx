@@ -85,6 +85,7 @@ function Alternatives({ token, left, top }: { token: Token; left: number; top: n
 export function TokenLegend() {
   return (
     <span class="legend" aria-label="Colours of tokens by probability">
+      <span class="legend-title">Probability of a token</span>
       {[['p1', '≥ 90 %'], ['p2', '≥ 50 %'], ['p3', '≥ 20 %'], ['p4', '≥ 5 %'], ['p5', '< 5 %']].map(
           ([name, words]) => <span key={name} class={`token ${name}`}>{words}</span>)}
     </span>

@@ -55,7 +55,7 @@ export interface State {
   queue: { waiting: number; running: number; requests: HeldRequest[] };
 }
 
-export type SegmentKind = 'work' | 'schedule' | 'input' | 'send' | 'idle';
+export type SegmentKind = 'work' | 'schedule' | 'input' | 'send' | 'idle' | 'rest';
 // [begin_us, duration_us, kind, step, collective_us]
 export type Segment = [number, number, SegmentKind, number, number];
 // [id, submitted_us, tokens, sequences, has_prompt, first_position, end_position, running, waiting,

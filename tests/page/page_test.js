@@ -1,0 +1,287 @@
+// The page against a made-up server: all that a real one does not do on demand.
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
+import { ask, chartPixels, faintTexts, launch, open } from './browser.js';
+import { MockServer } from './mock_server.js';
+
+const kViews = ['playground', 'timeline', 'machine', 'queue'];
+let browser, mock, url, page;
+
+before(async () => { browser = await launch(); });
+after(() => browser?.close());
+beforeEach(async () => {
+  mock = new MockServer();
+  url = await mock.listen();
+});
+afterEach(async () => {
+  assert.deepEqual(page?.errors ?? [], []);
+  await page?.context().close();
+  await mock.close();
+});
+
+const answered = () => page.getByText('mean probability').waitFor();
+
+describe('playground', () => {
+  it('streams an answer and tells what it took', async () => {
+    page = await open(browser, url);
+    await ask(page, 'Hello');
+    const lengths = [];
+    while (await page.getByText('mean probability').count() === 0) {
+      lengths.push((await page.locator('.tokens').allTextContents()).join('').length);
+      await page.waitForTimeout(60);
+    }
+    const growing = new Set(lengths.filter((length) => length > 0));
+    assert.ok(growing.size >= 5, `the text grew in ${growing.size} steps`);
+    const figures = await page.locator('.figures').textContent();
+    assert.match(figures, /first token[\d.]+ m?s/);
+    assert.match(figures, /speed\d+\.\d tokens\/s/);
+    assert.match(figures, /prompt24 \(8 cached\)/);
+    assert.equal(mock.requests[0].stream, true);
+    assert.equal(mock.requests[0].top_logprobs, 5);
+  });
+
+  it('keeps the turns of a conversation, and asks again', async () => {
+    page = await open(browser, url);
+    mock.tokenDelay_ms = 1;
+    await ask(page, 'First');
+    await answered();
+    await ask(page, 'Second');
+    await page.waitForFunction(() => document.querySelectorAll('.turn.assistant .figures').length === 2);
+    assert.deepEqual(mock.requests[1].messages.map((turn) => turn.role), ['user', 'assistant', 'user']);
+    await page.waitForFunction(() => !document.querySelector('[aria-busy="true"]'));
+    await page.getByRole('button', { name: 'Retry' }).click();
+    await page.waitForFunction(() => document.querySelectorAll('[aria-busy="true"]').length === 1);
+    assert.equal(mock.requests[2].messages.length, 3);
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await page.getByRole('button', { name: 'New chat' }).click();
+    assert.equal(await page.locator('.turn').count(), 0);
+  });
+
+  it('shows alternatives by mouse and by keyboard', async () => {
+    page = await open(browser, url);
+    mock.tokenDelay_ms = 1;
+    await ask(page, 'Hello');
+    await answered();
+    await page.locator('.token[data-index="2"]').hover();
+    const tip = page.locator('.alternatives');
+    assert.match(await tip.textContent(), /34\.0 %/);
+    assert.equal(await tip.locator('.alternative').count(), 5);
+    await page.mouse.move(5, 700);
+    await page.locator('.token[data-index="0"]').focus();
+    await page.keyboard.press('ArrowRight');
+    assert.match(await tip.textContent(), /62\.0 %/);
+    assert.equal(await page.evaluate(() => document.activeElement.dataset.index), '1');
+    await page.keyboard.press('Escape');
+    assert.equal(await tip.count(), 0);
+  });
+
+  it('stops, and the server hears of it', async () => {
+    page = await open(browser, url);
+    mock.tokenDelay_ms = 60;
+    await ask(page, 'Hello');
+    await page.locator('.token').first().waitFor();
+    await page.keyboard.press('Escape');
+    await page.getByText('by you').waitFor();
+    await page.waitForFunction(() => document.querySelector('.health .pill').textContent === 'Ready');
+  });
+
+  it('asks for structured output, and refuses a schema that is none', async () => {
+    page = await open(browser, url);
+    mock.tokenDelay_ms = 1;
+    await page.getByLabel('Answer as').selectOption('json_schema');
+    await page.getByRole('textbox', { name: 'Schema' }).fill('{');
+    await page.getByLabel('Your message').fill('A city');
+    await page.keyboard.press('Enter');
+    assert.equal(mock.requests.length, 0);
+    assert.notEqual(await page.locator('#schema-problem').textContent(), '');
+    await page.getByRole('textbox', { name: 'Schema' }).fill('{"type": "object"}');
+    await ask(page, 'A city');
+    await answered();
+    assert.deepEqual(mock.requests[0].response_format.json_schema.schema, { type: 'object' });
+    assert.equal(JSON.parse(await page.locator('.tokens').textContent()).city, 'Basel');
+  });
+
+  it('copies the request as curl and Python, without the key', async () => {
+    mock.key = 'top-secret';
+    page = await open(browser, url);
+    await page.getByLabel('Key', { exact: true }).fill('top-secret');
+    await page.keyboard.press('Enter');
+    await page.getByText('Ready').waitFor();
+    await page.getByLabel('Your message').fill("It's");
+    await page.getByRole('button', { name: 'Code' }).click();
+    const code = page.getByLabel('Code', { exact: true }).last();
+    assert.match(await code.inputValue(), /curl -N http:\/\/127\.0\.0\.1:\d+\/v1\/chat\/completions/);
+    assert.match(await code.inputValue(), /It'\\''s/);
+    await page.getByRole('button', { name: 'Python' }).click();
+    const python = await code.inputValue();
+    assert.match(python, /OpenAI\(base_url="http/);
+    assert.match(python, /stream=True/);
+    assert.doesNotMatch(python, /top-secret/);
+  });
+});
+
+describe('trouble', () => {
+  it('asks for a key, says that one is wrong, and keeps it for the tab alone', async () => {
+    mock.key = 'right';
+    page = await open(browser, url);
+    await page.getByText('This server asks for an API key.').waitFor();
+    await page.getByLabel('Key', { exact: true }).fill('wrong');
+    await page.keyboard.press('Enter');
+    await page.locator('dialog').getByText('The server refused this key.').waitFor();
+    await page.getByLabel('Key', { exact: true }).fill('right');
+    await page.keyboard.press('Enter');
+    await page.getByText('Ready').waitFor();
+    assert.equal(await page.evaluate(() => localStorage.length), 0);
+    assert.equal(await page.evaluate(() => sessionStorage.length), 1);
+  });
+
+  it('says that the engine stopped, in the frame and under the answer', async () => {
+    page = await open(browser, url);
+    mock.tokenDelay_ms = 60;
+    await ask(page, 'Hello');
+    await page.locator('.token').first().waitFor();
+    mock.failure = { what: 'rank 1 was lost', why: 'it did not answer in 60 s', mend: 'Start the server again.' };
+    await page.locator('.banner').getByText('The engine stopped: rank 1 was lost: it did not answer in 60 s').waitFor();
+    await page.locator('.turn').getByText('The engine stopped').waitFor();
+    await page.getByLabel('Your message').fill('More');
+    assert.ok(await page.getByRole('button', { name: 'Send' }).isDisabled());
+  });
+
+  it('says that the server does not answer, and goes on when it does', async () => {
+    page = await open(browser, url);
+    await page.getByText('Ready').waitFor();
+    await mock.close();
+    await page.getByText('The server does not answer; what is shown is from before.').waitFor();
+    const again = new MockServer();
+    await again.listen(Number(new URL(url).port));
+    await page.getByRole('button', { name: 'Try now' }).click();
+    await page.getByText('Ready').waitFor();
+    mock = again;
+  });
+
+  it('says that an answer broke off', async () => {
+    page = await open(browser, url);
+    mock.tokenDelay_ms = 60;
+    await ask(page, 'Hello');
+    await page.locator('.token').first().waitFor();
+    await mock.close();
+    await page.locator('.turn').getByText('The connection to the server broke.').waitFor();
+  });
+});
+
+describe('seeing inside', () => {
+  it('moves under load, pauses, and zooms by keyboard', async () => {
+    mock.hold(5);
+    page = await open(browser, `${url}/#timeline`);
+    await page.locator('.lane-label').getByText('Stage 3').waitFor();
+    await page.waitForTimeout(1500);
+    const first = await chartPixels(page);
+    await page.waitForTimeout(1200);
+    assert.notEqual(await chartPixels(page), first, 'the chart moves');
+    await page.getByRole('button', { name: 'Pause' }).click();
+    await page.waitForTimeout(100);
+    const paused = await chartPixels(page);
+    await page.waitForTimeout(1200);
+    assert.equal(await chartPixels(page), paused, 'the chart stands still');
+    await page.locator('.chart-canvas').focus();
+    await page.keyboard.press('+');
+    await page.getByText('250 ms').waitFor();
+    await page.keyboard.press('ArrowLeft');
+    await page.waitForTimeout(100);
+    assert.notEqual(await chartPixels(page), paused);
+    await page.keyboard.press('Space');
+    await page.getByRole('button', { name: 'Pause' }).waitFor();
+    assert.equal(await page.getByRole('row').count(), 5);
+    assert.match(await page.getByRole('row').nth(1).textContent(), /21\.4 %20\.1 %/);
+  });
+
+  it('tells of a step under the mouse', async () => {
+    mock.hold(5);
+    page = await open(browser, `${url}/#timeline`);
+    await page.locator('.lane-label').getByText('Stage 3').waitFor();
+    await page.waitForTimeout(1500);
+    await page.getByRole('button', { name: 'Pause' }).click();
+    const box = await page.locator('.chart-canvas').boundingBox();
+    const seen = new Set();
+    for (let x = 40; x < 400; x += 9) {
+      await page.mouse.move(box.x + x, box.y + 26 + 2 * 48 + 20);
+      seen.add(await page.locator('.tip').textContent());
+    }
+    assert.ok([...seen].some((words) => /^Step \d+takes.*collectives12 %/.test(words)), [...seen].join());
+  });
+
+  it('shows ranks, blocks and requests, and nothing of their text', async () => {
+    page = await open(browser, url);
+    mock.tokenDelay_ms = 100;
+    await ask(page, 'a very private question');
+    await page.locator('.token').first().waitFor();
+    await page.getByRole('link', { name: 'Machine' }).click();
+    await page.getByText('layers 15–22').waitFor();
+    assert.equal(await page.locator('.layer-rank').count(), 4);
+    await page.getByRole('link', { name: 'Cache & queue' }).click();
+    await page.getByText('1 running, 0 waiting').waitFor();
+    assert.equal(await page.locator('.cells i').count(), 240);
+    for (const path of ['/weft/state', '/weft/timeline'])
+      assert.doesNotMatch(await (await fetch(url + path)).text(), /private/);
+    // The answer goes on meanwhile.
+    await page.getByRole('link', { name: 'Playground' }).click();
+    assert.ok(await page.locator('.token').count() > 2);
+  });
+});
+
+describe('for everyone', () => {
+  it('works by keyboard alone', async () => {
+    page = await open(browser, url);
+    mock.tokenDelay_ms = 1;
+    await page.getByText('Ready').waitFor();
+    const stops = [];
+    for (let i = 0; i < 40 && !stops.includes('Your message'); ++i) {
+      await page.keyboard.press('Tab');
+      stops.push(await page.evaluate(() => document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent));
+      assert.ok(await page.evaluate(() => document.activeElement.matches(':focus-visible')));
+    }
+    for (const name of ['Skip to content', 'Timeline', 'Machine', 'API key', 'Your message']) assert.ok(stops.includes(name), `${name} of ${stops}`);
+    await page.keyboard.type('Hello');
+    await page.keyboard.press('Enter');
+    await answered();
+    await page.getByRole('link', { name: 'Timeline' }).focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'Timeline' }).waitFor();
+  });
+
+  it('fits narrow screens', async () => {
+    mock.hold(3);
+    for (const width of [320, 390]) {
+      page = await open(browser, url, { viewport: { width, height: 740 } });
+      for (const view of kViews) {
+        await page.goto(`${url}/#${view}`);
+        await page.waitForTimeout(700);
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        assert.ok(wide <= 0, `${view} is ${wide} px too wide for ${width}`);
+        const main = await page.locator('main').evaluate((element) => element.scrollWidth - element.clientWidth);
+        assert.ok(main <= 0, `${view} is ${main} px too wide inside ${width}`);
+      }
+      assert.deepEqual(page.errors, []);
+      if (width < 390) await page.context().close();
+    }
+  });
+
+  for (const colorScheme of ['light', 'dark']) {
+    it(`has contrast, ${colorScheme}`, async () => {
+      mock.hold(3);
+      mock.tokenDelay_ms = 1;
+      page = await open(browser, url, { colorScheme });
+      await page.getByText('3 running').waitFor();
+      await ask(page, 'Hello');
+      await answered();
+      await page.locator('.token[data-index="3"]').hover();
+      for (const view of kViews) {
+        if (view !== 'playground') await page.goto(`${url}/#${view}`);
+        await page.waitForTimeout(700);
+        assert.deepEqual(await faintTexts(page), [], view);
+      }
+      const back = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+      assert.equal(Number(back.match(/\d+/)[0]) < 60, colorScheme === 'dark', back);
+    });
+  }
+});
