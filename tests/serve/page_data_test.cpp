@@ -138,7 +138,7 @@ TEST(PageTimeline, ALongTraceIsCutAtItsOldEnd) {
   const json timeline = json::parse(timeline_json(a_card(), trace, {}, 0));
   const json& segments = timeline["workers"][1]["segments"];
   EXPECT_EQ(segments.size(), 10'000u);
-  EXPECT_EQ(segments.back()[2], "idle");
+  EXPECT_EQ(segments.back()[2], "rest");
   EXPECT_EQ(segments[segments.size() - 2][3], 29'999);
 }
 

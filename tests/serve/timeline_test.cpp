@@ -83,12 +83,13 @@ TEST(Timeline, WantOfRequestsIsARestAndNoBubble) {
   std::vector<std::vector<TimelineSegment>> segments = segments_of_all(trace);
   mark_rests(trace, segments);
   for (const std::vector<TimelineSegment>& worker : segments) {
-    int64_t rest_ns = 0, bubble_ns = 0;
-    for (size_t i = 0; i < worker.size(); ++i) {
-      if (i > 0) EXPECT_EQ(worker[i].begin_ns, worker[i - 1].end_ns);
-      const int64_t ns = worker[i].end_ns - worker[i].begin_ns;
-      if (worker[i].kind == TimelineKind::kRest) rest_ns += ns;
-      if (worker[i].kind == TimelineKind::kIdle || worker[i].kind == TimelineKind::kInput)
+    int64_t rest_ns = 0, bubble_ns = 0, at_ns = worker.front().begin_ns;
+    for (const TimelineSegment& segment : worker) {
+      EXPECT_EQ(segment.begin_ns, at_ns);
+      at_ns = segment.end_ns;
+      const int64_t ns = segment.end_ns - segment.begin_ns;
+      if (segment.kind == TimelineKind::kRest) rest_ns += ns;
+      if (segment.kind == TimelineKind::kIdle || segment.kind == TimelineKind::kInput)
         bubble_ns += ns;
     }
     EXPECT_NEAR(static_cast<double>(rest_ns), 3.004e9, 1e6);  // the pause, and after the end
