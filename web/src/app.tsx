@@ -6,7 +6,7 @@ import { KeyDialog } from './key_dialog';
 import { Machine } from './machine';
 import { Playground } from './playground';
 import { usePoll } from './poll';
-import { Queue } from './queue';
+import { Queue, useSamples } from './queue';
 import { TimelineView } from './timeline';
 import type { State } from './types';
 
@@ -27,6 +27,7 @@ export function App() {
   const [keyAsked, setKeyAsked] = useState(false);
   const state = usePoll<State>(() => '/weft/state', 1000);
   const model = useModelName(state.value);
+  const samples = useSamples(state.value);
   useEffect(() => {
     const follow = () => setView(viewOfHash());
     addEventListener('hashchange', follow);
@@ -61,7 +62,7 @@ export function App() {
         <div hidden={view !== 'playground'} class="keep"><Playground model={model} stopped={stopped} /></div>
         {view === 'timeline' && <TimelineView state={state.value} />}
         {view === 'machine' && <Machine state={state.value} />}
-        {view === 'queue' && <Queue state={state.value} />}
+        {view === 'queue' && <Queue state={state.value} samples={samples} />}
       </main>
       {keyAsked && (
         <KeyDialog wrong={state.trouble?.kind === 'key' && state.trouble.wrong}

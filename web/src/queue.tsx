@@ -4,11 +4,11 @@ import { count, duration, percent, plural, short } from './format';
 import { Sparkline } from './sparkline';
 import type { BlockCounts, HeldRequest, State } from './types';
 
-interface Sample { at_us: number; generated: number; prompt: number; cached: number; used: number }
+export interface Sample { at_us: number; generated: number; prompt: number; cached: number; used: number }
 const kSamples = 120;
 
-// What changed from look to look, in a ring as long as the view is open.
-function useSamples(state: State | null): Sample[] {
+// What changed from look to look, the last ones.
+export function useSamples(state: State | null): Sample[] {
   const samples = useRef<Sample[]>([]);
   const [, setCount] = useState(0);
   useEffect(() => {
@@ -31,8 +31,7 @@ function rates(samples: Sample[], of: (sample: Sample) => number): number[] {
   });
 }
 
-export function Queue({ state }: { state: State | null }) {
-  const samples = useSamples(state);
+export function Queue({ state, samples }: { state: State | null; samples: Sample[] }) {
   if (!state) return <div class="page"><p class="notice">No data of the server yet.</p></div>;
   const { cache, work } = state;
   const generation = rates(samples, (sample) => sample.generated);
