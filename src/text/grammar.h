@@ -19,7 +19,8 @@ struct GrammarSpec {
     kJsonObject,  // any JSON object; source: empty
     kRegex,       // source: a regular expression of Rust's syntax, matched as a whole
     kChoice,      // source: a JSON array of strings
-    kLark         // source: llguidance's Lark; <|im_end|> names a special token, %json a schema
+    kLark         // source: llguidance's Lark; <|im_end|> names a special token, %json a schema.
+                  // Or llama.cpp's GBNF, which is told by its ::=
   };
   Kind kind = Kind::kJsonObject;
   std::string source;
@@ -33,9 +34,9 @@ struct GrammarLimits {
   int64_t depth = 256;         // of brackets in source
   int64_t compile_ms = 5'000;  // wall time
   int64_t grammar_bytes = 64 << 20;
-  // Space between the parts of JSON: at most one line break and so many blanks, so that a small
-  // model cannot fill its answer with them.
-  int64_t json_blanks = 64;
+  // Space between the parts of JSON: one blank, or a line break and so many blanks at most, so that
+  // a small model cannot fill its answer with them.
+  int64_t json_blanks = 32;
 };
 
 class GrammarMatcher;
@@ -71,7 +72,8 @@ class GrammarMatcher {
 // Compiles grammars for one vocabulary. Thread-safe.
 class GrammarCompiler {
  public:
-  // end_ids: ids that end an answer. The tokenizer must outlive it.
+  // vocab_size: the model's, which may have more ids than the tokenizer. end_ids: ids that end an
+  // answer. Takes 0.1 to 0.5 s and about 30 times the bytes of the vocabulary.
   static std::unique_ptr<GrammarCompiler> make(const Tokenizer& tokenizer, int64_t vocab_size,
                                                std::span<const int32_t> end_ids);
   virtual ~GrammarCompiler() = default;

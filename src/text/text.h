@@ -80,6 +80,7 @@ struct TextStreamOptions {
   std::vector<std::string> stop_strings;
   bool emit_stop_string = false;
   bool skip_special_tokens = true;  // otherwise they are emitted as they are written
+  bool strip_leading_space = true;  // where the tokenizer strips one
 };
 class TextStream {
  public:

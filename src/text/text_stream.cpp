@@ -36,7 +36,8 @@ std::string TextStream::push(int32_t id, bool may_stop) {
   std::string piece = tokenizer_.piece(id, /*special=*/!options_.skip_special_tokens);
   if (at_start_ && !piece.empty()) {
     at_start_ = false;
-    if (tokenizer_.strips_leading_space() && piece.front() == ' ') piece.erase(0, 1);
+    const bool strips = options_.strip_leading_space && tokenizer_.strips_leading_space();
+    if (strips && piece.front() == ' ') piece.erase(0, 1);
   }
   incomplete_ += piece;
   const size_t complete = incomplete_.size() - incomplete_tail_bytes(incomplete_);

@@ -60,8 +60,7 @@ typedef struct {
 } WeftPieces;
 
 int32_t weft_tokenizer_from_json(WeftSlice json, WeftTokenizer** out, WeftError* error);
-int32_t weft_tokenizer_from_gguf(const WeftGgufVocab* vocab, WeftTokenizer** out,
-                                 WeftError* error);
+int32_t weft_tokenizer_from_gguf(const WeftGgufVocab* vocab, WeftTokenizer** out, WeftError* error);
 void weft_tokenizer_free(WeftTokenizer* tokenizer);
 int32_t weft_tokenizer_encode(const WeftTokenizer* tokenizer, WeftSlice utf8, int32_t add_special,
                               int32_t parse_special, WeftIds* out, WeftError* error);
@@ -77,6 +76,42 @@ void weft_template_free(WeftTemplate* compiled);
 int32_t weft_template_render(const WeftTemplate* compiled, WeftSlice messages,
                              int32_t add_generation_prompt, WeftSlice extra, WeftBytes* out,
                              WeftError* error);
+
+/* Grammars of one vocabulary. Grammars and their compilers are immutable; a matcher is one
+ * thread's at a time, and after an error of its own it only gives that error. */
+typedef struct WeftGrammars WeftGrammars;
+typedef struct WeftGrammar WeftGrammar;
+typedef struct WeftMatcher WeftMatcher;
+typedef struct {
+  int64_t source_bytes, depth, compile_ms, grammar_bytes, json_blanks;
+} WeftGrammarLimits;
+
+/* What tokens are made of, as in WeftPieces. */
+typedef struct {
+  WeftSlice bytes;
+  const int32_t* ends;
+  size_t num_tokens;
+  WeftSlice special;
+  int64_t vocab_size; /* the model's, which may have more ids */
+  const int32_t* end_ids;
+  size_t num_end_ids;
+} WeftVocabulary;
+
+int32_t weft_grammars_new(const WeftVocabulary* vocabulary, WeftGrammars** out, WeftError* error);
+void weft_grammars_free(WeftGrammars* grammars);
+/* kind: of text::GrammarSpec::Kind, in its order. */
+int32_t weft_grammar_compile(const WeftGrammars* grammars, int32_t kind, WeftSlice source,
+                             const WeftGrammarLimits* limits, WeftGrammar** out, WeftError* error);
+int64_t weft_grammar_bytes(const WeftGrammar* grammar);
+void weft_grammar_free(WeftGrammar* grammar);
+int32_t weft_matcher_new(const WeftGrammar* grammar, WeftMatcher** out, WeftError* error);
+int32_t weft_matcher_copy(const WeftMatcher* matcher, WeftMatcher** out, WeftError* error);
+void weft_matcher_free(WeftMatcher* matcher);
+int32_t weft_matcher_fill(WeftMatcher* matcher, uint32_t* mask, size_t num_words, WeftError* error);
+int32_t weft_matcher_advance(WeftMatcher* matcher, int32_t id, int32_t* out, WeftError* error);
+int32_t weft_matcher_take_back(WeftMatcher* matcher, size_t count, WeftError* error);
+int32_t weft_matcher_may_end(WeftMatcher* matcher, int32_t* out, WeftError* error);
+int32_t weft_matcher_must_end(WeftMatcher* matcher);
 
 void weft_bytes_free(WeftBytes bytes);
 void weft_ids_free(WeftIds ids);

@@ -72,7 +72,7 @@ pub struct WeftGgufVocab {
 }
 
 /// A borrowed array; a null pointer is an empty one.
-unsafe fn array<'a, T>(data: *const T, size: usize) -> &'a [T] {
+pub unsafe fn array<'a, T>(data: *const T, size: usize) -> &'a [T] {
     if data.is_null() || size == 0 {
         &[]
     } else {
@@ -80,11 +80,11 @@ unsafe fn array<'a, T>(data: *const T, size: usize) -> &'a [T] {
     }
 }
 
-unsafe fn bytes<'a>(slice: WeftSlice) -> &'a [u8] {
+pub unsafe fn bytes<'a>(slice: WeftSlice) -> &'a [u8] {
     array(slice.data, slice.size)
 }
 
-unsafe fn text<'a>(slice: WeftSlice, name: &str) -> Result<&'a str, Failure> {
+pub unsafe fn text<'a>(slice: WeftSlice, name: &str) -> Result<&'a str, Failure> {
     std::str::from_utf8(bytes(slice)).map_err(|_| Failure::new(format!("{name} is not UTF-8"), ""))
 }
 
@@ -111,7 +111,7 @@ impl From<Vec<i32>> for WeftIds {
 }
 
 /// Runs `body`; its value goes to `out`, its error or panic to `error`.
-unsafe fn guarded<T, R: From<T>>(
+pub unsafe fn guarded<T, R: From<T>>(
     out: *mut R,
     error: *mut WeftError,
     body: impl FnOnce() -> Result<T, Failure>,
@@ -138,7 +138,7 @@ unsafe fn guarded<T, R: From<T>>(
 }
 
 #[repr(transparent)]
-struct Handle<T>(*mut T);
+pub struct Handle<T>(*mut T);
 
 impl<T> From<T> for Handle<T> {
     fn from(value: T) -> Handle<T> {

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
+use std::time::Duration;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error, ErrorKind};
 
-use crate::confinement::{confine, Breach, MAX_TIME};
+use crate::confinement::{confine, Bounds, Breach};
 use crate::failure::Failure;
 use crate::python::{self, JsonStyle};
 
@@ -24,6 +25,8 @@ const MAX_STEPS: u64 = 20_000_000;
 /// the conversation (its values, its text, and the buffers that text grows through).
 const MAX_MEMORY_BYTES: usize = 32 << 20;
 const MEMORY_PER_INPUT: usize = 8;
+
+const MAX_TIME: Duration = Duration::from_secs(5);
 
 /// Of what a template itself gives as its reason to fail.
 const MAX_REASON_CHARS: usize = 2000;
@@ -57,7 +60,7 @@ impl ChatTemplate {
             ));
         }
         let (source, bos_token, eos_token) = (source.into(), bos_token.into(), eos_token.into());
-        let compiled = confine(MAX_MEMORY_BYTES, move || {
+        let compiled = confine(bounds(MAX_MEMORY_BYTES), move || {
             Compiled::new(source, bos_token, eos_token)
         });
         Ok(ChatTemplate {
@@ -85,7 +88,7 @@ impl ChatTemplate {
             .saturating_add(MAX_MEMORY_BYTES);
         let compiled = Arc::clone(&self.compiled);
         let (messages, extra) = (messages_json.to_vec(), extra_json.to_vec());
-        confine(max_bytes, move || {
+        confine(bounds(max_bytes), move || {
             compiled.render(&messages, add_generation_prompt, &extra)
         })
         .map_err(|breach| {
@@ -94,6 +97,14 @@ impl ChatTemplate {
             }
             abandoned("running the chat template", breach, max_bytes)
         })?
+    }
+}
+
+fn bounds(bytes: usize) -> Bounds {
+    Bounds {
+        name: "chat-template",
+        bytes,
+        time: MAX_TIME,
     }
 }
 

@@ -18,7 +18,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
 use std::time::Duration;
 
-pub const MAX_TIME: Duration = Duration::from_secs(5);
+/// What a piece of work may take.
+pub struct Bounds {
+    pub name: &'static str,
+    pub bytes: usize,
+    pub time: Duration,
+}
 
 /// Recursion over nested values needs at most this much stack for a byte of their memory. The
 /// stack is address space; only what a recursion touches becomes memory.
@@ -98,13 +103,18 @@ fn silence_confined_panics() {
     });
 }
 
-/// Runs `work` within `max_bytes` of memory and `MAX_TIME`. A panic of `work` goes on here.
+/// Bytes that the work on this confined thread holds.
+pub fn held_bytes() -> i64 {
+    HELD_BYTES.get()
+}
+
+/// Runs `work` within its bounds. A panic of `work` goes on here.
 pub fn confine<T: Send + 'static>(
-    max_bytes: usize,
+    bounds: Bounds,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Breach> {
     let warden = Arc::new(Warden {
-        max_bytes: i64::try_from(max_bytes).unwrap_or(i64::MAX),
+        max_bytes: i64::try_from(bounds.bytes).unwrap_or(i64::MAX),
         time_is_over: AtomicBool::new(false),
         state: Mutex::new(State::Running),
         changed: Condvar::new(),
@@ -112,14 +122,14 @@ pub fn confine<T: Send + 'static>(
     silence_confined_panics();
     let inside = Arc::clone(&warden);
     let thread = std::thread::Builder::new()
-        .name("chat-template".into())
-        .stack_size(max_bytes.saturating_mul(STACK_PER_MEMORY))
+        .name(bounds.name.into())
+        .stack_size(bounds.bytes.saturating_mul(STACK_PER_MEMORY))
         .spawn(move || {
             let _confined = Confined::enter(inside);
             work()
         })
         .map_err(|_| Breach::NoThread)?;
-    match warden.wait(MAX_TIME) {
+    match warden.wait(bounds.time) {
         State::Finished => thread.join().or_else(|panic| resume_unwind(panic)),
         State::OutOfMemory => Err(Breach::Memory),
         State::Running => {

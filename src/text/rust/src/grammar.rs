@@ -1,0 +1,345 @@
+//! Grammars as masks of tokens: llguidance's parser over the trie of one vocabulary.
+//!
+//! A grammar is compiled on a confined thread (a schema comes from whoever sends a request), and
+//! what it costs later is bounded by the parser's own limits. Each matcher has the lexer's states to
+//! itself: shared ones would let an answer that runs into a limit end those beside it.
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use llguidance::api::{ParserLimits, StopReason, TopLevelGrammar};
+use llguidance::earley::SlicedBiasComputer;
+use llguidance::toktrie::{
+    ApproximateTokEnv, InferenceCapabilities, SimpleVob, TokEnv, TokRxInfo, TokTrie, INVALID_TOKEN,
+};
+use llguidance::{ParserFactory, TokenParser};
+
+use crate::confinement::{confine, held_bytes, Bounds, Breach};
+use crate::failure::Failure;
+use crate::grammar_source::{self, Kind};
+use crate::pieces::Pieces;
+
+/// What a compilation may cost at most.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    pub source_bytes: usize,
+    pub depth: usize,
+    pub time: Duration,
+    pub bytes: usize,
+    pub json_blanks: usize,
+}
+
+/// Steps of the lexer and of the parser that one mask may cost; about 5 ms each. JSON schemas in
+/// use stay below a tenth.
+const MASK_LEXER_FUEL: u64 = 100_000;
+const MASK_PARSER_ITEMS: usize = 50_000;
+
+/// What one state of a lexer takes at most.
+const BYTES_PER_STATE: usize = 2 << 10;
+
+/// A compilation that was left behind keeps its memory, so there are only so many of them.
+const MAX_ABANDONED: u32 = 8;
+
+/// The vocabulary, ready for grammars.
+pub struct Grammars {
+    factory: Arc<ParserFactory>,
+    num_words: usize,
+    abandoned: AtomicU32,
+}
+
+impl Grammars {
+    pub fn new(pieces: &Pieces, vocab_size: usize, end_ids: &[i32]) -> Result<Grammars, Failure> {
+        let mut words = words_of(pieces);
+        words.resize(vocab_size, Vec::new());
+        let ends: Vec<u32> = end_ids
+            .iter()
+            .filter(|&&id| id >= 0 && (id as usize) < vocab_size)
+            .map(|&id| id as u32)
+            .collect();
+        let first = ends.first().copied().unwrap_or(INVALID_TOKEN);
+        let mut trie = TokTrie::from(&TokRxInfo::new(vocab_size as u32, first), &words);
+        if !ends.is_empty() {
+            trie = trie.with_eos_tokens(&ends);
+        }
+        let env: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
+        let mut factory = ParserFactory::new(
+            &env,
+            InferenceCapabilities::default(),
+            &SlicedBiasComputer::general_slices(),
+        )
+        .map_err(|error| Failure::new("the vocabulary has no grammars", error.to_string()))?;
+        factory.quiet();
+        Ok(Grammars {
+            factory: Arc::new(factory),
+            num_words: vocab_size.div_ceil(32),
+            abandoned: AtomicU32::new(0),
+        })
+    }
+
+    pub fn compile(&self, kind: Kind, source: &str, limits: Limits) -> Result<Grammar, Failure> {
+        grammar_source::check_size(source, limits)?;
+        if self.abandoned.load(Ordering::Relaxed) >= MAX_ABANDONED {
+            return Err(Failure::new(
+                "no grammar is compiled any more",
+                format!("{MAX_ABANDONED} had to be abandoned for the time or memory they took"),
+            ));
+        }
+        let (factory, num_words) = (Arc::clone(&self.factory), self.num_words);
+        let source = source.to_string();
+        let bounds = Bounds {
+            name: "grammar",
+            bytes: limits.bytes,
+            time: limits.time,
+        };
+        let confined = confine(bounds, move || {
+            let top = grammar_source::read(kind, &source, limits)?;
+            Grammar::new(&factory, top, num_words, limits)
+        });
+        confined.map_err(|breach| {
+            if breach != Breach::NoThread {
+                self.abandoned.fetch_add(1, Ordering::Relaxed);
+            }
+            over_limit(breach, limits)
+        })?
+    }
+}
+
+/// llguidance tells special tokens by a first byte that no text has; a token of that very byte can
+/// be part of no text, and is left out.
+fn words_of(pieces: &Pieces) -> Vec<Vec<u8>> {
+    let mut begin = 0;
+    let mut words = Vec::with_capacity(pieces.ends.len());
+    for (&end, &special) in pieces.ends.iter().zip(&pieces.special) {
+        let bytes = &pieces.bytes[begin..end as usize];
+        begin = end as usize;
+        words.push(match (special != 0, bytes.first()) {
+            (true, Some(_)) => [&[TokTrie::SPECIAL_TOKEN_MARKER], bytes].concat(),
+            (false, Some(&first)) if first != TokTrie::SPECIAL_TOKEN_MARKER => bytes.to_vec(),
+            _ => Vec::new(),
+        });
+    }
+    words
+}
+
+fn over_limit(breach: Breach, limits: Limits) -> Failure {
+    match breach {
+        Breach::Memory => Failure::new(
+            "the grammar takes too much memory",
+            format!("it may take {} MiB", limits.bytes >> 20),
+        ),
+        Breach::Time => Failure::new(
+            "the grammar takes too long to compile",
+            format!("it was given {} ms", limits.time.as_millis()),
+        ),
+        Breach::NoThread => Failure::new(
+            "compiling a grammar needs a thread",
+            "the system gave none; is address space limited (ulimit -v)?",
+        ),
+    }
+}
+
+/// Immutable. Its matcher stands at the beginning of an answer and is only copied.
+pub struct Grammar {
+    first: Mutex<Matcher>,
+    pub bytes: i64,
+}
+
+impl Grammar {
+    fn new(
+        factory: &ParserFactory,
+        top: TopLevelGrammar,
+        num_words: usize,
+        limits: Limits,
+    ) -> Result<Grammar, Failure> {
+        let parser_limits = ParserLimits {
+            step_lexer_fuel: MASK_LEXER_FUEL,
+            step_max_items: MASK_PARSER_ITEMS,
+            max_lexer_states: limits.bytes / BYTES_PER_STATE,
+            verbose_errors: false,
+            ..ParserLimits::default()
+        };
+        let mut parser = factory
+            .create_parser_from_init_ext(
+                llguidance::api::GrammarInit::Serialized(top),
+                llguidance::Logger::new(0, 0),
+                InferenceCapabilities::default(),
+                parser_limits,
+            )
+            .map_err(|error| Failure::new("the grammar cannot be used", reason(&error)))?;
+        // A guess that is wrong is taken back, which these lexemes forget how to.
+        if !parser.parser.grammar().lexer_spec().can_rollback() {
+            return Err(Failure::new(
+                "the grammar cannot be used",
+                "max_tokens=... and stop=... are not supported; suffix=... and --stop are",
+            ));
+        }
+        parser.start_without_prompt();
+        let mut first = Matcher::new(parser, num_words);
+        first.ready()?;
+        Ok(Grammar {
+            first: Mutex::new(first),
+            bytes: held_bytes(),
+        })
+    }
+
+    pub fn matcher(&self) -> Matcher {
+        self.first
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .copy()
+    }
+}
+
+/// The first line of what the crate says, without what is of use only to its authors.
+fn reason(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let end = ["\n<backtrace>", "\n<state>", "\n<non-verbose/>"]
+        .iter()
+        .filter_map(|mark| text.find(mark))
+        .min();
+    text[..end.unwrap_or(text.len())].trim().to_string()
+}
+
+/// One answer's place in a grammar.
+pub struct Matcher {
+    parser: TokenParser,
+    mask: Vec<u32>, // of this place, where has_mask
+    has_mask: bool,
+    /// Ending ids that were consumed, which the parser is not told of.
+    num_ends: usize,
+    broken: Option<Failure>,
+}
+
+impl Matcher {
+    fn new(parser: TokenParser, num_words: usize) -> Matcher {
+        Matcher {
+            parser,
+            mask: vec![0; num_words],
+            has_mask: false,
+            num_ends: 0,
+            broken: None,
+        }
+    }
+
+    pub fn copy(&self) -> Matcher {
+        Matcher {
+            parser: self.parser.deep_clone(),
+            mask: self.mask.clone(),
+            has_mask: self.has_mask,
+            num_ends: self.num_ends,
+            broken: None,
+        }
+    }
+
+    /// Computes the mask of this place.
+    fn ready(&mut self) -> Result<(), Failure> {
+        if self.has_mask {
+            return Ok(());
+        }
+        let over = self.num_ends > 0;
+        let allowed = self.guarded(|parser| match parser.stop_reason() {
+            _ if over => Ok(parser.token_env.tok_trie().alloc_token_set()),
+            StopReason::NotStopped => parser.compute_mask(),
+            reason if reason.is_ok() => Ok(parser.token_env.tok_trie().eos_token_set()),
+            reason => Err(anyhow::anyhow!("{reason}")),
+        })?;
+        copy_words(&allowed, &mut self.mask);
+        self.has_mask = true;
+        Ok(())
+    }
+
+    pub fn fill(&mut self, mask: &mut [u32]) -> Result<(), Failure> {
+        self.ready()?;
+        let count = mask.len().min(self.mask.len());
+        mask[..count].copy_from_slice(&self.mask[..count]);
+        mask[count..].fill(0);
+        Ok(())
+    }
+
+    pub fn advance(&mut self, id: i32) -> Result<bool, Failure> {
+        let id = match u32::try_from(id) {
+            Ok(id) if (id as usize) < self.mask.len() * 32 => id,
+            _ => return Ok(false),
+        };
+        if self.num_ends > 0 {
+            return Ok(false);
+        }
+        let known = self.has_mask;
+        if known && self.mask[id as usize / 32] & (1 << (id % 32)) == 0 {
+            return Ok(false);
+        }
+        let ends = self.parser.token_env.tok_trie().eos_tokens().contains(&id);
+        if ends && self.may_end()? {
+            self.num_ends += 1;
+            self.has_mask = false;
+            return Ok(true);
+        }
+        let is_allowed = self.guarded(|parser| {
+            if parser.stopped() || !(known || parser.validate_token(id)?) {
+                return Ok(false);
+            }
+            anyhow::ensure!(parser.consume_token(id)? == 0, "unexpected backtracking");
+            parser.check_stop()?;
+            Ok(true)
+        })?;
+        self.has_mask = self.has_mask && !is_allowed;
+        Ok(is_allowed)
+    }
+
+    pub fn take_back(&mut self, count: usize) -> Result<(), Failure> {
+        if count == 0 {
+            return Ok(());
+        }
+        self.has_mask = false;
+        let of_ends = count.min(self.num_ends);
+        self.num_ends -= of_ends;
+        if count == of_ends {
+            return Ok(());
+        }
+        self.guarded(|parser| parser.rollback(count - of_ends))
+    }
+
+    pub fn may_end(&mut self) -> Result<bool, Failure> {
+        let over = self.num_ends > 0;
+        self.guarded(|parser| {
+            Ok(over
+                || match parser.stop_reason() {
+                    StopReason::NotStopped => parser.is_accepting(),
+                    reason => reason.is_ok(),
+                })
+        })
+    }
+
+    pub fn must_end(&mut self) -> bool {
+        self.num_ends > 0 || self.parser.stop_reason() != StopReason::NotStopped
+    }
+
+    /// After an error or a panic of the crate nothing is asked of it again.
+    fn guarded<T>(
+        &mut self,
+        body: impl FnOnce(&mut TokenParser) -> anyhow::Result<T>,
+    ) -> Result<T, Failure> {
+        if let Some(failure) = &self.broken {
+            return Err(Failure::new(failure.what.clone(), failure.why.clone()));
+        }
+        let parser = &mut self.parser;
+        let done = catch_unwind(AssertUnwindSafe(|| body(parser)));
+        let why = match done {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => reason(&error),
+            Err(_) => "the grammar library stopped".to_string(),
+        };
+        let failure = Failure::new("the grammar cannot go on", why);
+        self.broken = Some(Failure::new(failure.what.clone(), failure.why.clone()));
+        Err(failure)
+    }
+}
+
+fn copy_words(allowed: &SimpleVob, mask: &mut [u32]) {
+    let words = allowed.as_slice();
+    let count = mask.len().min(words.len());
+    mask[..count].copy_from_slice(&words[..count]);
+    mask[count..].fill(0);
+}

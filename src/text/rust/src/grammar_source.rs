@@ -1,0 +1,186 @@
+//! From what a user gave to what llguidance reads: JSON schemas with bounded blanks, regular
+//! expressions without their outer anchors, choices, Lark.
+
+use llguidance::api::TopLevelGrammar;
+use serde_json::{json, Value};
+
+use crate::failure::Failure;
+use crate::gbnf;
+use crate::grammar::Limits;
+
+#[derive(Clone, Copy, PartialEq)]
+pub enum Kind {
+    JsonSchema,
+    JsonObject,
+    Regex,
+    Choice,
+    Lark,
+}
+
+/// Before anything recurses over the source.
+pub fn check_size(source: &str, limits: Limits) -> Result<(), Failure> {
+    if source.len() > limits.source_bytes {
+        return Err(Failure::new(
+            format!("the grammar has {} bytes", source.len()),
+            format!(
+                "grammars of up to {} bytes are accepted",
+                limits.source_bytes
+            ),
+        ));
+    }
+    let mut depth = 0usize;
+    let mut bytes = source.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => drop(bytes.next()),
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > limits.depth {
+            return Err(Failure::new(
+                format!("the grammar nests brackets more than {} deep", limits.depth),
+                "",
+            ));
+        }
+    }
+    Ok(())
+}
+
+pub fn read(kind: Kind, source: &str, limits: Limits) -> Result<TopLevelGrammar, Failure> {
+    match kind {
+        Kind::JsonSchema => schema(source, limits),
+        Kind::JsonObject => schema(r#"{"type":"object"}"#, limits),
+        Kind::Regex => Ok(TopLevelGrammar::from_regex(without_anchors(source))),
+        Kind::Choice => choice(source),
+        Kind::Lark if gbnf::is_gbnf(source) => {
+            Ok(TopLevelGrammar::from_lark(gbnf::to_lark(source)?))
+        }
+        Kind::Lark => Ok(TopLevelGrammar::from_lark(with_bounded_json(
+            source, limits,
+        )?)),
+    }
+}
+
+fn schema(source: &str, limits: Limits) -> Result<TopLevelGrammar, Failure> {
+    let schema = serde_json::from_str(source)
+        .map_err(|error| Failure::new("the JSON schema is not JSON", error.to_string()))?;
+    Ok(TopLevelGrammar::from_json_schema(with_options(
+        schema, limits,
+    )?))
+}
+
+/// Between the parts of JSON stands one blank, or a line break and blanks: what a line is indented
+/// by. More is of use to nobody, and a small model can go on with it for ever.
+fn with_options(mut schema: Value, limits: Limits) -> Result<Value, Failure> {
+    if schema == Value::Bool(true) {
+        schema = json!({});
+    }
+    let blanks = limits.json_blanks;
+    let options = match &mut schema {
+        Value::Object(object) => object,
+        Value::Bool(_) => return Err(Failure::new("no JSON is valid under the schema false", "")),
+        _ => return Err(Failure::new("the JSON schema is not a JSON object", "")),
+    };
+    // llguidance's own options, which could ask for anything.
+    options.insert(
+        "x-guidance".into(),
+        json!({ "whitespace_pattern": format!("\\x20|\\x0A[\\x20\\x09]{{0,{blanks}}}") }),
+    );
+    Ok(schema)
+}
+
+/// A regular expression is matched as a whole: anchors around it say nothing more.
+fn without_anchors(source: &str) -> &str {
+    let source = source.strip_prefix('^').unwrap_or(source);
+    match source.strip_suffix('$') {
+        Some(rest) if rest.bytes().rev().take_while(|&b| b == b'\\').count() % 2 == 0 => rest,
+        _ => source,
+    }
+}
+
+fn choice(source: &str) -> Result<TopLevelGrammar, Failure> {
+    let texts: Vec<String> = serde_json::from_str(source).map_err(|error| {
+        Failure::new(
+            "the choice is not a JSON array of strings",
+            error.to_string(),
+        )
+    })?;
+    if texts.is_empty() || texts.iter().any(String::is_empty) {
+        return Err(Failure::new(
+            "the choice has nothing to choose from, or an empty text",
+            "",
+        ));
+    }
+    // One terminal, so that a text which begins another one stays a choice.
+    let texts: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+    let lark = format!("start: CHOICE\nCHOICE: {}\n", texts.join(" | "));
+    Ok(TopLevelGrammar::from_lark(lark))
+}
+
+/// A string of Lark, which is one of JSON without DEL.
+pub fn quoted(text: &str) -> String {
+    Value::from(text).to_string().replace('\x7f', "\\u007f")
+}
+
+/// The schemas that follow %json get bounded blanks too. The rest stays as it is.
+fn with_bounded_json(source: &str, limits: Limits) -> Result<String, Failure> {
+    const MARK: &str = "%json";
+    let mut lark = String::with_capacity(source.len() + 64);
+    let mut rest = source;
+    while let Some(length) = part_length(rest) {
+        let (part, after) = rest.split_at(length);
+        lark.push_str(part);
+        rest = after;
+        if part != MARK {
+            continue;
+        }
+        let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+        let schema = match stream.next() {
+            Some(Ok(schema)) => with_options(schema, limits)?,
+            Some(Err(error)) => {
+                return Err(Failure::new(
+                    "what follows %json is not JSON",
+                    error.to_string(),
+                ))
+            }
+            None => return Err(Failure::new("nothing follows %json", "")),
+        };
+        lark.push(' ');
+        lark.push_str(&schema.to_string());
+        rest = &rest[stream.byte_offset()..];
+    }
+    Ok(lark)
+}
+
+/// Bytes of the string, regular expression, comment, %json or character that a Lark source begins
+/// with.
+fn part_length(source: &str) -> Option<usize> {
+    let first = source.chars().next()?;
+    let length = match first {
+        '%' if source.starts_with("%json") => "%json".len(),
+        '#' => line_length(source),
+        '/' if source.starts_with("//") => line_length(source),
+        '"' | '/' => 1 + quoted_length(&source[1..], first),
+        _ => first.len_utf8(),
+    };
+    Some(length)
+}
+
+fn line_length(source: &str) -> usize {
+    source.find('\n').unwrap_or(source.len())
+}
+
+/// Up to and with the closing mark; all where there is none.
+fn quoted_length(source: &str, mark: char) -> usize {
+    let mut escaped = false;
+    for (at, letter) in source.char_indices() {
+        match letter {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            _ if letter == mark => return at + mark.len_utf8(),
+            _ => {}
+        }
+    }
+    source.len()
+}

@@ -1,0 +1,321 @@
+#include "text/grammar.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "text/byte_tokenizer.h"
+
+namespace weft::text {
+namespace {
+
+using Kind = GrammarSpec::Kind;
+using Mask = std::vector<uint32_t>;
+
+constexpr int64_t kVocabSize = 300;  // the model's, padded
+constexpr int32_t kEnd = ByteTokenizer::kEnd;
+
+GrammarCompiler& compiler() {
+  static const std::unique_ptr<GrammarCompiler> compiler =
+      GrammarCompiler::make(ByteTokenizer(), kVocabSize, std::vector<int32_t>{kEnd});
+  return *compiler;
+}
+
+std::shared_ptr<const Grammar> compiled(Kind kind, const std::string& source) {
+  return compiler().compile({kind, source});
+}
+
+Mask mask_of(GrammarMatcher& matcher) {
+  Mask mask((kVocabSize + 31) / 32, 0xdeadbeef);
+  matcher.fill(mask);
+  return mask;
+}
+
+bool allows(const Mask& mask, int32_t id) {
+  return (mask[static_cast<size_t>(id) / 32] >> (id % 32) & 1) != 0;
+}
+
+// How far into the text a matcher comes, a byte at a time; what masks say is what advance does.
+size_t follow(GrammarMatcher& matcher, std::string_view text) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    const int32_t id = static_cast<unsigned char>(text[i]);
+    const bool is_allowed = allows(mask_of(matcher), id);
+    EXPECT_EQ(matcher.advance(id), is_allowed) << text.substr(0, i + 1);
+    if (!is_allowed) return i;
+  }
+  return text.size();
+}
+
+bool matches(const Grammar& grammar, std::string_view text) {
+  const auto matcher = grammar.matcher();
+  if (follow(*matcher, text) < text.size()) return false;
+  const bool may_end = matcher->may_end();
+  EXPECT_EQ(allows(mask_of(*matcher), kEnd), may_end);
+  return may_end;
+}
+
+void expect_language(Kind kind, const std::string& source, const std::vector<std::string>& in,
+                     const std::vector<std::string>& out) {
+  const auto grammar = compiled(kind, source);
+  for (const std::string& text : in) EXPECT_TRUE(matches(*grammar, text)) << source << "\n" << text;
+  for (const std::string& text : out)
+    EXPECT_FALSE(matches(*grammar, text)) << source << "\n" << text;
+}
+
+// What compiling says, in one line; empty where it says nothing.
+std::string refusal(Kind kind, const std::string& source, const GrammarLimits& limits = {}) {
+  try {
+    static_cast<void>(compiler().compile({kind, source}, limits));
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+    return error.summary() + ": " + error.why();
+  }
+  return "";
+}
+
+void expect_refused(Kind kind, const std::string& source, const std::string& words) {
+  const std::string said = refusal(kind, source);
+  EXPECT_NE(said.find(words), std::string::npos) << source.substr(0, 200) << "\nsays: " << said;
+  EXPECT_EQ(said.find("backtrace"), std::string::npos) << said;
+}
+
+TEST(Grammar, SchemasWithNestingEnumsAndPatterns) {
+  expect_language(Kind::kJsonSchema, R"({
+      "type": "object", "additionalProperties": false, "required": ["name", "tags"],
+      "properties": {
+        "name": {"type": "string", "pattern": "^[A-Z][a-z]+$"},
+        "kind": {"enum": ["a", 7, null]},
+        "tags": {"type": "array", "items": {"$ref": "#/$defs/tag"}, "maxItems": 2}},
+      "$defs": {"tag": {"type": "object", "properties": {"on": {"type": "boolean"}},
+                "required": ["on"], "additionalProperties": false}}})",
+                  {R"({"name":"Ab","tags":[]})", R"({"name": "Abc", "kind": 7, "tags": []})",
+                   R"({"name":"Ab","kind":null,"tags":[{"on":true},{"on":false}]})",
+                   "{\n  \"name\": \"Ab\",\n  \"tags\": [\n    {\"on\": true}\n  ]\n}"},
+                  {R"({"name":"ab","tags":[]})", R"({"name":"Ab"})", R"({"tags":[],"name":"Ab"})",
+                   R"({"name":"Ab","kind":"c","tags":[]})", R"({"name":"Ab","tags":[{}]})",
+                   R"({"name":"Ab","tags":[{"on":true},{"on":true},{"on":true}]})",
+                   R"({"name":"Ab","tags":[],"more":1})"});
+}
+
+TEST(Grammar, SchemasThatReferToThemselves) {
+  expect_language(
+      Kind::kJsonSchema,
+      R"({"$ref": "#/$defs/tree", "$defs": {"tree": {"type": "object", "required": ["v"],
+          "properties": {"v": {"type": "integer", "minimum": 0, "maximum": 9},
+                         "left": {"$ref": "#/$defs/tree"}}, "additionalProperties": false}}})",
+      {R"({"v":1})", R"({"v":1,"left":{"v":2,"left":{"v":3}}})"},
+      {R"({"v":10})", R"({"left":{"v":2}})", R"({"v":1,"left":3})"});
+}
+
+TEST(Grammar, AnyJsonAndAnyObject) {
+  expect_language(Kind::kJsonSchema, "{}", {"1", "null", R"(["a",{"b":[]}])", "\"x\""},
+                  {"", "x", "[1", "01"});
+  expect_language(Kind::kJsonSchema, "true", {"-1.5e3"}, {"+1"});
+  expect_language(Kind::kJsonObject, "", {"{}", R"({"a": [1, 2]})"}, {"[]", "1", "{", R"({"a"})"});
+}
+
+TEST(Grammar, BlanksInJsonAreBounded) {
+  const std::string schema = R"({"type":"array","items":{"type":"integer"}})";
+  const std::string most(32, ' ');
+  expect_language(Kind::kJsonSchema, schema, {"[1, 2]", "[\n" + most + "1\n]", "[1,2]"},
+                  {"[  1]", "[\n\n1]", "[\n" + most + " 1]", "[ \n1]", "\n[1]"});
+  // Also where they are a part of another grammar, and where a schema asks for more of them.
+  expect_language(Kind::kLark, "start: \"%json\" %json " + schema + " // %json {\n",
+                  {"%json[1, 2]"}, {"%json[  1]", "%json[\n\n1]"});
+  expect_language(Kind::kJsonSchema, R"({"type":"array","x-guidance":{"whitespace_pattern":" *"}})",
+                  {"[ 1]"}, {"[   1]"});
+}
+
+TEST(Grammar, RegularExpressionsMatchAsAWhole) {
+  expect_language(Kind::kRegex, "[0-9]{2,3}", {"12", "123"}, {"1", "1234", "a12"});
+  expect_language(Kind::kRegex, "^(a|b)/c$", {"a/c", "b/c"}, {"a", "^a/c"});
+  expect_language(Kind::kRegex, R"(a\$)", {"a$"}, {"a"});
+  expect_language(Kind::kRegex, "(ä|日本)+", {"ä", "日本ä"}, {"a", "日"});
+}
+
+TEST(Grammar, ChoicesMayBeginOneAnother) {
+  expect_language(Kind::kChoice, R"(["yes", "yesterday", "\"q\" \n\u007f", "ja"])",
+                  {"yes", "yesterday", "\"q\" \n\x7f", "ja"}, {"y", "yester", "no", ""});
+}
+
+TEST(Grammar, Lark) {
+  const std::string source = R"lark(
+start: expr
+expr: term (("+" | "-") term)*
+term: NUMBER | "(" expr ")"
+NUMBER: /[0-9]+/
+)lark";
+  expect_language(Kind::kLark, source, {"1", "1+22", "(1-(2+3))"}, {"", "1+", "(1", "1)"});
+  const auto grammar = compiled(Kind::kLark, "start: \"a\" <|end|> \"b\"");
+  const auto matcher = grammar->matcher();
+  EXPECT_TRUE(matcher->advance('a'));
+  EXPECT_FALSE(matcher->may_end());
+  EXPECT_TRUE(allows(mask_of(*matcher), kEnd));
+}
+
+// llama.cpp's own grammar of JSON.
+constexpr const char* kJsonGbnf = R"gbnf(
+root   ::= object
+value  ::= object | array | string | number | ("true" | "false" | "null") ws
+object ::=
+  "{" ws (
+            string ":" ws value
+    ("," ws string ":" ws value)*
+  )? "}" ws
+array  ::=
+  "[" ws (
+            value
+    ("," ws value)*
+  )? "]" ws
+string ::=
+  "\"" (
+    [^"\\\x7F\x00-\x1F] |
+    "\\" (["\\bfnrt] | "u" [0-9a-fA-F]{4}) # escapes
+  )* "\"" ws
+number ::= ("-"? ([0-9] | [1-9] [0-9]{0,15})) ("." [0-9]+)? ([eE] [-+]? [0-9] [1-9]{0,15})? ws
+# Optional space: by convention, applied in this grammar after literal chars when allowed
+ws ::= | " " | "\n" [ \t]{0,20}
+)gbnf";
+
+TEST(Grammar, GbnfOfLlamaCpp) {
+  expect_language(Kind::kLark, kJsonGbnf,
+                  {"{}", R"({"a":1})", "{\n  \"a\": [true, {\"b\\n\": -1.5e3}, \"\\u00e4\"]\n}"},
+                  {"[]", "{", R"({"a":})", R"({"a":tru})", R"({a:1})", R"({"a": 01})"});
+}
+
+TEST(Grammar, GbnfThatIsRegularIsMatchedAsAWhole) {
+  // A lexer that cut it finer would never take "endx" for letters.
+  expect_language(Kind::kLark, "root ::= [a-z]* \"end\"", {"end", "endxend", "aend"}, {"en", "x"});
+  expect_language(Kind::kLark, "root ::= a | b\na ::= \"x\"{2,3}\nb ::= 'y'+ .?",
+                  {"xx", "xxx", "y", "yy", "yyz"}, {"x", "xxxx", ""});
+  expect_language(Kind::kLark, "root ::= \"(\" root? \")\" | [\\u00e4-\\u00f6]",
+                  {"()", "(())", "(ä)"}, {"(", "a", "(()"});
+}
+
+TEST(Grammar, WhatIsWrongIsSaidInWords) {
+  expect_refused(Kind::kJsonSchema, "{", "not JSON");
+  expect_refused(Kind::kJsonSchema, "3", "not a JSON object");
+  expect_refused(Kind::kJsonSchema, "false", "no JSON is valid");
+  expect_refused(Kind::kJsonSchema, R"({"type":"array","uniqueItems":true,"items":{}})",
+                 "uniqueItems");
+  expect_refused(Kind::kJsonSchema, R"({"not":{"type":"string"}})", "not");
+  expect_refused(Kind::kJsonSchema, R"({"$ref":"https://example.com/a.json"})", "example.com");
+  expect_refused(Kind::kJsonSchema, R"({"type":"string","minLength":5,"maxLength":2})",
+                 "minLength");
+  expect_refused(Kind::kRegex, "(", "regex");
+  expect_refused(Kind::kChoice, "[]", "nothing to choose");
+  expect_refused(Kind::kChoice, R"(["a",3])", "array of strings");
+  expect_refused(Kind::kLark, "start: other", "other");
+  expect_refused(Kind::kLark, "start: %json {", "%json");
+  expect_refused(Kind::kLark, "root ::= \"a\" other", "no rule named other");
+  expect_refused(Kind::kLark, "start ::= \"a\"", "no rule named root");
+  expect_refused(Kind::kLark, "root ::= \"a\n", "line 1");
+  expect_refused(Kind::kLark, "root ::= [a-", "a character");
+  expect_refused(Kind::kLark, "", "");
+}
+
+TEST(Grammar, BombsAreRefusedAtOnce) {
+  const auto begin = std::chrono::steady_clock::now();
+  const auto repeated = [](const std::string& part, int count) {
+    std::string text;
+    for (int i = 0; i < count; ++i) text += part;
+    return text;
+  };
+  for (const char* bracket : {"(", "[", "{"}) {
+    expect_refused(Kind::kRegex, repeated(bracket, 30'000), "deep");
+    expect_refused(Kind::kLark, "start: " + repeated(bracket, 30'000), "deep");
+    expect_refused(Kind::kLark, "root ::= " + repeated(bracket, 30'000), "deep");
+    expect_refused(Kind::kJsonSchema, repeated(bracket, 30'000), "deep");
+  }
+  expect_refused(Kind::kJsonSchema, repeated("{\"items\":", 200) + "{}" + repeated("}", 200),
+                 "recursion limit");
+  expect_refused(Kind::kRegex, repeated("a", 300'000), "bytes");
+  EXPECT_NE(refusal(Kind::kRegex, "(((((a{1,1000}){1,1000}){1,1000}){1,1000}){1,1000}b){1000}c"),
+            "nothing at all");
+  EXPECT_NE(refusal(Kind::kRegex, "a" + repeated("?", 30'000)), "");
+  EXPECT_NE(refusal(Kind::kLark, "start: A{1,1000000000}\nA: \"a\" | \"b\""), "nothing at all");
+  EXPECT_NE(refusal(Kind::kLark, "root ::= \"a\"" + repeated("+", 30'000)), "nothing at all");
+  std::string chain = "start: r0\n";
+  for (int i = 0; i < 9'000; ++i) chain += fmt::format("r{}: \"a\" r{}\n", i, i + 1);
+  EXPECT_NE(refusal(Kind::kLark, chain + "r9000: \"b\"\n"), "nothing at all");
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  EXPECT_LT(took.count(), 60.0);
+}
+
+TEST(Grammar, TokensAreTakenBack) {
+  const auto grammar = compiled(Kind::kJsonSchema, R"({"type":"object","properties":{
+      "a":{"type":"boolean"}},"required":["a"],"additionalProperties":false})");
+  const auto matcher = grammar->matcher();
+  const Mask first = mask_of(*matcher);
+  EXPECT_EQ(follow(*matcher, R"({"a)"), 3U);
+  const Mask before = mask_of(*matcher);
+  EXPECT_TRUE(matcher->advance(257));   // ":
+  EXPECT_FALSE(matcher->advance('x'));  // changes nothing
+  EXPECT_TRUE(matcher->advance(256));   // true
+  EXPECT_TRUE(matcher->advance('}'));
+  EXPECT_TRUE(matcher->must_end());
+  EXPECT_TRUE(matcher->advance(kEnd));
+  EXPECT_FALSE(matcher->advance(kEnd));
+  EXPECT_EQ(mask_of(*matcher), Mask(before.size()));
+  matcher->take_back(1);
+  EXPECT_TRUE(matcher->must_end());
+  Mask only_end((kVocabSize + 31) / 32);
+  only_end[kEnd / 32] = 1u << (kEnd % 32);
+  EXPECT_EQ(mask_of(*matcher), only_end);
+  matcher->take_back(3);
+  EXPECT_FALSE(matcher->must_end());
+  EXPECT_EQ(mask_of(*matcher), before);
+  matcher->take_back(3);
+  EXPECT_EQ(mask_of(*matcher), first);
+}
+
+TEST(Grammar, CopiesGoTheirOwnWay) {
+  const auto grammar = compiled(Kind::kRegex, "ab|ac");
+  const auto one = grammar->matcher();
+  EXPECT_TRUE(one->advance('a'));
+  const auto other = one->clone();
+  EXPECT_TRUE(one->advance('b'));
+  EXPECT_FALSE(one->advance('c'));
+  EXPECT_TRUE(other->advance('c'));
+  EXPECT_TRUE(grammar->matcher()->advance('a'));
+  EXPECT_GT(grammar->bytes(), 0);
+}
+
+TEST(Grammar, IdsOutsideTheVocabularyAreForbidden) {
+  const auto matcher = compiled(Kind::kRegex, "(?s:.*)")->matcher();
+  const Mask mask = mask_of(*matcher);
+  for (int32_t id = kEnd + 1; id < static_cast<int32_t>(mask.size()) * 32; ++id)
+    EXPECT_FALSE(allows(mask, id)) << id;
+  EXPECT_FALSE(matcher->advance(-1));
+  EXPECT_FALSE(matcher->advance(1 << 30));
+  EXPECT_FALSE(matcher->advance(0xff));  // no text has this byte
+}
+
+TEST(Grammar, ARunawayGrammarEndsItsOwnMatcherAlone) {
+  // The lexer has to remember which of the last 24 letters were an a: 2^24 states.
+  const auto grammar = compiled(Kind::kRegex, "(a|b)*a(a|b){24}c");
+  const auto one = grammar->matcher();
+  const auto other = grammar->matcher();
+  bool failed = false;
+  uint32_t bits = 1;
+  try {
+    for (int i = 0; i < 200'000 && !failed; ++i) {
+      bits = bits * 1664525u + 1013904223u;
+      ASSERT_TRUE(one->advance((bits >> 30) & 1 ? 'a' : 'b'));
+      static_cast<void>(mask_of(*one));
+    }
+  } catch (const Error& error) {
+    failed = true;
+    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+  }
+  EXPECT_TRUE(failed);
+  EXPECT_THROW(mask_of(*one), Error);
+  EXPECT_EQ(follow(*other, "abab"), 4U);
+}
+
+}  // namespace
+}  // namespace weft::text
