@@ -90,8 +90,11 @@ std::string as_members(std::string_view message, std::initializer_list<LogField>
 std::string as_text(std::string_view message, std::initializer_list<LogField> fields) {
   std::string text(message);
   for (const LogField& field : fields) {
-    std::visit([&](const auto& value) { text += fmt::format(" {}={}", field.name, value); },
-               field.value);
+    if (const auto* number = std::get_if<double>(&field.value))
+      text += fmt::format(" {}={:.4g}", field.name, *number);
+    else
+      std::visit([&](const auto& value) { text += fmt::format(" {}={}", field.name, value); },
+                 field.value);
   }
   return text;
 }

@@ -317,6 +317,7 @@ OptionSet::Split OptionSet::split(const std::vector<std::string>& arguments) con
 }
 
 void OptionSet::take_positionals(const std::vector<std::string>& words) const {
+  if (words.empty() && !alone_.empty() && origin(alone_) == Origin::kFlag) return;
   size_t next = 0;
   for (const Positional& positional : positionals_) {
     if (next >= words.size()) {

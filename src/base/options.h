@@ -80,6 +80,9 @@ class OptionSet {
   void positional(std::string name, std::string* target, std::string help);
   void positional(std::string name, std::vector<std::string>* target, std::string help);
 
+  // Where this switch is given as a flag, no argument without a dash is needed.
+  void stands_alone(std::string name) { alone_ = std::move(name); }
+
   // Two options that say different things about one matter: where they come from different sources
   // the weaker one is as good as not given, and a note says so. Two of one source are the command's
   // to refuse. differ: whether they contradict each other, asked when both have their values; none:
@@ -180,6 +183,7 @@ class OptionSet {
   std::vector<std::string> foreign_keys_, foreign_tables_, foreign_variables_;
   bool help_ = false;
   std::string config_file_;
+  std::string alone_;
 };
 
 }  // namespace weft

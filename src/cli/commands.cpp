@@ -18,6 +18,7 @@ using Commands = std::vector<std::unique_ptr<Command>>;
 Commands all_commands() {
   Commands commands;
   commands.push_back(make_run_command());
+  commands.push_back(make_serve_command());
   commands.push_back(make_inspect_command());
   commands.push_back(make_pull_command());
   commands.push_back(make_pack_command());

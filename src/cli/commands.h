@@ -2,8 +2,8 @@
 // (base/options.h). Nothing here knows the terminal or the engine directly: a command sees them
 // through `Context`, so that tests put their own in their place.
 //
-// Exit codes: 0, 1 some lines of a file failed, 2 usage, 3 model, 4 memory, 5 communication,
-// 70 internal, 130 after Ctrl-C.
+// Exit codes: 0, 1 some lines of a file failed or some answers of a server were cut, 2 usage,
+// 3 model, 4 memory, 5 communication, 70 internal, 130 after Ctrl-C.
 #pragma once
 
 #include <functional>
@@ -60,6 +60,7 @@ class Command {
 };
 
 std::unique_ptr<Command> make_run_command();
+std::unique_ptr<Command> make_serve_command();
 std::unique_ptr<Command> make_inspect_command();
 std::unique_ptr<Command> make_pull_command();
 std::unique_ptr<Command> make_pack_command();

@@ -117,7 +117,7 @@ class ServeCommand : public Command {
     TextTable table({"<limit", "<value", "<of what", "<beyond it"});
     for (const serve::Limit& limit : serve::limits_table(gateway.http, gateway.queue))
       table.add_row({limit.name, limit.value, limit.what,
-                 limit.status == 0 ? "the connection ends" : std::to_string(limit.status)});
+                     limit.status == 0 ? "the connection ends" : std::to_string(limit.status)});
     for (const std::string& line : table.lines()) console.out << line << "\n";
     return 0;
   }
@@ -136,17 +136,19 @@ class ServeCommand : public Command {
     const std::string name =
         serve_.served_model_names.empty() ? engine.card().name : serve_.served_model_names.front();
     const bool is_socket = !serve_.unix_path.empty();
-    const std::string curl =
-        is_socket ? "curl --unix-socket " + serve_.unix_path + " http://localhost" : "curl " + address;
+    const std::string curl = is_socket
+                                 ? "curl --unix-socket " + serve_.unix_path + " http://localhost"
+                                 : "curl " + address;
     std::ostream& out = console.err;
-    out << fmt::format("serving  {} at {}{}, process {}; Ctrl-C or SIGTERM ends it\n", name, address,
-                       is_socket ? "" : "/v1", getpid());
+    out << fmt::format("serving  {} at {}{}, process {}; Ctrl-C or SIGTERM ends it\n", name,
+                       address, is_socket ? "" : "/v1", getpid());
     if (!is_socket) out << fmt::format("page     {}/\n", address);
     if (gateway.admin_port() > 0)
       out << fmt::format("admin    http://127.0.0.1:{}/\n", gateway.admin_port());
     out << fmt::format(
         "try      {}/v1/chat/completions -H 'Content-Type: application/json'{} -d "
-        "'{{\"messages\":[{{\"role\":\"user\",\"content\":\"What is the capital of Japan?\"}}]}}'\n",
+        "'{{\"messages\":[{{\"role\":\"user\",\"content\":\"What is the capital of "
+        "Japan?\"}}]}}'\n",
         curl, serve_.has_keys() ? " -H \"Authorization: Bearer $KEY\"" : "");
     out.flush();
   }

@@ -111,9 +111,9 @@ void ServeOptions::declare_operation(OptionSet* options) {
   options->add("--admin-port", &admin_port,
                {"PORT", "on 127.0.0.1: pause, resume, drain, reset_prefix_cache, trace", "off"}, 1,
                65'535);
-  options->add("--admin-uds", &admin_unix_path,
-               {.unit = "PATH", .help = "the same at a Unix socket", .unset = "off",
-                .may_be_empty = false});
+  options->add(
+      "--admin-uds", &admin_unix_path,
+      {.unit = "PATH", .help = "the same at a Unix socket", .unset = "off", .may_be_empty = false});
   options->exclude("--admin-uds", "--admin-port");
   options->add("--log-level", &log_level,
                {"LEVEL", "", "", {"debug", "info", "warn", "error", "off"}});
@@ -162,9 +162,9 @@ serve::GatewayOptions ServeOptions::resolve() const {
 std::string ServeOptions::address(int bound_port) const {
   if (!unix_path.empty()) return "unix:" + unix_path;
   const bool is_any = host == "0.0.0.0" || host == "::" || host.empty();
-  const std::string name = is_any ? "127.0.0.1"
+  const std::string name = is_any                                ? "127.0.0.1"
                            : host.find(':') != std::string::npos ? "[" + host + "]"
-                                                                  : host;
+                                                                 : host;
   return fmt::format("{}://{}:{}", tls_certificate_file.empty() ? "http" : "https", name,
                      bound_port);
 }

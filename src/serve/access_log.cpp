@@ -4,7 +4,19 @@
 
 namespace weft::serve {
 
+namespace {
+
+// What asks all the time, and has nothing to say while all is well.
+bool is_routine(const AnsweredRequest& answered) {
+  return answered.status < 400 &&
+         (Access::is_open(answered.method, answered.path) ||
+          answered.pattern.starts_with("/weft/") || answered.pattern == "/metrics");
+}
+
+}  // namespace
+
 void log_answered(const AnsweredRequest& answered) {
+  if (is_routine(answered)) return;
   // A path that nobody knows is the client's own text: its beginning is enough to find it by.
   constexpr size_t kMostPathBytes = 200;
   log_event("request", {{"method", answered.method},

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "engine/engine.h"
-#include "engine/sampling.h"
+#include "serve/request_body.h"
 #include "text/grammar.h"
 
 namespace weft::serve {
@@ -42,13 +42,27 @@ void add_http(const HttpServerOptions& http, std::vector<Limit>* table) {
                  {"burst", bytes(http.answer.most_bytes), "waiting for a client at all", 0}});
 }
 
+void add_body(std::vector<Limit>* table) {
+  const BodyLimits body;
+  const auto count = [](int64_t value) { return fmt::format("{}", value); };
+  table->insert(table->end(),
+                {{"JSON depth", count(kMaxJsonDepth), "objects and lists inside each other", 400},
+                 {"choices", count(body.choices), "n and best_of", 400},
+                 {"prompts", count(body.prompts), "of one completion", 400},
+                 {"messages", count(body.messages), "of one chat", 400},
+                 {"stop strings", count(body.stops), "of one request", 400},
+                 {"stop string", bytes(body.stop_bytes), "each", 400},
+                 {"bad words", count(body.bad_words), "of one request", 400},
+                 {"logit biases", count(body.biases), "of one request", 400},
+                 {"top logprobs", count(body.logprobs), "of a position", 400}});
+}
+
 void add_engine(std::vector<Limit>* table) {
   const text::GrammarLimits grammar;
   table->insert(
       table->end(),
       {{"context", fmt::format("{} tokens", engine::kMaxModelLen),
         "--max-model-len at most; prompt and answer", 400},
-       {"logprobs", fmt::format("{}", engine::kMostLogprobs), "of a position, in the engine", 400},
        {"grammar source", bytes(grammar.source_bytes), "schema, expression or grammar", 400},
        {"grammar depth", fmt::format("{}", grammar.depth), "of its brackets", 400},
        {"grammar time", seconds(grammar.compile_ms), "to compile it", 400},
@@ -65,6 +79,7 @@ std::vector<Limit> limits_table(const HttpServerOptions& http, const QueueLimits
   table.push_back({"queued tokens",
                    queue.num_tokens > 0 ? fmt::format("{}", queue.num_tokens) : "their contexts",
                    "prompts x n x (prompt + max_tokens), beside the cache", 429});
+  add_body(&table);
   add_engine(&table);
   return table;
 }
