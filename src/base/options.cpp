@@ -147,12 +147,13 @@ void OptionSet::add(const std::string& names, std::vector<std::string>* target, 
   };
 }
 
-void OptionSet::positional(std::string name, std::string* target, std::string help) {
-  positionals_.push_back({std::move(name), std::move(help), target, nullptr});
+void OptionSet::positional(std::string name, std::string* target, std::string help,
+                           std::string instead) {
+  positionals_.push_back({std::move(name), std::move(help), target, nullptr, std::move(instead)});
 }
 
 void OptionSet::positional(std::string name, std::vector<std::string>* target, std::string help) {
-  positionals_.push_back({std::move(name), std::move(help), nullptr, target});
+  positionals_.push_back({std::move(name), std::move(help), nullptr, target, {}});
 }
 
 void OptionSet::environment_only(std::string variable, std::string help) {
@@ -320,6 +321,9 @@ void OptionSet::take_positionals(const std::vector<std::string>& words) const {
   if (words.empty() && !alone_.empty() && origin(alone_) == Origin::kFlag) return;
   size_t next = 0;
   for (const Positional& positional : positionals_) {
+    if (next >= words.size() && !positional.instead.empty() &&
+        origin(positional.instead) == Origin::kFlag)
+      continue;
     if (next >= words.size()) {
       refuse(fmt::format("{} is missing", positional.name), fmt::format("usage: {}", usage_line()));
     }

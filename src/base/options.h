@@ -77,7 +77,9 @@ class OptionSet {
   void add(const std::string& names, std::vector<std::string>* target, OptionText text);
 
   // Arguments without a dash: exactly one, or (list) one and more.
-  void positional(std::string name, std::string* target, std::string help);
+  // instead: an option's own name; where that flag is given, the argument may be missing.
+  void positional(std::string name, std::string* target, std::string help,
+                  std::string instead = {});
   void positional(std::string name, std::vector<std::string>* target, std::string help);
 
   // Where this switch is given as a flag, no argument without a dash is needed.
@@ -136,6 +138,7 @@ class OptionSet {
     std::string name, help;
     std::string* single = nullptr;
     std::vector<std::string>* list = nullptr;
+    std::string instead = {};
   };
   struct Exclusion {
     std::string one, other;

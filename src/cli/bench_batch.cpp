@@ -104,7 +104,7 @@ class BenchBatchCommand : public Command {
 
   int execute(const Context& context) override {
     const std::vector<int64_t> sizes = parse_counts("--batch-size", batch_sizes_, 1, kMaxBatch);
-    engine::EngineOptions options = model_.resolve(context.environment);
+    engine::EngineOptions options = model_.resolve(context, false);
     options.max_num_seqs = *std::max_element(sizes.begin(), sizes.end());
     const int64_t length = depth_ + input_len_ + output_len_;
     if (options.max_model_len == 0) options.max_model_len = length;

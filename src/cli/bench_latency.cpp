@@ -48,7 +48,7 @@ class BenchLatencyCommand : public Command {
 
   int execute(const Context& context) override {
     const std::vector<int> cpus = usable_cpus();
-    engine::EngineOptions options = model_.resolve(context.environment);
+    engine::EngineOptions options = model_.resolve(context, false);
     options.max_num_seqs = std::max(options.max_num_seqs, batch_size_);
     if (options.max_model_len == 0) options.max_model_len = input_len_ + output_len_;
     if (options.max_model_len < input_len_ + output_len_)

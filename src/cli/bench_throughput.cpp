@@ -96,7 +96,7 @@ class BenchThroughputCommand : public Command {
 
   int execute(const Context& context) override {
     const std::vector<int> cpus = usable_cpus();
-    engine::EngineOptions options = model_.resolve(context.environment);
+    engine::EngineOptions options = model_.resolve(context, false);
     if (options.max_model_len == 0) options.max_model_len = longest();
     if (options.max_model_len < longest())
       throw Error(ErrorKind::kUsage,

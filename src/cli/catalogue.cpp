@@ -105,7 +105,7 @@ std::string resolve_model(const std::string& typed, const Environment& environme
       ErrorKind::kModel,
       fmt::format("there is no model '{}'{}", typed, did_you_mean(typed, known_names())),
       fmt::format("it is neither a file or folder nor one of {}", fmt::join(known_names(), ", ")),
-      "give the path of a .gguf file or of a folder with safetensors");
+      "give the path of a .gguf file or of a folder with safetensors, or a hub's name: user/repo");
 }
 
 }  // namespace weft::cli

@@ -9,6 +9,7 @@
 #include "base/did_you_mean.h"
 #include "base/error.h"
 #include "cli/version.h"
+#include "hub/hub.h"
 
 namespace weft::cli {
 namespace {
@@ -159,6 +160,9 @@ int run_program(const std::vector<std::string>& arguments, const Context& contex
     return dispatch(arguments, context);
   } catch (const Error& error) {
     return fail(error.kind(), error.what());
+  } catch (const hub::Stopped&) {
+    context.console.err << "stopped; what was fetched is kept for the next time" << std::endl;
+    return kInterruptedExit;
   } catch (const std::bad_alloc&) {
     return fail(ErrorKind::kMemory, "out of memory");
   } catch (const std::exception& error) {

@@ -186,7 +186,7 @@ class InspectCommand : public Command {
   OptionSet& options() override { return options_; }
 
   int execute(const Context& context) override {
-    const engine::EngineOptions asked = model_.resolve(context.environment);
+    const engine::EngineOptions asked = model_.resolve(context, false);
     engine::Inspection inspection = context.engine.inspect(asked);
     engine::check_model_len(asked.max_model_len, inspection.model.context_length);
     if (asked.max_model_len > 0) size_cache(asked, &inspection.split);

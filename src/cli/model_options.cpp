@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "cli/catalogue.h"
+#include "base/error.h"
+#include "cli/named_model.h"
 
 namespace weft::cli {
 namespace {
@@ -24,8 +25,17 @@ void ModelOptions::declare(OptionSet* options) {
 void ModelOptions::declare_split(OptionSet* options) {
   parallel::TopologyRequest& topology = engine.topology;
   options->positional("MODEL", &model,
-                      "a .gguf or .safetensors file, a folder, or a name that weft pull knows");
+                      "a .gguf or .safetensors file, a folder, a name that weft pull knows, or one "
+                      "of a hub: user/repo, user/repo:Q4_K_M, user/repo@revision",
+                      "--hf-repo");
 
+  options->group("Model");
+  options->add("--hf-repo,-hf,-hfr", &hf_repo,
+               {.unit = "NAME",
+                .help = "user/repo or user/repo:Q4_K_M of a hub, in place of MODEL",
+                .may_be_empty = false});
+  options->environment_only("HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE",
+                            "the hub, and where its models are kept, as for huggingface_hub");
   options->group("Splitting");
   options->add("--tensor-parallel-size,--tp,-tp", &topology.tensor_parallel_size,
                {"N", "ranks that share every layer; any number", "1"}, 1,
@@ -144,9 +154,13 @@ void ModelOptions::declare_draft(OptionSet* options) {
                parallel::kMaxRanksPerStage);
 }
 
-engine::EngineOptions ModelOptions::resolve(const Environment& environment) const {
+engine::EngineOptions ModelOptions::resolve(const Context& context, bool quiet) const {
+  if (!model.empty() && !hf_repo.empty()) {
+    throw Error(ErrorKind::kUsage, "MODEL and --hf-repo are both given", "", "give one of the two");
+  }
   engine::EngineOptions resolved = engine;
-  resolved.model_path = resolve_model(model, environment);
+  resolved.model_path = hf_repo.empty() ? obtain_model(model, context, quiet)
+                                        : obtain_hub_model(hf_repo, context, quiet);
   resolved.placement = placement == "dedicated" ? engine::Placement::kDedicated
                        : placement == "pooled"  ? engine::Placement::kPooled
                                                 : engine::Placement::kAuto;
@@ -162,7 +176,7 @@ engine::EngineOptions ModelOptions::resolve(const Environment& environment) cons
                                                                 : kUsualGuesses;
   // Of no guesses it would have no part in.
   if (!speculative_model.empty() && resolved.num_speculative_tokens > 0)
-    resolved.speculative_model = resolve_model(speculative_model, environment);
+    resolved.speculative_model = obtain_model(speculative_model, context, quiet);
   resolved.prefix_caching = !no_prefix_caching;
   resolved.window_groups = !no_window_groups;
   resolved.chunked_prefill = !no_chunked_prefill;

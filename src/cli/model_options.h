@@ -5,12 +5,14 @@
 #include <string>
 
 #include "base/options.h"
+#include "cli/commands.h"
 #include "engine/engine.h"
 
 namespace weft::cli {
 
 struct ModelOptions {
-  std::string model;  // as typed: a path, or a name of the catalogue
+  std::string model;    // as typed: a path, a name of the catalogue or of a hub
+  std::string hf_repo;  // as typed, in place of `model`: a name of a hub
   engine::EngineOptions engine;
   std::string pp_balance;  // empty: not given
   std::string placement = "auto", kv_cache_dtype = "bf16", schedule_policy = "fcfs";
@@ -29,8 +31,9 @@ struct ModelOptions {
   void declare_draft(OptionSet* options);
   // The group "Scheduling", for commands that answer many requests.
   void declare_scheduling(OptionSet* options);
-  // What the engine is asked for: the model's name resolved, words turned into values.
-  engine::EngineOptions resolve(const Environment& environment) const;
+  // What the engine is asked for: the models' names resolved, words turned into values. A model of
+  // a hub that is not on this machine is fetched; quiet: without saying so.
+  engine::EngineOptions resolve(const Context& context, bool quiet) const;
 
  private:
   void declare_placement(OptionSet* options);

@@ -50,7 +50,7 @@ class PackCommand : public Command {
   int pack(const Context& context, const std::atomic<bool>& stop) const {
     Console& console = context.console;
     engine::PackRequest request;
-    request.engine = model_.resolve(context.environment);
+    request.engine = model_.resolve(context, quiet_);
     request.folder = folder_;
     request.replace = force_;
     Bar bar(console, quiet_, "packing", stop);
@@ -71,7 +71,7 @@ class PackCommand : public Command {
   int verify(const Context& context, const std::atomic<bool>& stop) const {
     refuse_what_writes();
     Console& console = context.console;
-    const engine::EngineOptions asked = model_.resolve(context.environment);
+    const engine::EngineOptions asked = model_.resolve(context, quiet_);
     Bar bar(console, quiet_, "verifying", stop);
     const engine::VerifyReport report =
         context.engine.verify(asked.model_path, asked.threads_per_rank, bar.on_bytes());

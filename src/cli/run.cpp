@@ -60,7 +60,7 @@ class RunCommand : public Command {
     check_together();
     generation_.check();
     Console& console = context.console;
-    engine::EngineOptions engine_options = model_.resolve(context.environment);
+    engine::EngineOptions engine_options = model_.resolve(context, quiet_);
     trace_.prepare(&engine_options);
     if (file_) return answer_file(context, engine_options);
     engine_options.max_num_seqs = 1;

@@ -89,7 +89,7 @@ class ServeCommand : public Command {
     if (serve_.show_limits) return print_limits(context.console);
     start_log(serve_.log_level, serve_.log_json ? LogForm::kJson : LogForm::kText);
     raise_descriptor_limit();
-    const engine::EngineOptions engine_options = model_.resolve(context.environment);
+    const engine::EngineOptions engine_options = model_.resolve(context, false);
     Bell bell;
     const InterruptAction interrupt(&Bell::ring, &bell);
     const OwnForeground foreground(STDIN_FILENO);
@@ -105,7 +105,7 @@ class ServeCommand : public Command {
   std::shared_ptr<fleet::EngineClient> load(const Context& context,
                                             const engine::EngineOptions& engine_options) const {
     fleet::LocalEngineOptions options;
-    options.name = public_name(model_.model);
+    options.name = public_name(model_.model.empty() ? model_.hf_repo : model_.model);
     options.engine = engine_options;
     return fleet::LocalEngine::start(std::move(options), [&](const engine::EngineOptions& wanted) {
       return load_engine(context, wanted, {}, serve_.quiet);
