@@ -21,6 +21,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr int64_t kShownBytes = 1'000'000;  // less is there before a bar is
+
 bool contains(const std::vector<std::string>& names, std::string_view name) {
   return std::ranges::find(names, name) != names.end();
 }
@@ -163,7 +165,7 @@ class Fetch {
     for (const RemoteBlob& blob : blobs) known += blob.file.num_bytes;
     known -= missing;
     std::optional<Progress> progress;
-    if (missing > 0) {
+    if (missing >= kShownBytes) {
       progress.emplace(watch_.says, Progress::Options{"fetching " + name_.repo, missing,
                                                       Progress::Unit::kBytes, watch_.is_terminal});
     }
