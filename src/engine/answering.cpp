@@ -43,7 +43,8 @@ Answering::Answering(uint64_t id, Request request, std::span<const int32_t> end_
                      const text::Tokenizer& tokenizer, cache::BlockPools& pools, int64_t vocab_size,
                      int64_t longest)
     : request_(std::move(request)),
-      rules_(std::make_shared<const SamplingRules>(request_.sampling, end_ids, vocab_size)),
+      rules_(std::make_shared<const SamplingRules>(request_.sampling, end_ids, vocab_size,
+                                                   request_.grammar != nullptr)),
       longest_(longest) {
   const SamplingParams& p = params();
   const auto num_choices = static_cast<size_t>(p.num_choices());
@@ -55,9 +56,13 @@ Answering::Answering(uint64_t id, Request request, std::span<const int32_t> end_
   if (p.prompt_logprobs) state_.prompt_logprobs.emplace_back();
   for (size_t c = 0; c < num_choices; ++c) {
     text::TextStreamOptions text{p.stop, p.include_stop_str_in_output, p.skip_special_tokens};
-    branches_.push_back(std::make_unique<Branch>(
-        pools, ChoiceTokens(rules_, request_.prompt_ids, p.seed.value(), static_cast<uint32_t>(c)),
-        text::TextStream(tokenizer, std::move(text))));
+    // The text is that of the grammar, to its first blank.
+    text.strip_leading_space = request_.grammar == nullptr;
+    branches_.push_back(
+        std::make_unique<Branch>(pools,
+                                 ChoiceTokens(rules_, request_.prompt_ids, p.seed.value(),
+                                              static_cast<uint32_t>(c), request_.grammar.get()),
+                                 text::TextStream(tokenizer, std::move(text))));
     Branch& branch = *branches_.back();
     Sequence& s = branch.sequence;
     s.answering = this;
@@ -138,6 +143,7 @@ int64_t Answering::num_left(const Branch& branch) const {
 void Answering::guess(Branch& branch, int64_t most) {
   Sequence& s = branch.sequence;
   branch.draft.propose(s.tokens, std::clamp<int64_t>(num_left(branch) - 1, 0, most), s.guesses);
+  s.guesses.resize(branch.tokens.num_allowed(s.guesses));
 }
 
 void Answering::take_prompt_row(const model::RowResult& row) {

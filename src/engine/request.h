@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "engine/sampling.h"
+#include "text/grammar.h"
 
 namespace weft::engine {
 
@@ -16,8 +18,9 @@ namespace weft::engine {
 struct Request {
   std::vector<int32_t> prompt_ids;
   SamplingParams sampling;
-  int32_t priority = 0;     // the smaller goes first
-  uint64_t cache_salt = 0;  // cached prefixes are shared within one salt only
+  std::shared_ptr<const text::Grammar> grammar;  // what its answers may look like; null: anything
+  int32_t priority = 0;                          // the smaller goes first
+  uint64_t cache_salt = 0;                       // cached prefixes are shared within one salt only
   bool hash_logits = false;
   bool full_prompt_logits = false;  // raw logits of every prompt position (tests, research)
 };

@@ -240,9 +240,10 @@ void RequestLoop::take_rows(const Flight& flight, const StepAnswer& answer) {
 void RequestLoop::take_token(Answering::Branch& branch, const model::RowResult& row) {
   Sequence& s = branch.sequence;
   if (row.no_choice)
-    return fail(*s.answering, Error(ErrorKind::kUsage, "no token is allowed to come next",
-                                    "logit_bias, bad_words, allowed_token_ids and min_tokens "
-                                    "together forbid all of them"));
+    return fail(*s.answering, branch.tokens.failure().value_or(
+                                  Error(ErrorKind::kUsage, "no token is allowed to come next",
+                                        "logit_bias, bad_words, allowed_token_ids, min_tokens and "
+                                        "the grammar together forbid all of them")));
   if (row.bad_logits)
     return fail(*s.answering,
                 Error(ErrorKind::kModel, "the logits are not finite",

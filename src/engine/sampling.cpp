@@ -117,14 +117,17 @@ int32_t row_logprobs(const std::optional<int32_t>& logprobs) {
 }
 
 SamplingRules::SamplingRules(SamplingParams params, std::span<const int32_t> end_ids,
-                             int64_t vocab_size)
-    : params_(std::move(params)), ending_ids_(params_.stop_token_ids) {
+                             int64_t vocab_size, bool has_grammar)
+    : params_(std::move(params)),
+      ending_ids_(params_.stop_token_ids),
+      num_mask_words_(ceil_div(vocab_size, 32)) {
   if (params_.greedy()) {
     params_.temperature = 0.0f;
   } else {
     params_.temperature = std::max(params_.temperature, kLowestTemperature);
   }
-  if (!params_.ignore_eos) ending_ids_.insert(ending_ids_.end(), end_ids.begin(), end_ids.end());
+  if (!params_.ignore_eos || has_grammar)
+    ending_ids_.insert(ending_ids_.end(), end_ids.begin(), end_ids.end());
   std::sort(ending_ids_.begin(), ending_ids_.end());
   ending_ids_.erase(std::unique(ending_ids_.begin(), ending_ids_.end()), ending_ids_.end());
 
@@ -137,7 +140,7 @@ SamplingRules::SamplingRules(SamplingParams params, std::span<const int32_t> end
   biases_.resize(kept);
 
   if (!params_.allowed_token_ids) return;
-  allowed_.resize(static_cast<size_t>(ceil_div(vocab_size, 32)));
+  allowed_.resize(static_cast<size_t>(num_mask_words_));
   for (const int32_t id : *params_.allowed_token_ids)
     allowed_[static_cast<size_t>(id) / 32] |= uint32_t{1} << (id % 32);
 }
@@ -152,8 +155,10 @@ bool SamplingRules::penalises() const {
 }
 
 ChoiceTokens::ChoiceTokens(std::shared_ptr<const SamplingRules> rules,
-                           std::span<const int32_t> prompt_ids, uint64_t seed, uint32_t choice)
+                           std::span<const int32_t> prompt_ids, uint64_t seed, uint32_t choice,
+                           const text::Grammar* grammar)
     : rules_(std::move(rules)), seed_(seed), choice_(choice) {
+  if (grammar != nullptr) matcher_.reset(grammar->matcher().release());
   for (const LogitBias& bias : rules_->biases())
     entries_.push_back({.id = bias.id, .bias = bias.bias});
   if (!rules_->penalises()) return;
@@ -187,17 +192,51 @@ ChoiceTokens::Entry& ChoiceTokens::entry_of(int32_t id) {
 void ChoiceTokens::add(int32_t id) {
   generated_.push_back(id);
   if (rules_->penalises()) ++entry_of(id).num_generated;
+  if (matcher_ == nullptr) return;
+  // Nothing comes after an end of the answer; a stop token is an end that no grammar knows.
+  if (num_beyond_ > 0 || rules_->ends_answer(id) || !advance(id)) ++num_beyond_;
+}
+
+// What goes wrong in a grammar ends the answer at its next row, which allows nothing.
+bool ChoiceTokens::advance(int32_t id) {
+  if (failure_) return false;
+  try {
+    return matcher_->advance(id);
+  } catch (const Error& error) {
+    failure_ = error;
+    return false;
+  }
+}
+
+size_t ChoiceTokens::num_allowed(std::span<const int32_t> guesses) {
+  if (matcher_ == nullptr) return guesses.size();
+  const size_t num_known = generated_.size();
+  size_t count = 0;
+  while (count < guesses.size() && num_beyond_ == 0) {
+    add(guesses[count]);
+    if (num_beyond_ == 0 || rules_->ends_answer(guesses[count])) ++count;
+  }
+  take_back(static_cast<int64_t>(generated_.size() - num_known));
+  return count;
 }
 
 void ChoiceTokens::take_back(int64_t count) {
   WEFT_CHECK_LE(count, static_cast<int64_t>(generated_.size()));
+  const int64_t of_matcher = std::max<int64_t>(0, count - num_beyond_);
+  num_beyond_ = std::max<int64_t>(0, num_beyond_ - count);
   for (; count > 0; --count) {
     if (rules_->penalises()) --entry_of(generated_.back()).num_generated;
     generated_.pop_back();
   }
+  if (matcher_ == nullptr || of_matcher == 0 || failure_) return;
+  try {
+    matcher_->take_back(of_matcher);
+  } catch (const Error& error) {
+    failure_ = error;
+  }
 }
 
-void ChoiceTokens::fill(model::LogitRow& row, StepPlan& plan) const {
+void ChoiceTokens::fill(model::LogitRow& row, StepPlan& plan) {
   const SamplingParams& p = rules_->params();
   row.num_logprobs = row_logprobs(p.logprobs);
   // Which answers are best is told by the logprobs of their tokens.
@@ -226,8 +265,43 @@ void ChoiceTokens::fill(model::LogitRow& row, StepPlan& plan) const {
   row.adjustments.end = static_cast<int64_t>(plan.adjustments.size());
 
   row.mask.begin = static_cast<int64_t>(plan.masks.size());
-  plan.masks.insert(plan.masks.end(), rules_->allowed().begin(), rules_->allowed().end());
+  allow(plan);
   row.mask.end = static_cast<int64_t>(plan.masks.size());
+}
+
+// The ids that both the grammar and allowed_token_ids leave; none of them where neither is given.
+void ChoiceTokens::allow(StepPlan& plan) {
+  const std::span<const uint32_t> allowed = rules_->allowed();
+  // A row after a guess that cannot stand is never looked at.
+  if (matcher_ == nullptr || (num_beyond_ > 0 && !failure_)) {
+    plan.masks.insert(plan.masks.end(), allowed.begin(), allowed.end());
+    return;
+  }
+  const size_t begin = plan.masks.size();
+  plan.masks.resize(begin + static_cast<size_t>(rules_->num_mask_words()));
+  const std::span<uint32_t> mask = std::span(plan.masks).subspan(begin);
+  allow_by_grammar(mask);
+  for (size_t i = 0; i < allowed.size(); ++i) mask[i] &= allowed[i];
+}
+
+void ChoiceTokens::allow_by_grammar(std::span<uint32_t> mask) {
+  try {
+    if (!failure_) matcher_->fill(mask);
+    if (!failure_ && matcher_->may_end()) allow_ends(mask);
+  } catch (const Error& error) {
+    failure_ = error;
+  }
+  if (failure_) std::fill(mask.begin(), mask.end(), 0u);
+}
+
+// Where the grammar may end, stop tokens may come too; with ignore_eos it ends where it has to.
+void ChoiceTokens::allow_ends(std::span<uint32_t> mask) {
+  const bool goes_on = rules_->params().ignore_eos && !matcher_->must_end();
+  for (const int32_t id : rules_->ending_ids()) {
+    uint32_t& word = mask[static_cast<size_t>(id) / 32];
+    const uint32_t bit = uint32_t{1} << (id % 32);
+    word = goes_on ? word & ~bit : word | bit;
+  }
 }
 
 // The last ids of bad words whose other ids were just generated, and the ends of an answer that is

@@ -14,7 +14,9 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "engine/step.h"
+#include "text/grammar.h"
 
 namespace weft::engine {
 
@@ -73,12 +75,15 @@ int32_t row_logprobs(const std::optional<int32_t>& logprobs);
 class SamplingRules {
  public:
   // params: checked. end_ids: those of the model that end an answer.
-  SamplingRules(SamplingParams params, std::span<const int32_t> end_ids, int64_t vocab_size);
+  // has_grammar: end_ids end an answer whatever ignore_eos says, where its grammar is complete.
+  SamplingRules(SamplingParams params, std::span<const int32_t> end_ids, int64_t vocab_size,
+                bool has_grammar = false);
 
   const SamplingParams& params() const { return params_; }
   // Whether this id ends an answer: a stop_token_id, or of end_ids unless ignore_eos.
   bool ends_answer(int32_t id) const;
   std::span<const int32_t> ending_ids() const { return ending_ids_; }
+  int64_t num_mask_words() const { return num_mask_words_; }
   std::span<const LogitBias> biases() const { return biases_; }   // one an id
   std::span<const uint32_t> allowed() const { return allowed_; }  // of LogitRow::mask; maybe empty
   bool penalises() const;  // repetition, presence or frequency
@@ -88,25 +93,31 @@ class SamplingRules {
   std::vector<int32_t> ending_ids_;  // ascending
   std::vector<LogitBias> biases_;    // ascending by id
   std::vector<uint32_t> allowed_;
+  int64_t num_mask_words_ = 0;
 };
 
-// The tokens of one choice, as its rows depend on them. A copy is a choice of its own.
+// The tokens of one choice, as its rows depend on them, and its place in the request's grammar. A
+// copy is a choice of its own.
 class ChoiceTokens {
  public:
-  // seed: the request's. choice: 0 .. num_choices() - 1.
+  // seed: the request's. choice: 0 .. num_choices() - 1. grammar: null for none.
   ChoiceTokens(std::shared_ptr<const SamplingRules> rules, std::span<const int32_t> prompt_ids,
-               uint64_t seed, uint32_t choice);
+               uint64_t seed, uint32_t choice, const text::Grammar* grammar = nullptr);
 
-  // The next generated token. Ids are of the vocabulary.
+  // The next generated token, or a guess of it. Ids are of the vocabulary.
   void add(int32_t id);
   // Forgets the last `count` of them: draft tokens that were not accepted.
   void take_back(int64_t count);
   std::span<const int32_t> generated() const { return generated_; }
+  // How many of these may come next, one after another, as far as the grammar says.
+  size_t num_allowed(std::span<const int32_t> guesses);
+  // Why nothing can come next, where the grammar says so: fill then forbids every id.
+  const std::optional<Error>& failure() const { return failure_; }
 
   // Fills what the choice of the token after generated() depends on, and appends its adjustments
   // and mask to the plan: nothing for a row that needs none. Leaves token, position, target, hash
   // and full_logits. Allocates nothing once the plan's memory has grown.
-  void fill(model::LogitRow& row, StepPlan& plan) const;
+  void fill(model::LogitRow& row, StepPlan& plan);
 
  private:
   struct Entry {
@@ -116,9 +127,22 @@ class ChoiceTokens {
     uint32_t in_prompt = 0;
   };
 
+  // A copy stands at the same place.
+  struct Matcher : std::unique_ptr<text::GrammarMatcher> {
+    using unique_ptr::unique_ptr, unique_ptr::operator=;
+    Matcher(Matcher&&) = default;
+    Matcher& operator=(Matcher&&) = default;
+    Matcher(const Matcher& other) : unique_ptr(other ? other->clone() : nullptr) {}
+    Matcher& operator=(const Matcher& other) { return *this = Matcher(other); }
+  };
+
   Entry& entry_of(int32_t id);
   void rehash(size_t num_slots);
   void forbid(StepPlan& plan) const;
+  bool advance(int32_t id);
+  void allow(StepPlan& plan);
+  void allow_by_grammar(std::span<uint32_t> mask);
+  void allow_ends(std::span<uint32_t> mask);
 
   std::shared_ptr<const SamplingRules> rules_;
   uint64_t seed_;
@@ -126,6 +150,10 @@ class ChoiceTokens {
   std::vector<int32_t> generated_;
   std::vector<Entry> entries_;  // biases first, then ids in order of their first appearance
   std::vector<int32_t> slots_;  // hash table into entries_, -1: free; a power of two
+
+  Matcher matcher_;         // at generated_ without the last num_beyond_
+  int64_t num_beyond_ = 0;  // guesses that the grammar forbids, and what was added after one
+  std::optional<Error> failure_;
 };
 
 }  // namespace weft::engine
