@@ -199,6 +199,7 @@ struct OpenedModel {
   const ModelReport& report;
   const text::Tokenizer& tokenizer;
   const text::ChatTemplate* chat_template;  // null where the model ships none
+  std::span<const int32_t> end_ids;         // that end an answer
   int64_t max_model_len;
   // Throws what Engine::generate would throw for such a prompt.
   std::function<void(std::span<const int32_t> prompt_ids)> check_prompt;
@@ -225,6 +226,8 @@ class Engine {
   virtual const text::Tokenizer& tokenizer() const = 0;
   // null where the model ships none.
   virtual const text::ChatTemplate* chat_template() const = 0;
+  // Ids that end an answer, ascending; what a GrammarCompiler wants to know.
+  virtual std::span<const int32_t> end_ids() const { return {}; }
   virtual int64_t max_model_len() const = 0;
   virtual int64_t kv_cache_tokens() const = 0;
   virtual int64_t kv_cache_blocks() const = 0;

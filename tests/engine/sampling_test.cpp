@@ -124,7 +124,7 @@ struct Filled {
   std::map<int32_t, float> after;
 };
 
-Filled fill(const ChoiceTokens& tokens, float from = 1.0f) {
+Filled fill(ChoiceTokens tokens, float from = 1.0f) {
   Filled filled;
   tokens.fill(filled.row, filled.plan);
   for (int64_t i = filled.row.adjustments.begin; i < filled.row.adjustments.end; ++i) {

@@ -1,6 +1,7 @@
 // Whatever shares a replica with a request, its answer has the bits that it has alone on one rank:
-// a random mix of requests (lengths, seeds, sampling, stops, several choices, priorities, equal
-// beginnings) under topologies, small caches that force pre-emption, micro-batches and policies.
+// a random mix of requests (lengths, seeds, sampling, stops, grammars, several choices, priorities,
+// equal beginnings) under topologies, small caches that force pre-emption, micro-batches and
+// policies.
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -24,8 +25,38 @@ uint64_t draw(uint64_t request, uint64_t use, uint64_t below) {
   return uniform_bits(2026, request, use) % below;
 }
 
-Request request_of(uint64_t i, int64_t vocab_size) {
+// Grammars for one engine: a third of the requests has one of them.
+class Grammars {
+ public:
+  explicit Grammars(const engine::Engine& engine)
+      : compiler_(text::GrammarCompiler::make(engine.tokenizer(), engine.model().vocab_size,
+                                              engine.end_ids())) {}
+
+  std::shared_ptr<const text::Grammar> of(uint64_t request) {
+    using Kind = text::GrammarSpec::Kind;
+    const std::vector<text::GrammarSpec> specs{
+        {Kind::kJsonSchema, R"({"type": "object", "required": ["name", "list"],
+            "properties": {"name": {"type": "string", "maxLength": 9},
+                           "list": {"type": "array", "items": {"enum": ["red", "green", 7]}}}})"},
+        {Kind::kJsonObject, ""},
+        {Kind::kRegex, "(ab{1,3}c|[0-9]+;){2,30}"},
+        {Kind::kChoice, R"(["yes", "yesterday", "no"])"},
+        {Kind::kLark, "root ::= \"(\" root* \")\" | [a-f]+ \".\""}};
+    if (draw(request, 30, 3) != 0) return nullptr;
+    const uint64_t which = draw(request, 31, specs.size());
+    std::shared_ptr<const text::Grammar>& grammar = compiled_[which];
+    if (grammar == nullptr) grammar = compiler_->compile(specs[which]);
+    return grammar;
+  }
+
+ private:
+  std::unique_ptr<text::GrammarCompiler> compiler_;
+  std::map<uint64_t, std::shared_ptr<const text::Grammar>> compiled_;
+};
+
+Request request_of(uint64_t i, int64_t vocab_size, Grammars& grammars) {
   Request request;
+  request.grammar = grammars.of(i);
   // A third begins with one of two shared prefixes.
   const uint64_t family = draw(i, 0, 6);
   if (family < 2) {
@@ -56,7 +87,8 @@ Request request_of(uint64_t i, int64_t vocab_size) {
   if (draw(i, 20, 3) == 0)
     p.stop_token_ids = {static_cast<int32_t>(draw(i, 21, static_cast<uint64_t>(vocab_size)))};
   if (draw(i, 22, 3) == 0) p.stop = {std::string(1, static_cast<char>('a' + draw(i, 23, 26)))};
-  if (draw(i, 24, 5) == 0) p.min_tokens = std::min<int64_t>(p.max_tokens, 5);
+  // A grammar may be complete before that.
+  if (draw(i, 24, 5) == 0 && !request.grammar) p.min_tokens = std::min<int64_t>(p.max_tokens, 5);
   request.priority = static_cast<int32_t>(draw(i, 25, 3));
   request.hash_logits = true;
   return request;
@@ -95,10 +127,11 @@ std::string model_path(const std::string& name) {
 std::vector<Bits> answers(const engine::EngineOptions& options, uint64_t count,
                           engine::EngineStats& stats) {
   const auto engine = engine::Engine::load(options);
+  Grammars grammars(*engine);
   std::map<uint64_t, size_t> index;
   std::vector<Bits> all(count);
   for (uint64_t i = 0; i < count; ++i)
-    index[engine->submit(request_of(i, engine->model().vocab_size))] = i;
+    index[engine->submit(request_of(i, engine->model().vocab_size, grammars))] = i;
   while (engine->step([&](const engine::RequestEvent& event) {
     if (event.request.ended) all[index.at(event.request.id)] = bits_of(event.request);
   })) {
@@ -120,8 +153,9 @@ const std::vector<Bits>& alone(const std::string& path, kernels::KvType kv, uint
   options.prefix_caching = options.window_groups = false;
   options.kv_type = kv;
   const auto engine = engine::Engine::load(options);
+  Grammars grammars(*engine);
   for (uint64_t i = all.size(); i < count; ++i) {
-    engine->submit(request_of(i, engine->model().vocab_size));
+    engine->submit(request_of(i, engine->model().vocab_size, grammars));
     while (engine->step([&](const engine::RequestEvent& event) {
       if (event.request.ended) all.push_back(bits_of(event.request));
     })) {
