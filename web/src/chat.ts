@@ -85,7 +85,7 @@ export function requestBody(model: string, messages: Message[], parameters: Para
   if (parameters.top_p !== 1) body['top_p'] = parameters.top_p;
   if (parameters.top_k > 0) body['top_k'] = parameters.top_k;
   if (parameters.min_p > 0) body['min_p'] = parameters.min_p;
-  if (parameters.seed.trim()) body['seed'] = Number(parameters.seed);
+  if (/^-?\d+$/.test(parameters.seed)) body['seed'] = Number(parameters.seed);
   const stop = parameters.stop.split('\n').filter((line) => line !== '');
   if (stop.length > 0) body['stop'] = stop;
   if (parameters.repetition_penalty !== 1)
@@ -130,7 +130,7 @@ class Pieces {
     const text = entry.bytes ? this.decoder.decode(new Uint8Array(entry.bytes), { stream: true })
                              : entry.token;
     this.held += text;
-    if (this.held === '' && entry.bytes?.length) return;
+    if (this.held === '') return;
     tokens.push({
       text: this.held,
       logprob: entry.logprob,
@@ -188,6 +188,22 @@ function apply(chunk: Chunk, answer: Message, pieces: Pieces) {
     answer.completion_tokens = chunk.usage.completion_tokens ?? answer.completion_tokens;
     answer.cached_tokens = chunk.usage.prompt_tokens_details?.cached_tokens ?? 0;
   }
+}
+
+// The tokens of the text that is shown. A stop string is cut out of the text, and reasoning is kept
+// apart from it, but both have tokens: where these are not the text's own there are none to show.
+export function tokensOfText({ tokens, text, state }: Message): Token[] {
+  if (state === 'streaming') return tokens;
+  let at = 0;
+  const shown: Token[] = [];
+  for (const token of tokens) {
+    if (at >= text.length) break;
+    const part = token.text.slice(0, text.length - at);
+    if (!text.startsWith(part, at)) return [];
+    shown.push(part === token.text ? token : { ...token, text: part });
+    at += part.length;
+  }
+  return at === text.length ? shown : [];
 }
 
 export function firstTokenSeconds(answer: Message): number | null {

@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { apiKey } from './api';
 import { firstTokenSeconds, kDefaults, message, requestBody, schemaProblem, streamAnswer,
-         tokensPerSecond, type Message, type Parameters } from './chat';
+         tokensOfText, tokensPerSecond, type Message, type Parameters } from './chat';
 import { CodeDialog } from './code_dialog';
 import { count, duration, plural } from './format';
 import { ParameterPanel } from './parameters';
@@ -126,11 +126,12 @@ export function Playground({ model, stopped }: { model: string | null; stopped: 
 function Turn({ message: one }: { message: Message }) {
   if (one.role === 'user') return <article class="turn user" aria-label="You"><div class="bubble">{one.text}</div></article>;
   const waiting = one.state === 'streaming' && one.first_ms === 0;
+  const tokens = tokensOfText(one);
   return (
     <article class="turn assistant" aria-label="Answer" aria-busy={one.state === 'streaming'}>
       {one.reasoning && <details class="reasoning"><summary>Reasoning</summary><div>{one.reasoning}</div></details>}
       {waiting && <div class="waiting">Reading the prompt…</div>}
-      {one.tokens.length > 0 ? <Tokens tokens={one.tokens} /> : <div class="answer-text">{one.text}</div>}
+      {tokens.length > 0 ? <Tokens tokens={tokens} /> : <div class="answer-text">{one.text}</div>}
       {one.error && <p class="notice error" role="alert">{one.error}</p>}
       <Figures message={one} />
     </article>

@@ -21,7 +21,7 @@ export function TimelineView({ state }: { state: State | null }) {
   const [hover, setHover] = useState<Hover | null>(null);
   const [, setCount] = useState(0);
   const { trouble } = usePoll<Timeline>(
-      () => `/weft/timeline?since_us=${store.current.since_us()}&window_s=10`, 300,
+      live ? () => `/weft/timeline?since_us=${store.current.since_us()}&window_s=10` : null, 300,
       (timeline) => { store.current.add(timeline); setCount((n) => n + 1); });
   const windowNow = useCallback((): Window_us => {
     const now = store.current.now_us() - kLag_us;
