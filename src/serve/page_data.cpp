@@ -216,7 +216,7 @@ Route route_of(EngineOf engine, Body body) {
                            retry_headers(1));
     try {
       exchange->respond(200, "application/json", body(*client, exchange->request()),
-                        {{"Cache-Control", "no-store"}, {"X-Content-Type-Options", "nosniff"}});
+                        {{"Cache-Control", "no-store"}});
     } catch (const Error& error) {
       respond_error(*exchange, {.status = 400, .message = error.summary()});
     }

@@ -57,7 +57,6 @@ HttpHeaders headers_of(const PageFile& file) {
       {"ETag", std::string(file.etag)},
       {"Cache-Control", is_named_by_content ? "public, max-age=31536000, immutable" : "no-cache"},
       {"Content-Security-Policy", std::string(kPolicy)},
-      {"X-Content-Type-Options", "nosniff"},
       {"Referrer-Policy", "no-referrer"},
       {"Cross-Origin-Opener-Policy", "same-origin"},
       {"Cross-Origin-Resource-Policy", "same-origin"},
@@ -77,8 +76,7 @@ void respond_page_file(const std::shared_ptr<Exchange>& exchange) {
   const HttpRequest& request = exchange->request();
   const PageFile* file = find_page_file(request.path);
   if (!file) {
-    exchange->respond(404, "text/plain; charset=utf-8", "There is no such page.\n",
-                      {{"X-Content-Type-Options", "nosniff"}});
+    exchange->respond(404, "text/plain; charset=utf-8", "There is no such page.\n");
     return;
   }
   HttpHeaders headers = headers_of(*file);

@@ -61,6 +61,7 @@ describe('weft serve', { skip: isThere ? false : 'build/weft or its model is not
   it('sends the files compressed and with their policy', async () => {
     const response = await fetch(`${url}/`, { headers: { 'Accept-Encoding': 'gzip' } });
     assert.match(response.headers.get('content-security-policy'), /default-src 'none'/);
+    assert.equal(response.headers.get('x-content-type-options'), 'nosniff');
     assert.match(response.headers.get('etag'), /^"[0-9a-f]{32}"$/);
     const script = (await response.text()).match(/\/assets\/[^"]+\.js/)[0];
     const asset = await fetch(url + script, { headers: { 'Accept-Encoding': 'gzip' } });

@@ -63,7 +63,6 @@ TEST(PageFiles, ThePolicyAllowsNoInlineScriptNoEvalAndNoOtherHost) {
     EXPECT_THAT(policy, HasSubstr("frame-ancestors 'none'"));
     EXPECT_THAT(policy, Not(HasSubstr("unsafe")));
     EXPECT_THAT(policy, Not(HasSubstr("http")));
-    EXPECT_EQ(answer->header("X-Content-Type-Options"), "nosniff");
     EXPECT_EQ(answer->header("Referrer-Policy"), "no-referrer");
   }
   for (const PageFile& file : page_files()) {
