@@ -7,6 +7,7 @@
 #include "serve/access_log.h"
 #include "serve/admin_routes.h"
 #include "serve/health_routes.h"
+#include "serve/openai_routes.h"
 #include "serve/page_data.h"
 #include "serve/page_files.h"
 
@@ -44,6 +45,9 @@ struct Gateway::Inside {
     add_health_routes(&router, {[engine = engine] { return engine->status(); },
                                 [this] { return http.is_draining(); }, admission.get(),
                                 options.version, options.step_limit_ns});
+    add_openai_routes(
+        &router, engine, admission.get(),
+        {.model_names = options.served_model_names, .chat_template = options.chat_template});
     add_page_routes();
     add_admin_routes(&admin_router, {engine, [this] { return http.is_draining(); },
                                      [this] { asked_to_drain = true; }});
@@ -59,9 +63,9 @@ struct Gateway::Inside {
 
   const GatewayOptions options;
   Access access;
-  Router router, admin_router;
   std::shared_ptr<fleet::EngineClient> engine;
   std::unique_ptr<Admission> admission;
+  Router router, admin_router;  // its routes use both
   std::atomic<bool> asked_to_drain{false};
   int port = 0, admin_port = 0;
   // They stop before what their routes use is gone.

@@ -1,0 +1,208 @@
+// POST /v1/embeddings: https://platform.openai.com/docs/api-reference/embeddings. The vectors are
+// those of the loaded model, pooled over the prompt; "pooling" chooses how.
+#include <fmt/format.h>
+
+#include <bit>
+#include <cmath>
+#include <mutex>
+#include <nlohmann/json.hpp>
+
+#include "serve/answer_json.h"
+#include "serve/openai_service.h"
+#include "serve/prompt_fields.h"
+#include "serve/request_error.h"
+
+namespace weft::serve {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "base64 holds little-endian numbers");
+
+constexpr int64_t kMostInputs = 2048;  // OpenAI's bound
+constexpr std::string_view kDigits =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+struct EmbeddingBody {
+  std::string model;
+  std::vector<Prompt> inputs;
+  bool base64 = false;
+  int64_t dimensions = 0;  // 0: all
+  fleet::Embed::Pooling pooling = fleet::Embed::Pooling::kLast;
+  bool normalize = true;
+};
+
+EmbeddingBody read_embedding(const Fields& fields) {
+  EmbeddingBody body;
+  body.model = fields.text("model").value_or("");
+  body.inputs = prompts_of(fields, "input", kMostInputs);
+  const std::string encoding = fields.text("encoding_format").value_or("float");
+  if (encoding != "float" && encoding != "base64")
+    fields.refuse("encoding_format", "float or base64 is expected");
+  body.base64 = encoding == "base64";
+  body.dimensions = fields.integer("dimensions", 1, INT32_MAX).value_or(0);
+  const std::string pooling = fields.text("pooling").value_or("last");
+  if (pooling != "last" && pooling != "mean") fields.refuse("pooling", "last or mean is expected");
+  if (pooling == "mean") body.pooling = fleet::Embed::Pooling::kMean;
+  body.normalize = fields.flag("normalize").value_or(true);
+  return body;
+}
+
+// The first `dimensions` numbers, of length 1 again where the whole was: OpenAI's rule.
+std::vector<float> cut(std::vector<float> values, const EmbeddingBody& body) {
+  if (body.dimensions == 0 || static_cast<size_t>(body.dimensions) >= values.size()) return values;
+  values.resize(static_cast<size_t>(body.dimensions));
+  if (!body.normalize) return values;
+  double sum = 0;
+  for (const float value : values) sum += double{value} * value;
+  const auto scale = static_cast<float>(sum > 0 ? 1 / std::sqrt(sum) : 1);
+  for (float& value : values) value *= scale;
+  return values;
+}
+
+std::string base64_of(std::string_view bytes) {
+  std::string text;
+  text.reserve((bytes.size() + 2) / 3 * 4);
+  for (size_t at = 0; at < bytes.size(); at += 3) {
+    const size_t count = std::min<size_t>(3, bytes.size() - at);
+    uint32_t word = 0;
+    for (size_t i = 0; i < 3; ++i)
+      word = word << 8 | (i < count ? static_cast<unsigned char>(bytes[at + i]) : 0u);
+    for (size_t i = 0; i < 4; ++i) text += i <= count ? kDigits[word >> (18 - 6 * i) & 63] : '=';
+  }
+  return text;
+}
+
+Json vector_json(const std::vector<float>& values, bool base64) {
+  if (!base64) return values;
+  return base64_of({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
+}
+
+// The embeddings of one body, as they come.
+class Embedding : public std::enable_shared_from_this<Embedding> {
+ public:
+  Embedding(std::shared_ptr<OpenAiService> service, std::shared_ptr<Exchange> exchange,
+            std::shared_ptr<Admission::Ticket> place)
+      : service_(std::move(service)), exchange_(std::move(exchange)), place_(std::move(place)) {}
+
+  void start() {
+    const nlohmann::json json = parse_json(exchange_->request().body, "the body");
+    const Fields fields(json, "");
+    body_ = read_embedding(fields);
+    service_->check_model(body_.model);
+    const int64_t width = service_->engine().card().report.hidden_size;
+    if (body_.dimensions > width)
+      fields.refuse("dimensions",
+                    fmt::format("the model has {}: 1 to {} is expected", width, width));
+    Admission::Refusal refusal;
+    std::vector<std::vector<int32_t>> prompts;
+    ticket_ = service_->admission().enter(static_cast<int64_t>(body_.inputs.size()) - 1, &refusal);
+    if (ticket_) prompts = encode();
+    int64_t num_tokens = 0;
+    for (const std::vector<int32_t>& ids : prompts) num_tokens += static_cast<int64_t>(ids.size());
+    if (!ticket_ || !ticket_->charge(num_tokens, &refusal))
+      return respond_error(*exchange_, refusal.error, std::move(refusal.headers));
+    submit(std::move(prompts));
+  }
+
+ private:
+  std::vector<std::vector<int32_t>> encode() const {
+    const PromptSource source = service_->prompt_source();
+    std::vector<std::vector<int32_t>> prompts;
+    for (const Prompt& input : body_.inputs) {
+      const std::string* text = std::get_if<std::string>(&input);
+      prompts.push_back(text == nullptr ? std::get<std::vector<int32_t>>(input)
+                                        : encode_prompt(*text, true, source, "input"));
+      const std::vector<int32_t>& ids = prompts.back();
+      if (ids.empty()) throw RequestError("input holds an empty text", {.param = "input"});
+      if (static_cast<int64_t>(ids.size()) > source.max_model_len)
+        throw RequestError(fmt::format("an input has {} tokens; the context holds {}", ids.size(),
+                                       source.max_model_len),
+                           {.param = "input", .code = "context_length_exceeded"});
+      engine::check_prompt(ids, service_->engine().card().limits);
+    }
+    return prompts;
+  }
+
+  void submit(std::vector<std::vector<int32_t>> prompts) {
+    results_.resize(prompts.size());
+    num_open_ = prompts.size();
+    exchange_->on_gone([weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->cancel();
+    });
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      fleet::Embed message;
+      message.request_id = exchange_->request().request_id;
+      message.prompt_ids = std::move(prompts[i]);
+      message.pooling = body_.pooling;
+      message.normalize = body_.normalize;
+      message.priority = exchange_->request().principal.priority;
+      const uint64_t request = service_->engine().embed(
+          std::move(message), [self = shared_from_this(), i](fleet::Embedding embedding) {
+            self->receive(i, std::move(embedding));
+          });
+      const std::lock_guard lock(mutex_);
+      requests_.push_back(request);
+    }
+  }
+
+  // The engine's thread.
+  void receive(size_t index, fleet::Embedding embedding) {
+    {
+      const std::lock_guard lock(mutex_);
+      results_[index] = std::move(embedding);
+      if (--num_open_ > 0) return;
+    }
+    service_->pool().post([self = shared_from_this()] {
+      respond_or_refuse(*self->exchange_, [&] { self->finish(); });
+    });
+  }
+
+  void finish() {
+    Json data = Json::array();
+    int64_t num_tokens = 0;
+    for (fleet::Embedding& result : results_) {
+      if (result.error) throw Error(*result.error);
+      num_tokens += result.num_prompt_tokens;
+      data.push_back(
+          {{"object", "embedding"},
+           {"index", data.size()},
+           {"embedding", vector_json(cut(std::move(result.values), body_), body_.base64)}});
+    }
+    const std::string& model = body_.model.empty() ? service_->model_names().front() : body_.model;
+    exchange_->respond(
+        200, "application/json",
+        dump({{"object", "list"},
+              {"data", std::move(data)},
+              {"model", model},
+              {"usage", {{"prompt_tokens", num_tokens}, {"total_tokens", num_tokens}}}}));
+  }
+
+  void cancel() {
+    std::vector<uint64_t> requests;
+    {
+      const std::lock_guard lock(mutex_);
+      requests = requests_;
+    }
+    for (const uint64_t request : requests) service_->engine().cancel(request);
+  }
+
+  std::shared_ptr<OpenAiService> service_;
+  std::shared_ptr<Exchange> exchange_;
+  std::shared_ptr<Admission::Ticket> place_;
+  std::optional<Admission::Ticket> ticket_;
+  EmbeddingBody body_;
+  std::mutex mutex_;  // of what follows
+  std::vector<fleet::Embedding> results_;
+  std::vector<uint64_t> requests_;
+  size_t num_open_ = 0;
+};
+
+}  // namespace
+
+void add_embedding_routes(Router* router, const ServiceRef& owner) {
+  router->add("POST", "/v1/embeddings",
+              pooled(owner, [](const auto& service, const auto& exchange, auto place) {
+                std::make_shared<Embedding>(service, exchange, std::move(place))->start();
+              }));
+}
+
+}  // namespace weft::serve

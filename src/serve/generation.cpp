@@ -1,0 +1,265 @@
+#include "serve/generation.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "serve/request_error.h"
+
+namespace weft::serve {
+namespace {
+
+// One salt of the key's and the caller's: neither alone can name the other's prefixes.
+uint64_t mixed_salt(uint64_t of_key, uint64_t asked) {
+  return asked == 0 ? of_key : uniform_bits(of_key, asked, 1);
+}
+
+int32_t added_priority(int32_t of_key, int32_t asked) {
+  return static_cast<int32_t>(std::clamp<int64_t>(int64_t{of_key} + asked, INT32_MIN, INT32_MAX));
+}
+
+// No place for it now.
+struct Refused {
+  Admission::Refusal refusal;
+};
+
+engine::SamplingParams defaults(bool is_chat) {
+  engine::SamplingParams params;
+  if (is_chat) params.max_tokens = kOpenMaxTokens;
+  return params;
+}
+
+}  // namespace
+
+Generation::Generation(std::shared_ptr<OpenAiService> service, std::shared_ptr<Exchange> exchange,
+                       std::shared_ptr<Admission::Ticket> place)
+    : service_(std::move(service)), exchange_(std::move(exchange)), place_(std::move(place)) {}
+
+void Generation::start(bool is_chat) {
+  const nlohmann::json json = parse_json(exchange_->request().body, "the body");
+  try {
+    read_body(json, is_chat);
+    enter();
+    make_writer();
+    submit();
+  } catch (const Refused& refused) {
+    refuse(refused.refusal.error, refused.refusal.headers);
+  } catch (const Error& error) {
+    refuse(error_object(error, &json));
+  }
+}
+
+void Generation::read_body(const nlohmann::json& json, bool is_chat) {
+  const HttpRequest& request = exchange_->request();
+  const Fields fields(json, "", "", request.body);
+  body_.sampling = defaults(is_chat);
+  const BodyLimits& limits = service_->options().limits;
+  is_chat ? read_chat(fields, limits, &body_) : read_completion(fields, limits, &body_);
+  service_->check_model(body_.model);
+  if (!body_.sampling.seed) body_.sampling.seed = service_->draw_seed();
+  body_.cache_salt = mixed_salt(request.principal.cache_salt, body_.cache_salt);
+  body_.priority = added_priority(request.principal.priority, body_.priority);
+  head_ = {(is_chat ? "chatcmpl-" : "cmpl-") + request.request_id, unix_time(),
+           body_.model.empty() ? service_->model_names().front() : body_.model,
+           service_->engine().card().fingerprint};
+}
+
+// Answers are charged before anything is encoded, tokens before anything runs.
+void Generation::enter() {
+  const int64_t num_prompts = body_.is_chat ? 1 : static_cast<int64_t>(body_.prompts.size());
+  const int64_t num_choices = body_.sampling.num_choices();
+  Refused refused;
+  ticket_ = service_->admission().enter(num_prompts * num_choices - 1, &refused.refusal);
+  if (!ticket_) throw refused;
+  const PromptSource source = service_->prompt_source();
+  body_.sampling.bad_words = bad_word_ids(body_, source.tokenizer);
+  int64_t num_tokens = 0;
+  for (std::vector<int32_t>& ids : prompt_ids_of(body_, source)) {
+    const auto num_prompt_tokens = static_cast<int64_t>(ids.size());
+    const int64_t most = max_tokens_after(body_, num_prompt_tokens, source.max_model_len);
+    num_tokens += num_choices * (num_prompt_tokens + most);
+    messages_.push_back(message_of(ids, most));
+    fleet::check_generate(messages_.back(), service_->engine().card().limits);
+    parts_.push_back(make_part(std::move(ids), body_.sampling.n));
+  }
+  if (!ticket_->charge(num_tokens, &refused.refusal)) throw refused;
+}
+
+fleet::Generate Generation::message_of(const std::vector<int32_t>& prompt_ids,
+                                       int64_t max_tokens) const {
+  fleet::Generate message;
+  message.request_id = exchange_->request().request_id;
+  message.principal = exchange_->request().principal.name;
+  message.prompt_ids = prompt_ids;
+  message.sampling = body_.sampling;
+  message.sampling.max_tokens = max_tokens;
+  message.sampling.min_tokens = std::min(body_.sampling.min_tokens, max_tokens);
+  message.grammar = body_.grammar;
+  message.priority = body_.priority;
+  message.cache_salt = body_.cache_salt;
+  return message;
+}
+
+void Generation::make_writer() {
+  const AnswerFormat format{service_->engine().tokenizer(), body_};
+  writer_ = body_.is_chat ? make_chat_writer(head_, format, parser_)
+                          : make_completion_writer(head_, format);
+}
+
+void Generation::submit() {
+  num_open_ = messages_.size();
+  exchange_->on_gone([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->cancel();
+  });
+  try {
+    for (size_t i = 0; i < messages_.size(); ++i) {
+      const uint64_t request = service_->engine().generate(
+          std::move(messages_[i]), [self = shared_from_this(), i](fleet::Event event) {
+            self->receive(i, std::move(event));
+          });
+      bool is_late = false;
+      {
+        const std::lock_guard lock(mutex_);
+        requests_.push_back(request);
+        is_late = cancelled_;
+      }
+      if (is_late) service_->engine().cancel(request);
+    }
+  } catch (...) {
+    done_ = true;
+    cancel();
+    throw;
+  }
+  messages_.clear();
+  drain();
+}
+
+void Generation::receive(size_t part, fleet::Event event) {
+  {
+    const std::lock_guard lock(mutex_);
+    inbox_.emplace_back(part, std::move(event));
+    if (draining_) return;
+    draining_ = true;
+  }
+  service_->pool().post([self = shared_from_this()] { self->drain(); });
+}
+
+void Generation::drain() {
+  for (;;) {
+    std::vector<std::pair<size_t, fleet::Event>> events;
+    {
+      const std::lock_guard lock(mutex_);
+      events.swap(inbox_);
+      draining_ = !events.empty();
+      if (!draining_) return;
+    }
+    try {
+      for (const auto& [part, event] : events) take(part, event);
+    } catch (const std::exception& error) {
+      log_error("an answer failed: {} (request {})", error.what(), exchange_->request().request_id);
+      fail(Error(ErrorKind::kInternal, error.what()));
+    }
+  }
+}
+
+void Generation::take(size_t index, const fleet::Event& event) {
+  AnsweredPart& part = parts_[index];
+  if (done_) return;
+  if (event.error) return fail(*event.error);
+  if (event.finish == engine::FinishReason::kCancelled && is_cancelled()) {
+    done_ = true;  // the client has gone: there is nobody to tell
+    return;
+  }
+  if (event.finish == engine::FinishReason::kCancelled)
+    return fail(Error(ErrorKind::kCommunication, "the answer was cancelled"));
+  apply_event(event, &part);
+  if (body_.streams) {
+    std::string text = writer_->chunks(index, part, event);
+    if (!text.empty()) write(std::move(text));
+  }
+  if (!event.ended) return;
+  if (--num_open_ == 0) finish();
+}
+
+void Generation::write(std::string text) {
+  if (!streaming_)
+    exchange_->begin_stream(200, "text/event-stream; charset=utf-8",
+                            {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}});
+  streaming_ = true;
+  if (exchange_->write(std::move(text))) return;
+  done_ = true;
+  cancel();
+}
+
+void Generation::fail(const Error& error) {
+  if (done_) return;
+  done_ = true;
+  const ErrorObject object = error_object(error);
+  if (object.status >= 500)
+    log_error("{} (request {})", error.what(), exchange_->request().request_id);
+  leave_places();
+  if (streaming_) {
+    exchange_->write(error_event(error_json(object)));
+    exchange_->end_stream();
+  } else {
+    respond_error(*exchange_, object);
+  }
+  cancel();
+}
+
+void Generation::refuse(const ErrorObject& error, HttpHeaders headers) {
+  if (error.status >= 500)
+    log_error("{} (request {})", error.message, exchange_->request().request_id);
+  leave_places();
+  respond_error(*exchange_, error, std::move(headers));
+}
+
+// Before the last word is said: who asks again at once finds room.
+void Generation::leave_places() {
+  ticket_.reset();
+  place_.reset();
+}
+
+void Generation::finish() {
+  done_ = true;
+  leave_places();
+  if (!body_.streams) {
+    exchange_->respond(200, "application/json", writer_->whole(parts_));
+  } else {
+    done_ = false;
+    write(writer_->end());
+    if (!done_) exchange_->end_stream();
+    done_ = true;
+  }
+}
+
+bool Generation::is_cancelled() {
+  const std::lock_guard lock(mutex_);
+  return cancelled_;
+}
+
+void Generation::cancel() {
+  std::vector<uint64_t> requests;
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(cancelled_, true)) return;
+    requests = requests_;
+  }
+  for (const uint64_t request : requests) service_->engine().cancel(request);
+}
+
+void add_generation_routes(Router* router, const ServiceRef& owner) {
+  const auto add = [&](const char* path, bool is_chat) {
+    router->add("POST", path,
+                pooled(owner, [is_chat](const auto& service, const auto& exchange, auto place) {
+                  std::make_shared<Generation>(service, exchange, std::move(place))->start(is_chat);
+                }));
+  };
+  add("/v1/chat/completions", true);
+  add("/v1/completions", false);
+}
+
+}  // namespace weft::serve

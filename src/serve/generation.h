@@ -1,0 +1,74 @@
+// The life of one request for text: its body is read, its prompts are encoded and charged for, an
+// engine answers them, and what it says is written to the client as it comes or at the end.
+//
+//   network thread: pooled route ──> pool: start() ── generate ──> engine
+//                                     ^  drain() <── inbox <── on_event (the engine's thread)
+//                                     └── exchange
+//
+// An engine's thread only puts its events into the inbox. A client that leaves, or does not read
+// its stream, ends the work at the engine.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "serve/answer_writer.h"
+#include "serve/openai_service.h"
+
+namespace weft::serve {
+
+class Generation : public std::enable_shared_from_this<Generation> {
+ public:
+  Generation(std::shared_ptr<OpenAiService> service, std::shared_ptr<Exchange> exchange,
+             std::shared_ptr<Admission::Ticket> place);
+
+  // Reads the body and asks the engine, or refuses.
+  void start(bool is_chat);
+
+ private:
+  void read_body(const nlohmann::json& json, bool is_chat);
+  void make_writer();
+  void enter();
+  void submit();
+  fleet::Generate message_of(const std::vector<int32_t>& prompt_ids, int64_t max_tokens) const;
+
+  // The engine's thread.
+  void receive(size_t part, fleet::Event event);
+  // The pool's, one at a time.
+  void drain();
+  void take(size_t part, const fleet::Event& event);
+  void fail(const Error& error);
+  void refuse(const ErrorObject& error, HttpHeaders headers = {});
+  void leave_places();
+  void finish();
+  void write(std::string text);
+  // Any thread.
+  void cancel();
+  bool is_cancelled();
+
+  std::shared_ptr<OpenAiService> service_;
+  std::shared_ptr<Exchange> exchange_;
+  std::shared_ptr<Admission::Ticket> place_;
+  std::optional<Admission::Ticket> ticket_;  // of its further answers and of its tokens
+
+  RequestBody body_;
+  AnswerHead head_;
+  text::AnswerFormat parser_;
+  std::unique_ptr<AnswerWriter> writer_;
+  std::vector<AnsweredPart> parts_;
+  std::vector<fleet::Generate> messages_;  // until they are sent
+  size_t num_open_ = 0;
+  bool streaming_ = false, done_ = false;
+
+  std::mutex mutex_;  // of what follows
+  std::vector<std::pair<size_t, fleet::Event>> inbox_;
+  bool draining_ = true;  // until all parts are with the engine nobody drains
+  std::vector<uint64_t> requests_;
+  bool cancelled_ = false;
+};
+
+}  // namespace weft::serve

@@ -1,0 +1,120 @@
+#include "serve/openai_service.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "serve/request_error.h"
+
+namespace weft::serve {
+namespace {
+
+uint64_t draw_bits() {
+  std::random_device device;
+  return uint64_t{device()} << 32 | device();
+}
+
+// What an encoded text begins with, where that is a special token.
+std::string first_token(const text::Tokenizer& tokenizer) {
+  const std::vector<int32_t> ids = tokenizer.encode("", true, false);
+  return ids.empty() || !tokenizer.is_special(ids[0]) ? "" : tokenizer.piece(ids[0], true);
+}
+
+std::string name_of(const fleet::ModelCard& card) {
+  return card.name.empty() ? card.report.name : card.name;
+}
+
+}  // namespace
+
+int64_t unix_time() {
+  return std::chrono::duration_cast<std::chrono::seconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+OpenAiService::OpenAiService(std::shared_ptr<fleet::EngineClient> engine, Admission* admission,
+                             OpenAiOptions options)
+    : engine_(std::move(engine)),
+      admission_(admission),
+      options_(std::move(options)),
+      started_(unix_time()),
+      seed_(draw_bits()),
+      pool_(options_.num_threads, options_.most_waiting) {
+  if (options_.model_names.empty()) options_.model_names.push_back(name_of(engine_->card()));
+  if (options_.chat_template.empty()) return;
+  chat_template_ =
+      text::ChatTemplate::compile(options_.chat_template, first_token(engine_->tokenizer()), "");
+}
+
+void OpenAiService::close() {
+  pool_.stop();
+  engine_.reset();
+}
+
+const text::ChatTemplate* OpenAiService::chat_template() const {
+  return chat_template_ ? chat_template_.get() : engine_->chat_template();
+}
+
+PromptSource OpenAiService::prompt_source() const {
+  return {engine_->tokenizer(), chat_template(), engine_->card().limits.max_model_len};
+}
+
+void OpenAiService::check_model(const std::string& name) const {
+  const std::vector<std::string>& names = options_.model_names;
+  if (name.empty() || std::find(names.begin(), names.end(), name) != names.end()) return;
+  throw RequestError(
+      fmt::format("the model '{}' does not exist; '{}' is served", name.substr(0, 200), names[0]),
+      {.param = "model", .code = "model_not_found", .status = 404});
+}
+
+uint64_t OpenAiService::draw_seed() { return uniform_bits(seed_, num_seeds_.fetch_add(1), 0); }
+
+void respond_or_refuse(Exchange& exchange, const std::function<void()>& work,
+                       const nlohmann::json* body) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    const ErrorObject object = error_object(error, body);
+    if (object.status >= 500)
+      log_error("{} (request {})", error.what(), exchange.request().request_id);
+    return respond_error(exchange, object);
+  } catch (const std::exception& error) {
+    log_error("a route failed: {} (request {})", error.what(), exchange.request().request_id);
+  }
+  respond_error(exchange, internal_error());
+}
+
+Route pooled(ServiceRef owner, PooledWork work) {
+  return [owner = std::move(owner), work = std::move(work)](std::shared_ptr<Exchange> exchange) {
+    const std::shared_ptr<OpenAiService>& service = owner->service;
+    Admission::Refusal refusal;
+    std::optional<Admission::Ticket> place = service->admission().enter(1, &refusal);
+    if (!place) return respond_error(*exchange, refusal.error, std::move(refusal.headers));
+    std::shared_ptr<Admission::Ticket> ticket =
+        std::make_shared<Admission::Ticket>(std::move(*place));
+    // The task holds the service and not its owner, so that it never is what ends it.
+    const bool taken = service->pool().try_post([service, exchange, work, ticket]() mutable {
+      respond_or_refuse(*exchange, [&] { work(service, exchange, std::move(ticket)); });
+    });
+    ticket.reset();
+    if (!taken)
+      respond_error(*exchange, {503, "too many requests wait to be read", "", "", "overloaded"},
+                    retry_headers(1));
+  };
+}
+
+void add_openai_routes(Router* router, std::shared_ptr<fleet::EngineClient> engine,
+                       Admission* admission, OpenAiOptions options) {
+  const auto owner = std::make_shared<const ServiceOwner>(
+      std::make_shared<OpenAiService>(std::move(engine), admission, std::move(options)));
+  add_generation_routes(router, owner);
+  add_model_routes(router, owner);
+  add_token_routes(router, owner);
+  add_embedding_routes(router, owner);
+}
+
+}  // namespace weft::serve

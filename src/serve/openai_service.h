@@ -1,0 +1,84 @@
+// What the routes of OpenAI's API share.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "fleet/engine_client.h"
+#include "serve/admission.h"
+#include "serve/openai_routes.h"
+#include "serve/prompt_ids.h"
+#include "serve/task_pool.h"
+
+namespace weft::serve {
+
+class OpenAiService {
+ public:
+  OpenAiService(std::shared_ptr<fleet::EngineClient> engine, Admission* admission,
+                OpenAiOptions options);
+
+  // Waits for what the pool does and lets go of the engine: what an engine still says to requests
+  // is not listened to any more.
+  void close();
+
+  fleet::EngineClient& engine() const { return *engine_; }
+  Admission& admission() const { return *admission_; }
+  TaskPool& pool() { return pool_; }
+  const OpenAiOptions& options() const { return options_; }
+  const std::vector<std::string>& model_names() const { return options_.model_names; }
+  const text::ChatTemplate* chat_template() const;
+  PromptSource prompt_source() const;
+  int64_t started() const { return started_; }  // Unix time, seconds
+
+  // RequestError(404, model_not_found) for a name that is not served; empty: any.
+  void check_model(const std::string& name) const;
+  uint64_t draw_seed();
+
+ private:
+  std::shared_ptr<fleet::EngineClient> engine_;
+  Admission* admission_;
+  OpenAiOptions options_;
+  std::unique_ptr<text::ChatTemplate> chat_template_;
+  int64_t started_;
+  uint64_t seed_;
+  std::atomic<uint64_t> num_seeds_{0};
+  TaskPool pool_;  // the last member: its threads use all others
+};
+
+// Seconds.
+int64_t unix_time();
+
+// Takes ownership of what went wrong: what `work` throws becomes an answer. body: as of
+// error_object.
+void respond_or_refuse(Exchange& exchange, const std::function<void()>& work,
+                       const nlohmann::json* body = nullptr);
+
+// What routes hold: with the router the service ends.
+struct ServiceOwner {
+  explicit ServiceOwner(std::shared_ptr<OpenAiService> owned) : service(std::move(owned)) {}
+  ~ServiceOwner() { service->close(); }
+  ServiceOwner(const ServiceOwner&) = delete;
+  ServiceOwner& operator=(const ServiceOwner&) = delete;
+  const std::shared_ptr<OpenAiService> service;
+};
+using ServiceRef = std::shared_ptr<const ServiceOwner>;
+
+// A route whose work is done by the pool, with the place of one answer taken at the door: who finds
+// none is refused within microseconds. 503 where too much waits for the pool. The work gives the
+// place back before it answers, or by what it throws: who asks again at once finds it free.
+using PooledWork = std::function<void(const std::shared_ptr<OpenAiService>& service,
+                                      const std::shared_ptr<Exchange>& exchange,
+                                      std::shared_ptr<Admission::Ticket> place)>;
+Route pooled(ServiceRef owner, PooledWork work);
+
+void add_generation_routes(Router* router, const ServiceRef& owner);
+void add_model_routes(Router* router, const ServiceRef& owner);
+void add_token_routes(Router* router, const ServiceRef& owner);
+void add_embedding_routes(Router* router, const ServiceRef& owner);
+
+}  // namespace weft::serve

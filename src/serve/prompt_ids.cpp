@@ -1,0 +1,115 @@
+#include "serve/prompt_ids.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "serve/request_error.h"
+
+namespace weft::serve {
+namespace {
+
+// No vocabulary has a longer token, so a text of more bytes than so many a token of the context
+// does not fit, whatever it says.
+constexpr int64_t kMostBytesOfToken = 512;
+
+// A word is forbidden as it begins a text and as it stands after a space, where that is as many
+// tokens that begin differently (vLLM's rule).
+void add_bad_word(const std::string& word, const text::Tokenizer& tokenizer,
+                  std::vector<std::vector<int32_t>>* sequences) {
+  const std::string bare = word.substr(std::min(word.find_first_not_of(' '), word.size()));
+  const std::vector<int32_t> first = tokenizer.encode(bare, false, false);
+  const std::vector<int32_t> later = tokenizer.encode(" " + bare, false, false);
+  sequences->push_back(first);
+  if (!first.empty() && later.size() == first.size() && later[0] != first[0])
+    sequences->push_back(later);
+}
+
+[[noreturn]] void refuse_length(const RequestBody& body, const std::string& what,
+                                const char* field) {
+  const std::string param = *field != '\0' ? field : body.is_chat ? "messages" : "prompt";
+  throw RequestError(what, {.param = param, .code = "context_length_exceeded"});
+}
+
+std::vector<int32_t> chat_ids(const RequestBody& body, const PromptSource& source) {
+  if (source.chat_template == nullptr)
+    return encode_prompt(body.last_content, true, source, "messages");
+  return encode_prompt(render_chat_prompt(body, *source.chat_template), body.add_special_tokens,
+                       source, "messages");
+}
+
+}  // namespace
+
+std::string render_chat_prompt(const RequestBody& body, const text::ChatTemplate& chat_template) {
+  std::string text =
+      chat_template.render_json(body.messages, body.add_generation_prompt, body.template_variables);
+  if (!body.continue_final_message) return text;
+  // Templates trim contents, so what is looked for is trimmed too.
+  const std::string_view blanks = " \t\r\n";
+  const size_t end = body.last_content.find_last_not_of(blanks);
+  const size_t begin = body.last_content.find_first_not_of(blanks);
+  const std::string content =
+      end == std::string::npos ? "" : body.last_content.substr(begin, end + 1 - begin);
+  const size_t at = content.empty() ? std::string::npos : text.rfind(content);
+  if (at == std::string::npos)
+    throw RequestError("the chat template does not show the last message, which is to be continued",
+                       {.param = "continue_final_message"});
+  text.resize(at + content.size());
+  return text;
+}
+
+std::vector<int32_t> encode_prompt(const std::string& text, bool add_special,
+                                   const PromptSource& source, const char* field) {
+  const auto num_bytes = static_cast<int64_t>(text.size());
+  if (source.max_model_len > 0 && num_bytes / kMostBytesOfToken > source.max_model_len)
+    throw RequestError(fmt::format("{} bytes of text are given; the context holds {} tokens",
+                                   num_bytes, source.max_model_len),
+                       {.param = field, .code = "context_length_exceeded"});
+  return source.tokenizer.encode(text, add_special, true);
+}
+
+std::vector<std::vector<int32_t>> prompt_ids_of(const RequestBody& body,
+                                                const PromptSource& source) {
+  std::vector<std::vector<int32_t>> ids;
+  if (body.is_chat) ids.push_back(chat_ids(body, source));
+  for (const Prompt& prompt : body.prompts) {
+    if (body.is_chat) break;
+    const std::string* text = std::get_if<std::string>(&prompt);
+    ids.push_back(text == nullptr
+                      ? std::get<std::vector<int32_t>>(prompt)
+                      : encode_prompt(*text, body.add_special_tokens, source, "prompt"));
+  }
+  if (body.truncate_prompt_tokens > 0) {
+    for (std::vector<int32_t>& one : ids) {
+      const auto most = static_cast<size_t>(body.truncate_prompt_tokens);
+      if (one.size() > most) one.erase(one.begin(), one.end() - static_cast<ptrdiff_t>(most));
+    }
+  }
+  return ids;
+}
+
+std::vector<std::vector<int32_t>> bad_word_ids(const RequestBody& body,
+                                               const text::Tokenizer& tokenizer) {
+  std::vector<std::vector<int32_t>> sequences;
+  for (const std::string& word : body.bad_words) add_bad_word(word, tokenizer, &sequences);
+  return sequences;
+}
+
+int64_t max_tokens_after(const RequestBody& body, int64_t num_prompt_tokens,
+                         int64_t max_model_len) {
+  const int64_t room = max_model_len - num_prompt_tokens;
+  if (room < 1)
+    refuse_length(body,
+                  fmt::format("the prompt has {} tokens; the context of {} leaves no room for an "
+                              "answer: shorten the prompt",
+                              num_prompt_tokens, max_model_len),
+                  "");
+  if (body.names_max_tokens && body.sampling.max_tokens > room)
+    refuse_length(body,
+                  fmt::format("max_tokens is {} and the prompt has {} tokens; the context holds {}",
+                              body.sampling.max_tokens, num_prompt_tokens, max_model_len),
+                  "max_tokens");
+  return std::min(body.sampling.max_tokens, room);
+}
+
+}  // namespace weft::serve

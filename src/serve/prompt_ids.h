@@ -1,0 +1,40 @@
+// From the body of a request to what an engine is asked: prompts as ids, and what of the sampling
+// depends on a vocabulary and a context.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "serve/request_body.h"
+#include "text/text.h"
+
+namespace weft::serve {
+
+// What encodes: borrowed.
+struct PromptSource {
+  const text::Tokenizer& tokenizer;
+  const text::ChatTemplate* chat_template = nullptr;  // null: the last message as plain text
+  int64_t max_model_len = 0;
+};
+
+// The chat as its template writes it. Error(kModel) where the template refuses the conversation.
+std::string render_chat_prompt(const RequestBody& body, const text::ChatTemplate& chat_template);
+
+// One list a request: the chat, or each of the prompts; of each the last truncate_prompt_tokens.
+// RequestError for a text that no context could hold, before it is encoded.
+std::vector<std::vector<int32_t>> prompt_ids_of(const RequestBody& body,
+                                                const PromptSource& source);
+std::vector<int32_t> encode_prompt(const std::string& text, bool add_special,
+                                   const PromptSource& source, const char* field);
+
+// bad_words become ids.
+std::vector<std::vector<int32_t>> bad_word_ids(const RequestBody& body,
+                                               const text::Tokenizer& tokenizer);
+
+// What the context leaves for the answer after a prompt of so many tokens. RequestError
+// (context_length_exceeded) where the prompt, or the prompt with the max_tokens that the body
+// names, is too long.
+int64_t max_tokens_after(const RequestBody& body, int64_t num_prompt_tokens, int64_t max_model_len);
+
+}  // namespace weft::serve

@@ -1,0 +1,390 @@
+#include "serve/openai_routes.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <nlohmann/json.hpp>
+
+#include "serve/answering_client.h"
+
+namespace weft::serve {
+namespace {
+
+using nlohmann::json;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+using Finish = engine::FinishReason;
+
+// Waits for its answer.
+class WaitingExchange : public Exchange {
+ public:
+  explicit WaitingExchange(HttpRequest request) : request_(std::move(request)) {}
+
+  const HttpRequest& request() const override { return request_; }
+  void respond(int code, std::string, std::string text, HttpHeaders extra) override {
+    end(code, std::move(text), std::move(extra));
+  }
+  void begin_stream(int code, std::string type, HttpHeaders) override {
+    const std::lock_guard lock(mutex_);
+    status = code;
+    content_type = std::move(type);
+  }
+  bool write(std::string chunk) override {
+    const std::lock_guard lock(mutex_);
+    body += chunk;
+    return !refuses_writes;
+  }
+  void end_stream() override { end(status, "", {}); }
+  void on_gone(std::function<void()> gone) override { gone_ = std::move(gone); }
+
+  void leave() { gone_(); }
+  bool wait(double seconds = 20) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::duration<double>(seconds), [&] { return ended_; });
+  }
+
+  int status = 0;
+  std::string content_type, body;
+  HttpHeaders headers;
+  std::atomic<bool> refuses_writes{false};
+
+ private:
+  void end(int code, std::string text, HttpHeaders extra) {
+    const std::lock_guard lock(mutex_);
+    status = code;
+    body += text;
+    headers = std::move(extra);
+    ended_ = true;
+    changed_.notify_all();
+  }
+
+  HttpRequest request_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool ended_ = false;
+  std::function<void()> gone_;
+};
+
+class OpenAiRoutes : public ::testing::Test {
+ protected:
+  OpenAiRoutes() : OpenAiRoutes(AdmissionLimits{.max_answers = 200, .max_tokens = 100'000}) {}
+  explicit OpenAiRoutes(AdmissionLimits limits) : admission_(limits) {
+    client_->answer = [](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+      for (int64_t i = 0; i < request.sampling.n; ++i) {
+        on_event(event_of(request, static_cast<size_t>(i), "Hel"));
+        on_event(event_of(request, static_cast<size_t>(i), "lo", Finish::kStop,
+                          i + 1 == request.sampling.n));
+      }
+    };
+    add_openai_routes(&router_, client_, &admission_, {.model_names = {"tiny", "org/tiny"}});
+  }
+
+  std::shared_ptr<WaitingExchange> send(const std::string& method, const std::string& path,
+                                        const std::string& body) {
+    HttpRequest request;
+    request.method = method;
+    request.path = path;
+    request.body = body;
+    request.request_id = "r1";
+    request.principal.cache_salt = 77;
+    auto exchange = std::make_shared<WaitingExchange>(std::move(request));
+    const Router::Found found = router_.find(method, path);
+    EXPECT_NE(found.route, nullptr) << path;
+    if (found.route != nullptr) (*found.route)(exchange);
+    return exchange;
+  }
+  json ask(const std::string& path, const std::string& body, int status = 200) {
+    const auto exchange = send("POST", path, body);
+    EXPECT_TRUE(exchange->wait());
+    EXPECT_EQ(exchange->status, status) << exchange->body;
+    return json::parse(exchange->body);
+  }
+  json chat(const std::string& fields, int status = 200) {
+    return ask("/v1/chat/completions",
+               R"({"messages": [{"role": "user", "content": "hi"}])" + fields + "}", status);
+  }
+  // The chunks of a stream; "[DONE]" is checked and left out.
+  std::vector<json> stream(const std::string& path, const std::string& body) {
+    const auto exchange = send("POST", path, body);
+    EXPECT_TRUE(exchange->wait());
+    EXPECT_EQ(exchange->status, 200);
+    EXPECT_THAT(exchange->content_type, StartsWith("text/event-stream"));
+    return chunks_of(exchange->body);
+  }
+  static std::vector<json> chunks_of(const std::string& body) {
+    std::vector<json> chunks;
+    bool done = false;
+    for (size_t at = 0; at < body.size();) {
+      const size_t end = body.find("\n\n", at);
+      const std::string line = body.substr(at, end - at);
+      EXPECT_THAT(line, StartsWith("data: "));
+      EXPECT_FALSE(done) << "after the end: " << line;
+      done = line == "data: [DONE]";
+      if (!done) chunks.push_back(json::parse(line.substr(6)));
+      at = end + 2;
+    }
+    EXPECT_TRUE(done || (!chunks.empty() && chunks.back().contains("error")));
+    return chunks;
+  }
+
+  std::shared_ptr<AnsweringClient> client_ = std::make_shared<AnsweringClient>();
+  Admission admission_;
+  Router router_;
+};
+
+TEST_F(OpenAiRoutes, AChatIsAnsweredInOpenAisShape) {
+  json answer = chat(R"(, "model": "tiny", "seed": 5, "max_tokens": 9)");
+  EXPECT_GT(answer["created"].get<int64_t>(), 1'600'000'000);
+  answer.erase("created");
+  EXPECT_EQ(answer, json::parse(R"({
+    "id": "chatcmpl-r1", "object": "chat.completion", "model": "tiny",
+    "system_fingerprint": "fp_test",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello", "refusal": null},
+                 "logprobs": null, "finish_reason": "stop", "stop_reason": null}],
+    "usage": {"prompt_tokens": 2, "completion_tokens": 5, "total_tokens": 7,
+              "prompt_tokens_details": {"cached_tokens": 2}}})"));
+  const fleet::Generate asked = client_->requests().at(0);
+  EXPECT_EQ(asked.sampling.seed, 5u);
+  EXPECT_EQ(asked.sampling.max_tokens, 9);
+  EXPECT_EQ(asked.cache_salt, 77u);
+  EXPECT_EQ(admission_.num_answers(), 0);
+}
+
+TEST_F(OpenAiRoutes, AnAnswerThatSaysNoLengthEndsWithTheContext) {
+  chat("");
+  EXPECT_EQ(client_->requests().at(0).sampling.max_tokens, 510);
+  EXPECT_TRUE(client_->requests().at(0).sampling.seed.has_value());
+  chat("");
+  EXPECT_NE(client_->requests()[0].sampling.seed, client_->requests()[1].sampling.seed);
+}
+
+TEST_F(OpenAiRoutes, LogprobsOfAChat) {
+  const json answer = chat(R"(, "logprobs": true, "top_logprobs": 1)");
+  const json& content = answer["choices"][0]["logprobs"]["content"];
+  ASSERT_EQ(content.size(), 5u);
+  EXPECT_EQ(content[0], json::parse(R"({"token": "H", "logprob": -0.25, "bytes": [72],
+      "top_logprobs": [{"token": "H", "logprob": -0.25, "bytes": [72]}]})"));
+  EXPECT_EQ(
+      chat(R"(, "logprobs": true, "return_tokens_as_token_ids": true)")["choices"][0]["logprobs"]
+                                                                       ["content"][0]["token"],
+      "token_id:72");
+}
+
+TEST_F(OpenAiRoutes, AStreamGivesRolesFirstAndItsUsageLast) {
+  const std::vector<json> chunks =
+      stream("/v1/chat/completions",
+             R"({"messages": [{"role": "user", "content": "hi"}], "stream": true, "n": 2,
+          "stream_options": {"include_usage": true}})");
+  ASSERT_EQ(chunks.size(), 7u);
+  for (const json& chunk : chunks) {
+    EXPECT_EQ(chunk["id"], "chatcmpl-r1");
+    EXPECT_EQ(chunk["object"], "chat.completion.chunk");
+  }
+  for (size_t i : {0u, 1u}) {
+    EXPECT_EQ(chunks[i]["choices"][0]["index"], i);
+    EXPECT_EQ(chunks[i]["choices"][0]["delta"],
+              json::parse(R"({"role":"assistant","content":""})"));
+    EXPECT_TRUE(chunks[i]["usage"].is_null());
+  }
+  EXPECT_EQ(chunks[2]["choices"][0]["delta"], json::parse(R"({"content": "Hel"})"));
+  EXPECT_TRUE(chunks[2]["choices"][0]["finish_reason"].is_null());
+  EXPECT_EQ(chunks[3]["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(chunks[5]["choices"][0]["index"], 1);
+  EXPECT_EQ(chunks[6]["choices"], json::array());
+  EXPECT_EQ(chunks[6]["usage"]["completion_tokens"], 10);
+  EXPECT_EQ(chunks[6]["usage"]["prompt_tokens"], 2);
+}
+
+TEST_F(OpenAiRoutes, CompletionsOfSeveralPromptsEchoThem) {
+  const json answer =
+      ask("/v1/completions",
+          R"({"prompt": ["ab", [99]], "echo": true, "logprobs": 1, "max_tokens": 5})");
+  EXPECT_EQ(answer["object"], "text_completion");
+  ASSERT_EQ(answer["choices"].size(), 2u);
+  EXPECT_EQ(answer["choices"][0]["text"], "abHello");
+  EXPECT_EQ(answer["choices"][1]["text"], "cHello");
+  EXPECT_EQ(answer["choices"][1]["index"], 1);
+  EXPECT_EQ(answer["choices"][1]["finish_reason"], "stop");
+  EXPECT_EQ(answer["usage"]["prompt_tokens"], 3);
+  EXPECT_EQ(answer["usage"]["completion_tokens"], 10);
+}
+
+TEST_F(OpenAiRoutes, APromptIsJudgedWithoutAnAnswer) {
+  client_->answer = [](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+    fleet::Event event = event_of(request, 0, "x", Finish::kLength, true);
+    event.prompt_logprobs = {{}, {{'z', -0.5f}, {'b', -2.5f}}};
+    on_event(event);
+  };
+  const json answer =
+      ask("/v1/completions", R"({"prompt": "ab", "echo": true, "logprobs": 1, "max_tokens": 0})");
+  const json& choice = answer["choices"][0];
+  EXPECT_EQ(choice["text"], "ab");
+  EXPECT_EQ(choice["logprobs"], json::parse(R"({
+    "tokens": ["a", "b"], "token_logprobs": [null, -2.5],
+    "top_logprobs": [null, {"z": -0.5, "b": -2.5}], "text_offset": [0, 1]})"));
+  EXPECT_EQ(answer["usage"]["completion_tokens"], 0);
+}
+
+TEST_F(OpenAiRoutes, CompletionsStreamTheirOffsets) {
+  const std::vector<json> chunks =
+      stream("/v1/completions", R"({"prompt": "a", "stream": true, "logprobs": 0})");
+  ASSERT_EQ(chunks.size(), 2u);
+  EXPECT_EQ(chunks[0]["choices"][0]["text"], "Hel");
+  EXPECT_EQ(chunks[1]["choices"][0]["logprobs"]["text_offset"], json::parse("[3, 4]"));
+  EXPECT_EQ(chunks[1]["choices"][0]["finish_reason"], "stop");
+}
+
+TEST_F(OpenAiRoutes, HalfCharactersAreValidJson) {
+  client_->answer = [](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+    fleet::Event event = event_of(request, 0, "\xc3\xa9", Finish::kStop, true);
+    on_event(event);
+  };
+  const json answer = ask("/v1/completions", R"({"prompt": "a", "logprobs": 1})");
+  EXPECT_EQ(answer["choices"][0]["text"], "\u00e9");
+  EXPECT_EQ(answer["choices"][0]["logprobs"]["tokens"],
+            json::parse(R"(["bytes:\\xc3", "bytes:\\xa9"])"));
+  EXPECT_EQ(answer["choices"][0]["logprobs"]["text_offset"], json::parse("[0, 1]"));
+}
+
+TEST_F(OpenAiRoutes, RefusalsAreErrorObjects) {
+  const auto error = [&](const std::string& fields, int status = 400) {
+    return chat(fields, status)["error"];
+  };
+  EXPECT_EQ(error(R"(, "model": "other")", 404)["code"], "model_not_found");
+  EXPECT_EQ(error(R"(, "model": "other")", 404)["param"], "model");
+  EXPECT_EQ(error(R"(, "max_tokens": 600)")["code"], "context_length_exceeded");
+  EXPECT_EQ(error(R"(, "stop_token_ids": [257])")["param"], "stop_token_ids");
+  EXPECT_EQ(error(R"(, "temperature": 200)")["param"], "temperature");
+  const std::string long_text(600, 'a');
+  const json too_long =
+      ask("/v1/completions", R"({"prompt": ")" + long_text + R"("})", 400)["error"];
+  EXPECT_EQ(too_long["code"], "context_length_exceeded");
+  EXPECT_EQ(too_long["param"], "prompt");
+  EXPECT_EQ(ask("/v1/completions", "{\"prompt\"", 400)["error"]["code"], "invalid_json");
+  EXPECT_EQ(ask("/v1/completions", "[]", 400)["error"]["message"],
+            "the body is []: an object is expected");
+  EXPECT_TRUE(client_->requests().empty());
+  EXPECT_EQ(admission_.num_answers(), 0);
+  EXPECT_EQ(admission_.num_tokens(), 0);
+}
+
+TEST_F(OpenAiRoutes, AFailureBeforeTheFirstChunkHasAStatus) {
+  client_->answer = [](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+    fleet::Event event = event_of(request, 0, "", Finish::kError, true);
+    event.error = Error(ErrorKind::kUsage, "response_format: the schema is no schema");
+    on_event(event);
+  };
+  const json answer = chat(R"(, "stream": true)", 400);
+  EXPECT_THAT(answer["error"]["message"].get<std::string>(), HasSubstr("no schema"));
+}
+
+TEST_F(OpenAiRoutes, AFailureWithinAStreamIsItsLastEvent) {
+  client_->answer = [](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+    on_event(event_of(request, 0, "Hel"));
+    fleet::Event event = event_of(request, 0, "", Finish::kError, true);
+    event.error = Error(ErrorKind::kCommunication, "rank 1 of /dev/shm/x was lost");
+    on_event(event);
+  };
+  const std::vector<json> chunks =
+      stream("/v1/chat/completions",
+             R"({"messages": [{"role": "user", "content": "x"}], "stream": true})");
+  EXPECT_EQ(chunks.back()["error"]["code"], "engine_unavailable");
+  EXPECT_THAT(chunks.back().dump(), testing::Not(HasSubstr("/dev")));
+}
+
+TEST_F(OpenAiRoutes, WhoLeavesIsCancelled) {
+  client_->answer = nullptr;
+  const auto exchange =
+      send("POST", "/v1/completions", R"({"prompt": ["a", "b"], "max_tokens": 5})");
+  for (int i = 0; i < 2000 && client_->requests().size() < 2; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  ASSERT_EQ(client_->requests().size(), 2u);
+  EXPECT_EQ(admission_.num_tokens(), 12);
+  exchange->leave();
+  EXPECT_THAT(client_->cancelled(), testing::UnorderedElementsAre(1, 2));
+}
+
+TEST_F(OpenAiRoutes, WhoDoesNotReadIsCancelled) {
+  std::vector<fleet::OnEvent> callbacks;
+  client_->answer = [&](const fleet::Generate&, const fleet::OnEvent& on_event) {
+    callbacks.push_back(on_event);
+  };
+  HttpRequest request;
+  request.method = "POST";
+  request.path = "/v1/completions";
+  request.body = R"({"prompt": "a", "stream": true})";
+  auto exchange = std::make_shared<WaitingExchange>(request);
+  exchange->refuses_writes = true;
+  (*router_.find("POST", request.path).route)(exchange);
+  for (int i = 0; i < 2000 && client_->requests().empty(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  callbacks.at(0)(event_of(client_->requests().at(0), 0, "Hel"));
+  for (int i = 0; i < 2000 && client_->cancelled().empty(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_THAT(client_->cancelled(), ElementsAre(1));
+}
+
+TEST_F(OpenAiRoutes, ModelsAreListedAndShown) {
+  const auto list = send("GET", "/v1/models", "");
+  EXPECT_EQ(json::parse(list->body)["data"][1]["id"], "org/tiny");
+  const auto one = send("GET", "/v1/models/org/tiny", "");
+  EXPECT_EQ(json::parse(one->body)["max_model_len"], 512);
+  const auto none = send("GET", "/v1/models/other", "");
+  EXPECT_EQ(none->status, 404);
+  EXPECT_EQ(json::parse(none->body)["error"]["code"], "model_not_found");
+}
+
+TEST_F(OpenAiRoutes, TextBecomesTokensAndBack) {
+  EXPECT_EQ(ask("/tokenize", R"({"prompt": "ab", "return_token_strs": true})"),
+            json::parse(R"({"count": 2, "max_model_len": 512, "tokens": [97, 98],
+                            "token_strs": ["a", "b"]})"));
+  EXPECT_EQ(ask("/tokenize", R"({"messages": [{"role": "user", "content": "a"}]})")["count"], 1);
+  EXPECT_EQ(ask("/detokenize", R"({"tokens": [97, 98, 256]})"),
+            json::parse(R"({"prompt": "ab<|end|>"})"));
+  EXPECT_EQ(ask("/detokenize", R"({"tokens": [257]})", 400)["error"]["param"], "tokens");
+  EXPECT_EQ(ask("/tokenize", R"({})", 400)["error"]["code"], "missing_required_parameter");
+}
+
+TEST_F(OpenAiRoutes, EmbeddingsInBothEncodings) {
+  const json plain = ask("/v1/embeddings", R"({"input": ["abc", [1]], "model": "tiny"})");
+  EXPECT_EQ(plain["data"][0]["embedding"], json::parse("[3.0, 0.5, 0.0, -2.0]"));
+  EXPECT_EQ(plain["data"][1]["index"], 1);
+  EXPECT_EQ(plain["usage"]["total_tokens"], 4);
+  const json base64 = ask("/v1/embeddings", R"({"input": "a", "encoding_format": "base64"})");
+  EXPECT_EQ(base64["data"][0]["embedding"], "AACAPwAAAD8AAAAAAAAAwA==");
+  const json cut =
+      ask("/v1/embeddings", R"({"input": "abc", "dimensions": 1})")["data"][0]["embedding"];
+  EXPECT_EQ(cut, json::parse("[1.0]"));
+  EXPECT_EQ(ask("/v1/embeddings", R"({"input": "a", "dimensions": 5})", 400)["error"]["param"],
+            "dimensions");
+  EXPECT_EQ(ask("/v1/embeddings", R"({"input": ""})", 400)["error"]["param"], "input");
+}
+
+class FullServer : public OpenAiRoutes {
+ protected:
+  FullServer() : OpenAiRoutes(AdmissionLimits{.max_answers = 2, .max_tokens = 100}) {}
+};
+
+TEST_F(FullServer, WhoFindsNoPlaceIsToldBeforeTheBodyIsRead) {
+  client_->answer = nullptr;
+  const auto first = send("POST", "/v1/completions", R"({"prompt": ["a", "b"], "max_tokens": 5})");
+  for (int i = 0; i < 2000 && client_->requests().size() < 2; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  const auto second = send("POST", "/v1/completions", "no JSON at all");
+  EXPECT_EQ(second->status, 429);
+  first->leave();
+  for (int i = 0; i < 2000 && admission_.num_answers() > 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_EQ(admission_.num_answers(), 0);
+}
+
+TEST_F(FullServer, TokensAreChargedBeforeAnythingRuns) {
+  EXPECT_EQ(ask("/v1/completions", R"({"prompt": "a", "max_tokens": 200})", 400)["error"]["code"],
+            "request_too_large");
+  EXPECT_TRUE(client_->requests().empty());
+}
+
+}  // namespace
+}  // namespace weft::serve
