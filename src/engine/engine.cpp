@@ -200,8 +200,9 @@ WeightLoading LocalEngine::weight_loading() const {
 }
 
 void LocalEngine::tell_opened(const OnOpen& on_open) const {
-  on_open({model_report_, *source_->tokenizer, source_->chat_template.get(), source_->end_ids,
-           max_model_len_, [this](std::span<const int32_t> ids) { check_prompt(ids, limits()); }});
+  on_open({model_report_, *source_->tokenizer, source_->chat_template.get(), max_model_len_,
+           [this](std::span<const int32_t> ids) { check_prompt(ids, limits()); },
+           source_->end_ids});
 }
 
 RequestLimits LocalEngine::limits() const {

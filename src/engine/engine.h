@@ -199,10 +199,10 @@ struct OpenedModel {
   const ModelReport& report;
   const text::Tokenizer& tokenizer;
   const text::ChatTemplate* chat_template;  // null where the model ships none
-  std::span<const int32_t> end_ids;         // that end an answer
   int64_t max_model_len;
   // Throws what Engine::generate would throw for such a prompt.
   std::function<void(std::span<const int32_t> prompt_ids)> check_prompt;
+  std::span<const int32_t> end_ids;  // that end an answer
 };
 
 // Called with each piece of text as it becomes certain. Returning false cancels.
