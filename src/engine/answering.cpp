@@ -76,16 +76,19 @@ Answering::Answering(uint64_t id, Request request, std::span<const int32_t> end_
     const int64_t most = std::min(p.max_tokens, longest) + 1;
     state_.choices[c].token_ids.reserve(static_cast<size_t>(most));
     state_.choices[c].text.reserve(static_cast<size_t>(kTextBytesPerToken * most));
-    if (wants_prompt_rows()) s.reuse_limit = 0;
+    if (wants_prompt_rows() || request_.pooling == Pooling::kMean) s.reuse_limit = 0;
   }
+}
+
+void Answering::forget_ignored_rows(const Sequence& s) {
+  if (s.first_valid == prompt_rows_valid_from_) return;
+  prompt_rows_valid_from_ = s.first_valid;
+  num_prompt_rows_planned_ = num_prompt_rows_taken_;
 }
 
 void Answering::add_prompt_rows(Sequence& s, Range positions, int64_t token, StepPlan& plan,
                                 std::vector<RowOwner>& owners) {
-  if (s.first_valid != prompt_rows_valid_from_) {  // what was planned before is to be ignored
-    prompt_rows_valid_from_ = s.first_valid;
-    num_prompt_rows_planned_ = num_prompt_rows_taken_;
-  }
+  forget_ignored_rows(s);
   const int64_t end = std::min(positions.end, state_.num_prompt_tokens - 1);
   for (int64_t t = std::max(positions.begin, num_prompt_rows_planned_); t < end; ++t) {
     model::LogitRow row;
@@ -134,6 +137,20 @@ void Answering::add_rows(Branch& branch, const Schedule::Chunk& chunk,
   branch.tokens.take_back(static_cast<int64_t>(guesses.size()));
 }
 
+void Answering::add_states(const Schedule::Chunk& chunk, int64_t token, StepPlan& plan,
+                           std::vector<StateOwner>& owners) {
+  Sequence& s = *chunk.sequence;
+  forget_ignored_rows(s);
+  const Range positions = chunk.positions;
+  int64_t first = std::max(positions.begin, num_prompt_rows_planned_);
+  if (request_.pooling == Pooling::kLast) first = std::max(first, s.num_prompt - 1);
+  for (int64_t t = first; t < positions.end; ++t) {
+    plan.states.push_back(token + t - positions.begin);
+    owners.push_back({&s, t});
+    num_prompt_rows_planned_ = t + 1;
+  }
+}
+
 int64_t Answering::num_left(const Branch& branch) const {
   const Sequence& s = branch.sequence;
   return std::min(params().max_tokens - s.num_generated(),
@@ -151,6 +168,21 @@ void Answering::take_prompt_row(const model::RowResult& row) {
   state_.prompt_hash += row.hash;
   if (params().prompt_logprobs) state_.prompt_logprobs.push_back(logprob_list(row));
   if (!row.logits.empty()) state_.prompt_logits.push_back(row.logits);
+}
+
+void Answering::take_state(std::span<const float> state, int64_t position) {
+  num_prompt_rows_taken_ = position + 1;
+  if (request_.pooling == Pooling::kMean) {
+    state_sum_.resize(state.size());
+    for (size_t i = 0; i < state.size(); ++i) state_sum_[i] += static_cast<double>(state[i]);
+  }
+  if (position + 1 < state_.num_prompt_tokens) return;
+  state_.first_token_ns = now_ns();
+  state_.embedding.assign(state.begin(), state.end());
+  const auto count = static_cast<double>(state_.num_prompt_tokens);
+  for (size_t i = 0; i < state_sum_.size(); ++i)
+    state_.embedding[i] = static_cast<float>(state_sum_[i] / count);
+  end(*branches_.front(), FinishReason::kStop);
 }
 
 void Answering::take_token(Branch& branch, const model::RowResult& row) {

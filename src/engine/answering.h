@@ -26,6 +26,12 @@ struct RowOwner {
   int32_t guess = -1;                  // the guessed token that it follows; -1: a known one
 };
 
+// Whose a hidden state of a step's answer is.
+struct StateOwner {
+  Sequence* sequence = nullptr;
+  int64_t position = 0;
+};
+
 class Answering {
  public:
   // One of the answers.
@@ -61,6 +67,9 @@ class Answering {
   // guesses: the tokens computed after the chunk's, each of which has a row too.
   void add_rows(Branch& branch, const Schedule::Chunk& chunk, std::span<const int32_t> guesses,
                 int64_t token, StepPlan& plan, std::vector<RowOwner>& owners);
+  // The same for a request that pools hidden states.
+  void add_states(const Schedule::Chunk& chunk, int64_t token, StepPlan& plan,
+                  std::vector<StateOwner>& owners);
   // Tokens that a branch may still take.
   int64_t num_left(const Branch& branch) const;
   // Fills the sequence's guesses of what comes next: at most `most`, none past the answer's end.
@@ -73,6 +82,8 @@ class Answering {
                                tokens.back() == owner.guess);
   }
   void take_prompt_row(const model::RowResult& row);
+  // A hidden state [hidden_size]; that of the prompt's last position ends the request.
+  void take_state(std::span<const float> state, int64_t position);
   // The next token of a branch, which may end it.
   void take_token(Branch& branch, const model::RowResult& row);
   // Ends a branch for another reason than its tokens.
@@ -97,6 +108,8 @@ class Answering {
     return params().prompt_logprobs.has_value() || request_.full_prompt_logits;
   }
   Choice& choice_of(const Branch& branch) { return state_.choices[branch.sequence.choice]; }
+  // What was planned before and is to be ignored is planned again.
+  void forget_ignored_rows(const Sequence& sequence);
   void add_prompt_rows(Sequence& sequence, Range positions, int64_t token, StepPlan& plan,
                        std::vector<RowOwner>& owners);
   // What events have told of a choice.
@@ -111,8 +124,10 @@ class Answering {
   std::vector<std::unique_ptr<Branch>> branches_;  // [choices]
   std::vector<Told> told_;                         // [choices]
   int64_t longest_;
+  // Rows, or states of a mean.
   int64_t num_prompt_rows_planned_ = 0, num_prompt_rows_taken_ = 0;
   uint64_t prompt_rows_valid_from_ = 0;  // Sequence::first_valid of the rows planned
+  std::vector<double> state_sum_;        // [hidden_size] of a mean
 };
 
 }  // namespace weft::engine

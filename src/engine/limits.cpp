@@ -290,6 +290,9 @@ void check_prompt(std::span<const int32_t> prompt_ids, const RequestLimits& limi
 
 void check_request(const Request& request, const RequestLimits& limits) {
   check_prompt(request.prompt_ids, limits);
+  if (request.pooling && (request.sampling.num_choices() != 1 || request.sampling.prompt_logprobs ||
+                          request.full_prompt_logits))
+    throw Error(ErrorKind::kUsage, "a request for a vector has one choice and no prompt logprobs");
   check_sampling(request.sampling, limits.vocab_size);
 }
 

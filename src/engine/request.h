@@ -14,6 +14,12 @@
 
 namespace weft::engine {
 
+// How the hidden states of a prompt become its vector.
+enum class Pooling {
+  kMean,  // of all of them
+  kLast   // of the last token
+};
+
 // A prompt, and how its answers are to be sampled.
 struct Request {
   std::vector<int32_t> prompt_ids;
@@ -21,6 +27,9 @@ struct Request {
   std::shared_ptr<const text::Grammar> grammar;  // what its answers may look like; null: anything
   int32_t priority = 0;                          // the smaller goes first
   uint64_t cache_salt = 0;                       // cached prefixes are shared within one salt only
+  // The prompt's vector is wanted, and no answer: the request ends when its prompt is computed.
+  // Of the sampling parameters none counts then, and prompt_logprobs are refused.
+  std::optional<Pooling> pooling;
   bool hash_logits = false;
   bool full_prompt_logits = false;  // raw logits of every prompt position (tests, research)
 };
@@ -53,6 +62,9 @@ struct RequestState {
   std::vector<Choice> choices;
   std::vector<std::vector<TokenLogprob>> prompt_logprobs;  // [prompt]; entry 0 is empty
   std::vector<std::vector<float>> prompt_logits;           // [prompt][vocab], where asked for
+  // [hidden_size] where pooling asked for it: final-normed, pooled, not normalised. The same bits
+  // for any split, chunks and batch: the sum of a mean is taken in double, in order of positions.
+  std::vector<float> embedding;
   uint64_t prompt_hash =
       0;  // of the prompt's logits, where their logprobs and hashes are asked for
   int64_t num_prompt_tokens = 0;

@@ -1,6 +1,7 @@
 #include "engine/request_loop.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/clock.h"
 
@@ -152,6 +153,7 @@ void RequestLoop::fill_plan(Flight& flight, StepPlan& plan) {
   plan.clear();
   plan.copies = flight.schedule.copies;
   flight.rows.clear();
+  flight.states.clear();
   const auto ids_of = [&](Range blocks) {
     return std::span<const int32_t>(flight.schedule.block_ids)
         .subspan(static_cast<size_t>(blocks.begin), static_cast<size_t>(blocks.size()));
@@ -168,6 +170,10 @@ void RequestLoop::fill_plan(Flight& flight, StepPlan& plan) {
       plan.add_table(group, first_block, ids_of(blocks));
     }
     ++answering.num_in_flight;
+    if (answering.request().pooling) {
+      answering.add_states(chunk, token, plan, flight.states);
+      continue;
+    }
     const std::span<const int32_t> guesses =
         std::span(flight.schedule.guesses)
             .subspan(static_cast<size_t>(chunk.guesses.begin),
@@ -183,6 +189,7 @@ void RequestLoop::take_answer() {
   times_.learn(flight.schedule.load, replica_.work_ns());
   take_failures(flight, answer);
   take_rows(flight, answer);
+  take_states(flight, answer);
   int64_t num_accepted = 0;
   for (const Schedule::Chunk& chunk : flight.schedule.chunks) {
     Answering& answering = *chunk.sequence->answering;
@@ -234,6 +241,26 @@ void RequestLoop::take_rows(const Flight& flight, const StepAnswer& answer) {
     } else {
       take_token(branch, answer.rows[i]);
     }
+  }
+}
+
+void RequestLoop::take_states(const Flight& flight, const StepAnswer& answer) {
+  const auto size = static_cast<size_t>(source_.config.hidden_size);
+  for (size_t i = 0; i < flight.states.size(); ++i) {
+    Sequence& s = *flight.states[i].sequence;
+    Answering& answering = *s.answering;
+    Answering::Branch& branch = answering.branch_of(s);
+    if (branch.ended || flight.schedule.number < s.first_valid) continue;
+    const auto state = std::span(answer.states).subspan(i * size, size);
+    if (!std::ranges::all_of(state, [](float x) { return std::isfinite(x); })) {
+      fail(answering, Error(ErrorKind::kModel, "the hidden states are not finite",
+                            "weights or activations of this prompt are not finite, or extreme"));
+      continue;
+    }
+    answering.take_state(state, flight.states[i].position);
+    if (!branch.ended) continue;
+    scheduler_.sampled(s);
+    leaving_.push_back(&s);
   }
 }
 

@@ -55,6 +55,7 @@ class RequestLoop {
   struct Flight {
     Schedule schedule;
     std::vector<RowOwner> rows;
+    std::vector<StateOwner> states;
     double draft_s = 0;  // spent on its guesses
   };
 
@@ -64,6 +65,7 @@ class RequestLoop {
   void note_scheduled(const Schedule& schedule);
   void take_answer();
   void take_failures(const Flight& flight, const StepAnswer& answer);
+  void take_states(const Flight& flight, const StepAnswer& answer);
   void take_rows(const Flight& flight, const StepAnswer& answer);
   void take_token(Answering::Branch& branch, const model::RowResult& row);
   int64_t take_guesses(const Schedule& schedule, const Schedule::Chunk& chunk);

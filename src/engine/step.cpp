@@ -8,6 +8,7 @@ void StepPlan::clear() {
   chunks.clear();
   block_ids.clear();
   rows.clear();
+  states.clear();
   adjustments.clear();
   masks.clear();
 }

@@ -32,6 +32,7 @@ struct StepPlan {
   std::vector<Chunk> chunks;  // tile token_ids
   std::vector<int32_t> block_ids;
   std::vector<model::LogitRow> rows;
+  std::vector<int64_t> states;  // tokens whose final hidden state is wanted (/v1/embeddings)
   std::vector<model::TokenAdjustment> adjustments;  // of the rows
   std::vector<uint32_t> masks;                      // of the rows
 
@@ -50,6 +51,7 @@ struct StepPlan {
 // What the last stage says of a step.
 struct StepAnswer {
   std::vector<model::RowResult> rows;  // one a LogitRow, in order
+  std::vector<float> states;           // [StepPlan::states, hidden_size]
   std::vector<int32_t> bad_layer;      // one a sequence of the step: the first layer where a sum
                                        // of any of its tokens left its range; -1: none
 };

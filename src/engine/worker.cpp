@@ -126,6 +126,7 @@ void Worker::run(const StepPlan& plan, StepAnswer& answer, std::span<int64_t> wo
     part.stage->forward(batch_);
     if (part.head) {
       part.head->run(batch_, answer.rows);
+      if (answers()) part.head->read_states(batch_, answer.states);
       find_bad_layers(part.stage->hidden(), answer);
     }
     simulate(part, begin_ns);
@@ -163,6 +164,7 @@ void Worker::find_bad_layers(const model::HiddenState& hidden, StepAnswer& answe
 void Worker::fill_batch(const StepPlan& plan) {
   batch_.token_ids = plan.token_ids;
   batch_.rows = plan.rows;
+  batch_.states = plan.states;
   batch_.adjustments = plan.adjustments;
   batch_.masks = plan.masks;
   batch_.chunks.clear();

@@ -65,8 +65,10 @@ struct Embed {
   std::string request_id;
   std::vector<int32_t> prompt_ids;
   Pooling pooling = Pooling::kLast;
-  bool normalize = true;
+  bool normalize = true;  // to length 1
   int32_t priority = 0;
+  std::string principal;    // as in Generate
+  uint64_t cache_salt = 0;  // the same
 };
 struct Embedding {
   std::vector<float> values;  // [hidden_size]

@@ -1,6 +1,7 @@
 #include "fleet/local_engine.h"
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 
 #include "base/clock.h"
@@ -43,6 +44,26 @@ engine::Request request_of(Generate& asked) {
   return request;
 }
 
+engine::Request request_of(Embed& asked) {
+  engine::Request request;
+  request.prompt_ids = std::move(asked.prompt_ids);
+  request.pooling =
+      asked.pooling == Embed::Pooling::kMean ? engine::Pooling::kMean : engine::Pooling::kLast;
+  request.sampling.seed = 0;
+  request.priority = asked.priority;
+  request.cache_salt = asked.cache_salt;
+  return request;
+}
+
+// In double and in order, so that equal vectors stay equal. A vector of zeros stays one.
+void normalize(std::vector<float>& values) {
+  double sum = 0;
+  for (const float x : values) sum += static_cast<double>(x) * static_cast<double>(x);
+  if (sum == 0) return;
+  const double length = std::sqrt(sum);
+  for (float& x : values) x = static_cast<float>(static_cast<double>(x) / length);
+}
+
 // Of the request as a whole, as far as it is known.
 void fill_numbers(const engine::RequestState& state, const HeldRequest& row, Event& event) {
   event.num_prompt_tokens = state.num_prompt_tokens;
@@ -71,9 +92,10 @@ Event event_of(const engine::RequestEvent& told) {
   return event;
 }
 
-void call(const OnEvent& on_event, Event event) {
+template <typename OnNews, typename News>
+void call(const OnNews& on_news, News news) {
   try {
-    on_event(std::move(event));
+    on_news(std::move(news));
   } catch (const std::exception& e) {  // against its contract; no other request pays for it
     log_error("an event was not taken: {}", e.what());
   }
@@ -122,8 +144,11 @@ uint64_t LocalEngine::generate(Generate request, OnEvent on_event) {
   return number;
 }
 
-uint64_t LocalEngine::embed(Embed, OnEmbedding) {  // SEAM: model and engine pool no vectors yet
-  throw Error(ErrorKind::kUsage, "embeddings are not served yet");
+uint64_t LocalEngine::embed(Embed request, OnEmbedding on_embedding) {
+  engine::check_prompt(request.prompt_ids, card_.limits);
+  const uint64_t number = draw_number();
+  post(EmbedMessage{number, std::move(request), std::move(on_embedding), now_ns()});
+  return number;
 }
 
 // Where nobody takes messages any more, nothing is left to cancel, pause or forget either.
@@ -211,18 +236,38 @@ void LocalEngine::turn() {
 }
 
 void LocalEngine::handle(GenerateMessage& message) {
+  Generate& asked = message.request;
   Held held;
   held.row.number = message.number;
-  held.row.principal = std::move(message.request.principal);
-  held.row.priority = message.request.priority;
-  held.row.num_choices = static_cast<size_t>(message.request.sampling.n);
-  held.row.num_prompt_tokens = static_cast<int64_t>(message.request.prompt_ids.size());
+  held.row.principal = std::move(asked.principal);
+  held.row.priority = asked.priority;
+  held.row.num_choices = static_cast<size_t>(asked.sampling.n);
+  held.row.num_prompt_tokens = static_cast<int64_t>(asked.prompt_ids.size());
   held.row.arrived_ns = message.arrived_ns;
   held.on_event = std::move(message.on_event);
+  const HeldList::iterator place = hold(std::move(held));
+  if (!is_closed_) submit(place, request_of(asked));
+}
+
+void LocalEngine::handle(EmbedMessage& message) {
+  Embed& asked = message.request;
+  Held held;
+  held.row.number = message.number;
+  held.row.principal = std::move(asked.principal);
+  held.row.priority = asked.priority;
+  held.row.num_prompt_tokens = static_cast<int64_t>(asked.prompt_ids.size());
+  held.row.arrived_ns = message.arrived_ns;
+  held.on_embedding = std::move(message.on_embedding);
+  held.normalizes = asked.normalize;
+  const HeldList::iterator place = hold(std::move(held));
+  if (!is_closed_) submit(place, request_of(asked));
+}
+
+LocalEngine::HeldList::iterator LocalEngine::hold(Held held) {
   held.has_finished.resize(held.row.num_choices);
   const auto place = held_.insert(held_.end(), std::move(held));
-  by_number_.emplace(message.number, place);
-  if (!is_closed_) submit(place, request_of(message.request));
+  by_number_.emplace(place->row.number, place);
+  return place;
 }
 
 void LocalEngine::submit(HeldList::iterator held, engine::Request request) {
@@ -257,6 +302,7 @@ void LocalEngine::take(const engine::RequestEvent& told) {
   const auto found = by_engine_id_.find(told.request.id);
   if (found == by_engine_id_.end()) return;  // it was cancelled, and its end is told
   Held& held = *found->second;
+  if (held.on_embedding) return take_embedding(found->second, told.request);
   Event event = event_of(told);
   fill_numbers(told.request, held.row, event);
   if (!held.is_told) event.prompt_logprobs = told.request.prompt_logprobs;
@@ -269,12 +315,25 @@ void LocalEngine::take(const engine::RequestEvent& told) {
   call(on_event, std::move(event));
 }
 
+void LocalEngine::take_embedding(HeldList::iterator place, const engine::RequestState& state) {
+  const Held held = std::move(*place);
+  forget(place);
+  Embedding embedding{state.embedding, state.num_prompt_tokens, state.error};
+  if (held.normalizes) normalize(embedding.values);
+  call(held.on_embedding, std::move(embedding));
+}
+
 void LocalEngine::end(HeldList::iterator place, engine::FinishReason reason,
                       const std::optional<Error>& error) {
   const Held held = std::move(*place);
   const engine::RequestState* state =
       held.engine_id == 0 ? nullptr : engine_->state(held.engine_id);
   forget(place);
+  if (held.on_embedding) {
+    const Error cancelled(ErrorKind::kUsage, "the request was cancelled");
+    return call(held.on_embedding,
+                Embedding{{}, held.row.num_prompt_tokens, error.value_or(cancelled)});
+  }
   size_t num_left =
       static_cast<size_t>(std::count(held.has_finished.begin(), held.has_finished.end(), false));
   for (size_t choice = 0; choice < held.has_finished.size(); ++choice) {
@@ -299,6 +358,7 @@ void LocalEngine::close(engine::FinishReason reason, const std::optional<Error>&
   mailbox_.take(messages_);
   for (Message& message : messages_) {
     if (auto* asked = std::get_if<GenerateMessage>(&message)) handle(*asked);
+    if (auto* asked = std::get_if<EmbedMessage>(&message)) handle(*asked);
   }
   messages_.clear();
   while (!held_.empty()) end(held_.begin(), reason, error);

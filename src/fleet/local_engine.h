@@ -70,6 +70,12 @@ class LocalEngine final : public EngineClient {
     OnEvent on_event;
     int64_t arrived_ns;
   };
+  struct EmbedMessage {
+    uint64_t number;
+    Embed request;
+    OnEmbedding on_embedding;
+    int64_t arrived_ns;
+  };
   struct CancelMessage {
     uint64_t number;
   };
@@ -77,13 +83,16 @@ class LocalEngine final : public EngineClient {
     bool paused;
   };
   struct ResetCacheMessage {};
-  using Message = std::variant<GenerateMessage, CancelMessage, PauseMessage, ResetCacheMessage>;
+  using Message =
+      std::variant<GenerateMessage, EmbedMessage, CancelMessage, PauseMessage, ResetCacheMessage>;
 
   // A request that has not ended.
   struct Held {
     HeldRequest row;
     uint64_t engine_id = 0;  // 0: the engine has not got it yet
     OnEvent on_event;
+    OnEmbedding on_embedding;        // in its place, of a request for a vector
+    bool normalizes = false;         // that vector
     std::vector<bool> has_finished;  // [choices]
     bool is_told = false;            // an event has been
   };
@@ -97,12 +106,15 @@ class LocalEngine final : public EngineClient {
   void serve();
   void turn();
   void handle(GenerateMessage& message);
+  void handle(EmbedMessage& message);
   void handle(CancelMessage& message);
   void handle(PauseMessage& message) { is_paused_ = message.paused; }
   void handle(ResetCacheMessage&) { engine_->reset_prefix_cache(); }
+  HeldList::iterator hold(Held held);
   void submit(HeldList::iterator held, engine::Request request);
   void step();
   void take(const engine::RequestEvent& event);
+  void take_embedding(HeldList::iterator held, const engine::RequestState& state);
   // Ends a request with an event of our own for each choice that has not ended.
   void end(HeldList::iterator held, engine::FinishReason reason, const std::optional<Error>& error);
   void close(engine::FinishReason reason, const std::optional<Error>& error);

@@ -67,6 +67,7 @@ struct Batch {
   std::vector<int32_t> token_ids;     // [num_tokens]
   std::vector<SequenceChunk> chunks;  // tile token_ids
   std::vector<LogitRow> rows;         // ascending by token
+  std::span<const int64_t> states;    // tokens whose final hidden state is wanted (the plan's)
   // The plan's, valid as long as it is.
   std::span<const TokenAdjustment> adjustments;
   std::span<const uint32_t> masks;

@@ -91,6 +91,17 @@ void Head::run(const Batch& batch, std::vector<RowResult>& results) {
   }
 }
 
+void Head::read_states(const Batch& batch, std::vector<float>& states) const {
+  const ModelConfig& config = stage_.config();
+  const HiddenState hidden = stage_.hidden();
+  states.resize(batch.states.size() * static_cast<size_t>(config.hidden_size));
+  stage_.team().parallel_for(static_cast<int64_t>(batch.states.size()), [&](int64_t i, int) {
+    stage_.table().rms_norm(hidden.residual + batch.states[static_cast<size_t>(i)] * hidden.stride,
+                            stage_.weights().output_norm().data(), config.norm_eps,
+                            states.data() + i * config.hidden_size, config.hidden_size);
+  });
+}
+
 void Head::run_rows(const Batch& batch, Range rows, std::span<RowResult> results) {
   compute_logits(batch, rows);
   summarise(batch, rows);

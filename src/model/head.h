@@ -24,6 +24,10 @@ class Head {
   // results: one a row of the batch, in order; their vectors keep their memory between calls.
   void run(const Batch& batch, std::vector<RowResult>& results);
 
+  // The final-normed hidden states of batch.states, each computed from its token alone; any member
+  // may ask by itself. states: [batch.states, hidden_size]; it keeps its memory between calls.
+  void read_states(const Batch& batch, std::vector<float>& states) const;
+
   // Rows whose logits are in memory at once: its weights are read once for a batch of that many.
   static constexpr int64_t kRowsAtOnce = 64;
   static constexpr int kMaxLogprobs = 128;

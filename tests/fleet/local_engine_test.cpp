@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
+#include <cmath>
 #include <future>
 #include <set>
 
@@ -364,6 +365,47 @@ TEST_F(OverAModel, SaysWhatTheEngineSays) {
   EXPECT_GT(client_->status().last_step_ns, 0);
   EXPECT_FALSE(client_->trace().steps.empty());
   EXPECT_FALSE(client_->trace().workers.at(0).activity.events.empty());
+}
+
+TEST_F(OverAModel, GivesVectorsBesideAnswers) {
+  Collected answer;
+  client_->generate(ask(3, 40), answer.on_event());
+  const auto vector_of = [this](Embed::Pooling pooling, bool normalize) {
+    std::promise<Embedding> promise;
+    Embed request;
+    request.prompt_ids = engine::some_ids(60);
+    request.pooling = pooling;
+    request.normalize = normalize;
+    client_->embed(std::move(request), [&](Embedding e) { promise.set_value(std::move(e)); });
+    return promise.get_future().get();
+  };
+  const Embedding raw = vector_of(Embed::Pooling::kMean, false);
+  const Embedding unit = vector_of(Embed::Pooling::kMean, true);
+  EXPECT_FALSE(raw.error);
+  EXPECT_EQ(raw.num_prompt_tokens, 60);
+  ASSERT_EQ(static_cast<int64_t>(raw.values.size()), client_->card().report.hidden_size);
+  double length = 0, product = 0, raw_length = 0;
+  for (size_t i = 0; i < raw.values.size(); ++i) {
+    length += double(unit.values[i]) * unit.values[i];
+    raw_length += double(raw.values[i]) * raw.values[i];
+    product += double(raw.values[i]) * unit.values[i];
+  }
+  EXPECT_NEAR(length, 1, 1e-6);
+  EXPECT_NEAR(product, std::sqrt(raw_length), 1e-4);
+  EXPECT_NE(vector_of(Embed::Pooling::kLast, false).values, raw.values);
+  Embed empty;
+  EXPECT_THROW(client_->embed(empty, [](const Embedding&) {}), Error);
+  ASSERT_TRUE(answer.wait_until_ended());
+}
+
+TEST_F(OverAModel, ACancelledVectorSaysSo) {
+  client_->pause();
+  std::promise<Embedding> promise;
+  Embed request;
+  request.prompt_ids = engine::some_ids(60);
+  client_->cancel(client_->embed(request, [&](Embedding e) { promise.set_value(std::move(e)); }));
+  EXPECT_TRUE(promise.get_future().get().error);
+  client_->resume();
 }
 
 TEST_F(OverAModel, CancelledRequestsHoldNoBlocks) {
