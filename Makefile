@@ -4,6 +4,7 @@
 BUILD ?= build
 MODEL ?= smollm2
 RANKS ?= 2
+PORT ?= 8000
 JOBS ?= $(shell nproc)
 TEST_JOBS ?= $(JOBS)
 WEFT := $(BUILD)/weft
@@ -18,10 +19,11 @@ TEST_ENVIRONMENT = WEFT_TEST_MODELS=$(abspath $(BUILD)/test_models) \
                    WEFT_TINY_MODELS=$(abspath $(BUILD)/tiny_models)
 CTEST = ctest --test-dir $(BUILD) --timeout 600 --parallel $(TEST_JOBS) --output-on-failure --progress
 
-.PHONY: help build run test test-full test-aarch64 test-models page test-page house clean
+.PHONY: help build run chat check-run test test-full test-aarch64 test-models page test-page house clean
 
 help:
-	@echo "make run        build, fetch the default model, chat with it on $(RANKS) ranks"
+	@echo "make run        build, fetch the default model, serve it on $(RANKS) ranks at 127.0.0.1:$(PORT)"
+	@echo "make chat       the same, but chat with it in this terminal"
 	@echo "make build      install what is missing and build $(WEFT)"
 	@echo "make test       build, fetch the test models, run the tests (CTEST_ARGS='-R Options' for some)"
 	@echo "make test-full  the same and the long ones"
@@ -30,7 +32,7 @@ help:
 	@echo "make test-page  look at it in headless Chromium"
 	@echo "make house      check the rules of the house"
 	@echo "make clean      remove $(BUILD)"
-	@echo "Variables: BUILD, MODEL, RANKS, JOBS, TEST_JOBS, CTEST_ARGS."
+	@echo "Variables: BUILD, MODEL, RANKS, PORT, JOBS, TEST_JOBS, CTEST_ARGS."
 
 $(BUILD)/setup.mk: tools/setup
 	tools/setup $(BUILD)
@@ -42,7 +44,16 @@ $(BUILD)/build.ninja: | $(BUILD)/setup.mk
 build: $(BUILD)/build.ninja
 	@cmake --build $(BUILD) --parallel $(JOBS) --target weft
 
+# Until Ctrl-C or SIGTERM.
 run: build
+	@$(WEFT) pull $(MODEL) > /dev/null
+	@exec $(WEFT) serve $(MODEL) --tp $(RANKS) --port $(PORT)
+
+# What `make run` promises, where nobody looks: it starts, answers, and ends when it is told to.
+check-run: build
+	@tools/check_run.py $(MAKE) --no-print-directory run BUILD=$(BUILD) MODEL=$(MODEL) RANKS=$(RANKS) PORT=$(PORT)
+
+chat: build
 	@$(WEFT) pull $(MODEL) > /dev/null
 	@if [ -t 0 ] && [ -t 1 ]; then \
 	  echo "Type a question; /help lists commands, /quit or Ctrl-D ends. The same by hand:"; \

@@ -20,6 +20,7 @@
 #include "cli/model_options.h"
 #include "cli/serve_options.h"
 #include "cli/text_table.h"
+#include "fleet/fingerprint.h"
 #include "fleet/local_engine.h"
 #include "serve/gateway.h"
 #include "serve/limits_table.h"
@@ -89,13 +90,12 @@ class ServeCommand : public Command {
     if (serve_.show_limits) return print_limits(context.console);
     start_log(serve_.log_level, serve_.log_json ? LogForm::kJson : LogForm::kText);
     raise_descriptor_limit();
-    const engine::EngineOptions engine_options = model_.resolve(context, false);
-    Bell bell;
-    const InterruptAction interrupt(&Bell::ring, &bell);
-    const OwnForeground foreground(STDIN_FILENO);
-    serve::Gateway gateway(serve_.resolve());
+    serve::Gateway gateway(serve_.resolve());  // a port that is taken is known before the load
+    const engine::EngineOptions engine_options = model_.resolve(context, serve_.quiet);
     const std::shared_ptr<fleet::EngineClient> engine = load(context, engine_options);
-    if (bell.wait(0)) return kInterruptedExit;  // while it loaded
+    Bell bell;
+    const InterruptAction interrupt(&Bell::ring, &bell);  // until here a signal ends the program
+    const OwnForeground foreground(STDIN_FILENO);
     gateway.start(engine);
     announce(gateway, *engine, context.console);
     return serve_until_asked(gateway, *engine, bell);
@@ -106,6 +106,7 @@ class ServeCommand : public Command {
                                             const engine::EngineOptions& engine_options) const {
     fleet::LocalEngineOptions options;
     options.name = public_name(model_.model.empty() ? model_.hf_repo : model_.model);
+    options.fingerprint = fleet::fingerprint(engine_options.model_path, engine_options.kv_type);
     options.engine = engine_options;
     return fleet::LocalEngine::start(std::move(options), [&](const engine::EngineOptions& wanted) {
       return load_engine(context, wanted, {}, serve_.quiet);

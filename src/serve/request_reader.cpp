@@ -223,9 +223,14 @@ size_t RequestReader::feed_body(std::string_view data) {
   size_t taken = 0;
   boost::system::error_code error;
   while (!parser_->is_done() && taken < data.size()) {
+    const size_t before = body_bytes();
     const size_t now = parser_->put({data.data() + taken, data.size() - taken}, error);
     taken += now;
-    if (error == http::error::need_more && data.size() - taken > kMostChunkHeader) {
+    // The same verdict whether it came at once or in pieces.
+    const bool is_large = error == http::error::need_more
+                              ? data.size() - taken > kMostChunkHeader
+                              : now > kMostChunkHeader && body_bytes() == before;
+    if (is_large) {
       fail(400, "the header of a chunk is too large");
       return taken;
     }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A chat in a terminal, and what `make run` adds to it."""
+"""A chat in a terminal, and what `make run` and `make chat` add to the program."""
 
 import os
 import signal
@@ -13,9 +13,9 @@ from program import MODEL, PROGRAM, QUESTION, TIMEOUT_S, Running, environment, n
 
 
 class MakeRun(unittest.TestCase):
-    """What `make run` says besides the program, in whose place a script stands."""
+    """What make says besides the program, in whose place a script stands."""
 
-    def command(self):
+    def command(self, target):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         (Path(folder.name) / "setup.mk").touch()
@@ -23,14 +23,20 @@ class MakeRun(unittest.TestCase):
         program.write_text("#!/bin/sh\necho weft \"$@\"\n")
         program.chmod(0o755)
         return ["make", "-C", str(Path(__file__).resolve().parents[2]), "-o", "build",
-                f"BUILD={folder.name}", "run"]
+                f"BUILD={folder.name}", target]
+
+    def test_run_serves(self):
+        run = subprocess.run([*self.command("run"), "RANKS=3", "PORT=8001"],
+                             stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                             timeout=TIMEOUT_S, env=environment())
+        self.assertIn("weft serve smollm2 --tp 3 --port 8001\n", run.stdout)
 
     def test_the_hint_of_a_chat_is_for_a_terminal(self):
-        run = subprocess.run(self.command(), stdin=subprocess.DEVNULL, capture_output=True,
+        run = subprocess.run(self.command("chat"), stdin=subprocess.DEVNULL, capture_output=True,
                              text=True, timeout=TIMEOUT_S, env=environment())
         self.assertIn("weft run smollm2 --tp 2\n", run.stdout)
         self.assertNotIn("/help", run.stdout)
-        running = Running(command=self.command(), terminal=True)
+        running = Running(command=self.command("chat"), terminal=True)
         self.addCleanup(running.close)
         running.read_until("Type a question; /help")
         self.assertEqual(running.wait(), 0)
