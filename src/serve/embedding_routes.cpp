@@ -94,7 +94,7 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
                     fmt::format("the model has {}: 1 to {} is expected", width, width));
     Admission::Refusal refusal;
     std::vector<std::vector<int32_t>> prompts;
-    ticket_ = service_->admission().enter(static_cast<int64_t>(body_.inputs.size()) - 1, &refusal);
+    ticket_ = service_->enter(static_cast<int64_t>(body_.inputs.size()), &refusal);
     if (ticket_) prompts = encode();
     int64_t num_tokens = 0;
     for (const std::vector<int32_t>& ids : prompts) num_tokens += static_cast<int64_t>(ids.size());

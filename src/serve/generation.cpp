@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "serve/request_error.h"
+#include "serve/tool_grammar.h"
 
 namespace weft::serve {
 namespace {
@@ -59,6 +60,7 @@ void Generation::read_body(const nlohmann::json& json, bool is_chat) {
   const BodyLimits& limits = service_->options().limits;
   is_chat ? read_chat(fields, limits, &body_) : read_completion(fields, limits, &body_);
   service_->check_model(body_.model);
+  if (is_chat) read_tools(json);
   if (!body_.sampling.seed) body_.sampling.seed = service_->draw_seed();
   body_.cache_salt = mixed_salt(request.principal.cache_salt, body_.cache_salt);
   body_.priority = added_priority(request.principal.priority, body_.priority);
@@ -67,17 +69,55 @@ void Generation::read_body(const nlohmann::json& json, bool is_chat) {
            service_->engine().card().fingerprint};
 }
 
+// What tools and calls make of the conversation.
+void Generation::read_tools(const nlohmann::json& json) {
+  tools_ = serve::read_tools(exchange_->request().body);
+  const bool forced =
+      tools_.choice == ChatTools::Choice::kRequired || tools_.choice == ChatTools::Choice::kNamed;
+  if (body_.grammar && forced)
+    throw RequestError("a grammar and a tool_choice that requires a call are both given",
+                       {.param = "tool_choice"});
+  const bool has_calls = body_.messages.find("\"tool") != std::string::npos;
+  if (!json.contains("tools") && !has_calls) return;
+  ChatInput input =
+      chat_input(tools_, service_->chat_profile(), body_.messages, body_.template_variables);
+  body_.messages = std::move(input.messages);
+  body_.template_variables = std::move(input.variables);
+}
+
+// How the answer is to be read, and what it is held to, now that the prompt is known.
+void Generation::prepare_parser(const std::string& rendered) {
+  if (!body_.is_chat || service_->chat_template() == nullptr) return;
+  const text::ChatProfile& profile = service_->chat_profile();
+  const text::Tokenizer& tokenizer = service_->engine().tokenizer();
+  parser_.reasoning = profile.reasoning;
+  if (profile.reasoning)
+    parser_.reasoning_opened = text::opens_reasoning(*profile.reasoning, rendered);
+  if (tools_.may_call()) {
+    parser_.tools = profile.tools;
+    parser_.tool_names = tools_.names();
+    if (!body_.grammar)
+      body_.grammar = tool_grammar(tools_, profile, tokenizer, parser_.reasoning_opened);
+  }
+  const bool reads_marks = parser_.reasoning || parser_.tools;
+  if (reads_marks && text::needs_special_tokens(profile, tokenizer))
+    body_.sampling.skip_special_tokens = false;
+}
+
 // Answers are charged before anything is encoded, tokens before anything runs.
 void Generation::enter() {
   const int64_t num_prompts = body_.is_chat ? 1 : static_cast<int64_t>(body_.prompts.size());
   const int64_t num_choices = body_.sampling.num_choices();
   Refused refused;
-  ticket_ = service_->admission().enter(num_prompts * num_choices - 1, &refused.refusal);
+  ticket_ = service_->enter(num_prompts * num_choices, &refused.refusal);
   if (!ticket_) throw refused;
   const PromptSource source = service_->prompt_source();
   body_.sampling.bad_words = bad_word_ids(body_, source.tokenizer);
   int64_t num_tokens = 0;
-  for (std::vector<int32_t>& ids : prompt_ids_of(body_, source)) {
+  std::string rendered;
+  std::vector<std::vector<int32_t>> prompts = prompt_ids_of(body_, source, &rendered);
+  prepare_parser(rendered);
+  for (std::vector<int32_t>& ids : prompts) {
     const auto num_prompt_tokens = static_cast<int64_t>(ids.size());
     const int64_t most = max_tokens_after(body_, num_prompt_tokens, source.max_model_len);
     num_tokens += num_choices * (num_prompt_tokens + most);

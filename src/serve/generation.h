@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "serve/answer_writer.h"
+#include "serve/chat_tools.h"
 #include "serve/openai_service.h"
 
 namespace weft::serve {
@@ -31,6 +32,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
  private:
   void read_body(const nlohmann::json& json, bool is_chat);
+  void read_tools(const nlohmann::json& json);
+  void prepare_parser(const std::string& rendered);
   void make_writer();
   void enter();
   void submit();
@@ -56,6 +59,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   std::optional<Admission::Ticket> ticket_;  // of its further answers and of its tokens
 
   RequestBody body_;
+  ChatTools tools_;
   AnswerHead head_;
   text::AnswerFormat parser_;
   std::unique_ptr<AnswerWriter> writer_;

@@ -63,12 +63,26 @@ PromptSource OpenAiService::prompt_source() const {
   return {engine_->tokenizer(), chat_template(), engine_->card().limits.max_model_len};
 }
 
+const text::ChatProfile& OpenAiService::chat_profile() const {
+  std::call_once(is_probed_, [this] {
+    chat_profile_ = text::probe_chat(chat_template(), engine_->tokenizer());
+  });
+  return chat_profile_;
+}
+
 void OpenAiService::check_model(const std::string& name) const {
   const std::vector<std::string>& names = options_.model_names;
   if (name.empty() || std::find(names.begin(), names.end(), name) != names.end()) return;
   throw RequestError(
       fmt::format("the model '{}' does not exist; '{}' is served", name.substr(0, 200), names[0]),
       {.param = "model", .code = "model_not_found", .status = 404});
+}
+
+std::optional<Admission::Ticket> OpenAiService::enter(int64_t num_answers,
+                                                      Admission::Refusal* refusal) {
+  // Of more than there ever are, all are asked for: the refusal is for good then.
+  const int64_t most = admission_->limits().max_answers;
+  return admission_->enter(most > 0 && num_answers > most ? num_answers : num_answers - 1, refusal);
 }
 
 uint64_t OpenAiService::draw_seed() { return uniform_bits(seed_, num_seeds_.fetch_add(1), 0); }

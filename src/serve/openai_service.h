@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "serve/openai_routes.h"
 #include "serve/prompt_ids.h"
 #include "serve/task_pool.h"
+#include "text/chat_profile.h"
 
 namespace weft::serve {
 
@@ -33,17 +35,23 @@ class OpenAiService {
   const std::vector<std::string>& model_names() const { return options_.model_names; }
   const text::ChatTemplate* chat_template() const;
   PromptSource prompt_source() const;
+  // What the template can render; found out by the first who asks.
+  const text::ChatProfile& chat_profile() const;
   int64_t started() const { return started_; }  // Unix time, seconds
 
   // RequestError(404, model_not_found) for a name that is not served; empty: any.
   void check_model(const std::string& name) const;
   uint64_t draw_seed();
+  // Room for a request of so many answers, one of which has its place already.
+  std::optional<Admission::Ticket> enter(int64_t num_answers, Admission::Refusal* refusal);
 
  private:
   std::shared_ptr<fleet::EngineClient> engine_;
   Admission* admission_;
   OpenAiOptions options_;
   std::unique_ptr<text::ChatTemplate> chat_template_;
+  mutable std::once_flag is_probed_;
+  mutable text::ChatProfile chat_profile_;
   int64_t started_;
   uint64_t seed_;
   std::atomic<uint64_t> num_seeds_{0};

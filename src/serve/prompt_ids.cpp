@@ -31,11 +31,14 @@ void add_bad_word(const std::string& word, const text::Tokenizer& tokenizer,
   throw RequestError(what, {.param = param, .code = "context_length_exceeded"});
 }
 
-std::vector<int32_t> chat_ids(const RequestBody& body, const PromptSource& source) {
+std::vector<int32_t> chat_ids(const RequestBody& body, const PromptSource& source,
+                              std::string* rendered) {
   if (source.chat_template == nullptr)
     return encode_prompt(body.last_content, true, source, "messages");
-  return encode_prompt(render_chat_prompt(body, *source.chat_template), body.add_special_tokens,
-                       source, "messages");
+  std::string text = render_chat_prompt(body, *source.chat_template);
+  std::vector<int32_t> ids = encode_prompt(text, body.add_special_tokens, source, "messages");
+  if (rendered != nullptr) *rendered = std::move(text);
+  return ids;
 }
 
 }  // namespace
@@ -68,10 +71,10 @@ std::vector<int32_t> encode_prompt(const std::string& text, bool add_special,
   return source.tokenizer.encode(text, add_special, true);
 }
 
-std::vector<std::vector<int32_t>> prompt_ids_of(const RequestBody& body,
-                                                const PromptSource& source) {
+std::vector<std::vector<int32_t>> prompt_ids_of(const RequestBody& body, const PromptSource& source,
+                                                std::string* rendered) {
   std::vector<std::vector<int32_t>> ids;
-  if (body.is_chat) ids.push_back(chat_ids(body, source));
+  if (body.is_chat) ids.push_back(chat_ids(body, source, rendered));
   for (const Prompt& prompt : body.prompts) {
     if (body.is_chat) break;
     const std::string* text = std::get_if<std::string>(&prompt);

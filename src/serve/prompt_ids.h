@@ -23,8 +23,9 @@ std::string render_chat_prompt(const RequestBody& body, const text::ChatTemplate
 
 // One list a request: the chat, or each of the prompts; of each the last truncate_prompt_tokens.
 // RequestError for a text that no context could hold, before it is encoded.
-std::vector<std::vector<int32_t>> prompt_ids_of(const RequestBody& body,
-                                                const PromptSource& source);
+// rendered: where it is not null, the text of the chat, empty where no template wrote one.
+std::vector<std::vector<int32_t>> prompt_ids_of(const RequestBody& body, const PromptSource& source,
+                                                std::string* rendered = nullptr);
 std::vector<int32_t> encode_prompt(const std::string& text, bool add_special,
                                    const PromptSource& source, const char* field);
 

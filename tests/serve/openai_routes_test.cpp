@@ -383,6 +383,9 @@ TEST_F(FullServer, WhoFindsNoPlaceIsToldBeforeTheBodyIsRead) {
 TEST_F(FullServer, TokensAreChargedBeforeAnythingRuns) {
   EXPECT_EQ(ask("/v1/completions", R"({"prompt": "a", "max_tokens": 200})", 400)["error"]["code"],
             "request_too_large");
+  EXPECT_EQ(
+      ask("/v1/completions", R"({"prompt": "a", "n": 3, "max_tokens": 2})", 400)["error"]["param"],
+      "n");
   EXPECT_TRUE(client_->requests().empty());
 }
 

@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""schemathesis on the document that the server serves: requests that fit it and requests that do
+not, no answer of 5xx, no answer that the document does not know.
+
+    openapi_test.py [EXAMPLES]      of an operation; 20 where none are given
+"""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import server
+
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance," \
+         "response_schema_conformance,negative_data_rejection"
+
+
+def main():
+    examples = sys.argv[1] if len(sys.argv) > 1 else "20"
+    url, process = server.start("--max-num-seqs", "16")
+    threading.Thread(target=process.stderr.read, daemon=True).start()
+    program = Path(sys.executable).with_name("schemathesis")
+    run = subprocess.run([program, "run", f"{url}/openapi.json", "--max-examples", examples,
+                          "--checks", CHECKS, "--mode", "all", "--phases", "fuzzing",
+                          "--seed", "1", "--request-timeout", "120"])
+    if process.poll() is not None:
+        print(f"weft serve ended with {process.returncode}", file=sys.stderr)
+        return 1
+    return run.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
