@@ -19,7 +19,7 @@ TEST_ENVIRONMENT = WEFT_TEST_MODELS=$(abspath $(BUILD)/test_models) \
                    WEFT_TINY_MODELS=$(abspath $(BUILD)/tiny_models)
 CTEST = ctest --test-dir $(BUILD) --timeout 600 --parallel $(TEST_JOBS) --output-on-failure --progress
 
-.PHONY: help build run chat check-run test test-full test-aarch64 test-models page test-page house clean
+.PHONY: help build run chat check-run test test-full test-aarch64 test-models page test-page test-conformance house clean
 
 help:
 	@echo "make run        build, fetch the default model, serve it on $(RANKS) ranks at 127.0.0.1:$(PORT)"
@@ -30,6 +30,7 @@ help:
 	@echo "make test-aarch64   build the arithmetic for 64-bit Arm, run its tests under qemu"
 	@echo "make page       build the web page anew (web/dist is committed: nobody else needs Node)"
 	@echo "make test-page  look at it in headless Chromium"
+	@echo "make test-conformance   other people's clients against weft serve (EXAMPLES=200 of a route)"
 	@echo "make house      check the rules of the house"
 	@echo "make clean      remove $(BUILD)"
 	@echo "Variables: BUILD, MODEL, RANKS, PORT, JOBS, TEST_JOBS, CTEST_ARGS."
@@ -81,6 +82,11 @@ page:
 test-page:
 	tools/page check
 	tools/page test
+
+# EXAMPLES: requests that schemathesis makes of each route's document.
+EXAMPLES ?= 20
+test-conformance: test-models
+	tools/test_conformance $(BUILD) $(EXAMPLES)
 
 house:
 	tools/check_house.py

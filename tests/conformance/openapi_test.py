@@ -18,7 +18,7 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance," 
 
 def main():
     examples = sys.argv[1] if len(sys.argv) > 1 else "20"
-    url, process = server.start("--max-num-seqs", "16")
+    url, process = server.start(context=64)  # answers that are soon over
     threading.Thread(target=process.stderr.read, daemon=True).start()
     program = Path(sys.executable).with_name("schemathesis")
     run = subprocess.run([program, "run", f"{url}/openapi.json", "--max-examples", examples,

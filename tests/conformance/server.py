@@ -11,13 +11,13 @@ MODEL = Path(os.environ.get("WEFT_TEST_MODELS", "/nonexistent")) / "SmolLM2-135M
 CONTEXT = 2048
 
 
-def start(*arguments):
-    """Its address, "http://127.0.0.1:PORT"; it ends with this program."""
+def start(*arguments, context=CONTEXT):
+    """Its address, "http://127.0.0.1:PORT", and its process, which ends with this program."""
     if not MODEL.exists():
         raise SystemExit("WEFT_TEST_MODELS names no folder with the default model")
     variables = {name: value for name, value in os.environ.items() if not name.startswith("WEFT_")}
     process = subprocess.Popen(
-        [PROGRAM, "serve", str(MODEL), "--port", "0", "--max-model-len", str(CONTEXT),
+        [PROGRAM, "serve", str(MODEL), "--port", "0", "--max-model-len", str(context),
          "--served-model-name", "smollm2", *arguments],
         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=variables)
     atexit.register(process.wait)
