@@ -41,7 +41,7 @@ export function chartPixels(page) {
 export async function shoot(page, name) {
   if (!process.env.WEFT_SHOTS) return;
   mkdirSync(kShots, { recursive: true });
-  await page.screenshot({ path: `${kShots}${name}.png` });
+  await page.screenshot({ path: `${kShots}${name}.png`, timeout: 60000 });
 }
 
 // Texts with less contrast on their background than WCAG 2 asks for (AA): "2.9 muted words".

@@ -37,7 +37,7 @@ async function load(count) {
   await Promise.allSettled(Array.from({ length: count }, async (_, i) => {
     const response = await fetch(`${url}/v1/chat/completions`, {
       method: 'POST', headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify({ model: 'smollm2', stream: true, temperature: 0.9, max_tokens: 1200,
+      body: JSON.stringify({ model: 'smollm2', stream: true, temperature: 0.9, max_tokens: 4000, ignore_eos: true,
                              messages: [{ role: 'user', content: `Write a long story about ${topics[i % topics.length]}.` }] }),
     });
     await response.text();
@@ -117,7 +117,7 @@ describe('weft serve', { skip: isThere ? false : 'build/weft or its model is not
     await shoot(page, 'machine-dark');
     await page.emulateMedia({ colorScheme: 'light' });
     await page.goto(`${url}/#queue`);
-    await page.getByText('8 running').first().waitFor();
+    await page.getByText('8 running, 0 waiting').waitFor();
     assert.equal(await page.locator('tbody tr').count(), 8);
     await page.waitForTimeout(3000);
     await shoot(page, 'queue');
