@@ -137,8 +137,6 @@ void LocalEngine::post(Message message) {
 
 uint64_t LocalEngine::generate(Generate request, OnEvent on_event) {
   check_generate(request, card_.limits);
-  if (request.grammar)  // SEAM: compiled off the loop of steps once text/grammar.cpp is there
-    throw Error(ErrorKind::kUsage, "structured output is not served yet");
   const uint64_t number = draw_number();
   post(GenerateMessage{number, std::move(request), std::move(on_event), now_ns()});
   return number;
@@ -194,7 +192,8 @@ void LocalEngine::run(const Load& load, std::promise<void>& ready) {
   }
   while (!stopping_.load()) mailbox_.wait_until(now_ns() + kIdleNs);
   close(engine::FinishReason::kCancelled, {});
-  engine_.reset();  // on the thread that it was loaded on
+  compilations_.reset();  // which may look at the tokenizer
+  engine_.reset();        // on the thread that it was loaded on
 }
 
 void LocalEngine::describe() {
@@ -215,6 +214,15 @@ void LocalEngine::describe() {
   card_.kv_cache_dtype = kernels::name(options.kv_type);
   card_.isa = engine_->isa();
   status_.started_ns = now_ns();
+  compilations_ = std::make_unique<GrammarCompilations>(
+      [this] {
+        return text::GrammarCompiler::make(engine_->tokenizer(), card_.report.vocab_size,
+                                           engine_->end_ids());
+      },
+      [this](uint64_t number, std::shared_ptr<const text::Grammar> grammar,
+             std::optional<Error> error) {
+        mailbox_.post(GrammarMessage{number, std::move(grammar), std::move(error)});
+      });
 }
 
 void LocalEngine::serve() {
@@ -246,7 +254,10 @@ void LocalEngine::handle(GenerateMessage& message) {
   held.row.arrived_ns = message.arrived_ns;
   held.on_event = std::move(message.on_event);
   const HeldList::iterator place = hold(std::move(held));
-  if (!is_closed_) submit(place, request_of(asked));
+  if (is_closed_) return;
+  if (!asked.grammar) return submit(place, request_of(asked));
+  place->request = request_of(asked);
+  compilations_->submit(message.number, std::move(*asked.grammar));
 }
 
 void LocalEngine::handle(EmbedMessage& message) {
@@ -268,6 +279,15 @@ LocalEngine::HeldList::iterator LocalEngine::hold(Held held) {
   const auto place = held_.insert(held_.end(), std::move(held));
   by_number_.emplace(place->row.number, place);
   return place;
+}
+
+void LocalEngine::handle(GrammarMessage& message) {
+  const auto found = by_number_.find(message.number);
+  if (found == by_number_.end()) return;  // cancelled meanwhile
+  const HeldList::iterator held = found->second;
+  if (message.error) return end(held, engine::FinishReason::kError, message.error);
+  held->request.grammar = std::move(message.grammar);
+  submit(held, std::exchange(held->request, {}));
 }
 
 void LocalEngine::submit(HeldList::iterator held, engine::Request request) {

@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "fleet/engine_client.h"
+#include "fleet/grammar_compilations.h"
 #include "fleet/mailbox.h"
 
 namespace weft::fleet {
@@ -83,13 +84,19 @@ class LocalEngine final : public EngineClient {
     bool paused;
   };
   struct ResetCacheMessage {};
-  using Message =
-      std::variant<GenerateMessage, EmbedMessage, CancelMessage, PauseMessage, ResetCacheMessage>;
+  struct GrammarMessage {
+    uint64_t number;
+    std::shared_ptr<const text::Grammar> grammar;
+    std::optional<Error> error;
+  };
+  using Message = std::variant<GenerateMessage, EmbedMessage, CancelMessage, PauseMessage,
+                               ResetCacheMessage, GrammarMessage>;
 
   // A request that has not ended.
   struct Held {
     HeldRequest row;
-    uint64_t engine_id = 0;  // 0: the engine has not got it yet
+    uint64_t engine_id = 0;   // 0: the engine has not got it yet
+    engine::Request request;  // while its grammar is compiled
     OnEvent on_event;
     OnEmbedding on_embedding;        // in its place, of a request for a vector
     bool normalizes = false;         // that vector
@@ -110,6 +117,7 @@ class LocalEngine final : public EngineClient {
   void handle(CancelMessage& message);
   void handle(PauseMessage& message) { is_paused_ = message.paused; }
   void handle(ResetCacheMessage&) { engine_->reset_prefix_cache(); }
+  void handle(GrammarMessage& message);
   HeldList::iterator hold(Held held);
   void submit(HeldList::iterator held, engine::Request request);
   void step();
@@ -135,6 +143,7 @@ class LocalEngine final : public EngineClient {
   Status status_;                    // as published last
 
   // The stepping thread's.
+  std::unique_ptr<GrammarCompilations> compilations_;
   std::vector<Message> messages_;
   HeldList held_;
   std::unordered_map<uint64_t, HeldList::iterator> by_number_, by_engine_id_;
