@@ -31,6 +31,14 @@ TEST(Corpus, RequestsAreReadAlikeInPiecesOfEverySize) {
   EXPECT_GE(num_files, 14);
 }
 
+TEST(Corpus, AnEmptyChunkedBodyIsReadAlike) {
+  const std::string head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (const char* body : {"0\r\n\r\n", "0\r\nX: y\r\n\r\n", "1\r\nx\r\n0\r\n\r\n", "0\r\n", "zz"})
+    for (size_t piece = 1; piece <= 8; ++piece)
+      EXPECT_TRUE(fuzz::reads_alike(head + body, piece)) << body << " by " << piece;
+  EXPECT_EQ(fuzz::read_requests(head + "0\r\n\r\n", 1).size(), 1U);
+}
+
 // A chunk's header of nearly all that is allowed, and of more.
 TEST(Corpus, LargeChunkHeadersAreReadAlike) {
   for (const size_t length : {8'000UL, 8'180UL, 8'190UL, 8'192UL, 8'200UL, 9'000UL}) {
