@@ -1,6 +1,7 @@
 // What an engine is asked and what it answers: plain values.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -119,6 +120,9 @@ struct EngineStats {
   int64_t generated_tokens = 0;
   SpeculationStats speculation;
   int64_t num_steps = 0, num_preemptions = 0;
+  int64_t step_tokens = 0;  // of all steps, guesses included
+  // Steps of at most 2^i tokens and more than half of that; the last: of more than 8192.
+  std::array<int64_t, 15> steps_by_tokens{};
   int64_t num_blocks = 0, num_free_blocks = 0;
   int64_t num_idle_blocks = 0;  // held by the prefix cache alone
   // The same of all groups with a window together; those above are of full attention.

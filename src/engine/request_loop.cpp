@@ -1,6 +1,7 @@
 #include "engine/request_loop.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "base/clock.h"
@@ -119,10 +120,17 @@ bool RequestLoop::submit_next() {
   totals_.scheduler_s +=
       seconds_between(begin_ns, scheduled_ns) + seconds_between(guessed_ns, now_ns());
   flight.draft_s = seconds_between(scheduled_ns, guessed_ns);
-  ++totals_.num_steps;
+  note_size(static_cast<int64_t>(plan.token_ids.size()));
   ++num_submitted_;
   replica_.submit(context_of(flight.schedule));
   return true;
+}
+
+void RequestLoop::note_size(int64_t num_tokens) {
+  ++totals_.num_steps;
+  totals_.step_tokens += num_tokens;
+  const auto size = static_cast<size_t>(std::bit_width(static_cast<uint64_t>(num_tokens - 1)));
+  ++totals_.steps_by_tokens[std::min(size, totals_.steps_by_tokens.size() - 1)];
 }
 
 StepContext RequestLoop::context_of(const Schedule& schedule) const {

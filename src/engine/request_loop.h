@@ -62,6 +62,7 @@ class RequestLoop {
   bool submit_next();
   void fill_plan(Flight& flight, StepPlan& plan);
   StepContext context_of(const Schedule& schedule) const;
+  void note_size(int64_t num_tokens);
   void note_scheduled(const Schedule& schedule);
   void take_answer();
   void take_failures(const Flight& flight, const StepAnswer& answer);

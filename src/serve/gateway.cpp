@@ -7,6 +7,8 @@
 #include "serve/access_log.h"
 #include "serve/admin_routes.h"
 #include "serve/health_routes.h"
+#include "serve/metered_client.h"
+#include "serve/metrics.h"
 #include "serve/openai_routes.h"
 #include "serve/page_data.h"
 #include "serve/page_files.h"
@@ -28,8 +30,22 @@ struct Gateway::Inside {
   explicit Inside(GatewayOptions wanted)
       : options(std::move(wanted)),
         access(options.keys),
-        http(options.http, options.logs_requests ? OnAnswered(log_answered) : OnAnswered()),
+        http(options.http, [this](const AnsweredRequest& answered) { note(answered); }),
         admin_http(one_thread(options.http)) {}
+
+  void note(const AnsweredRequest& answered) const {
+    if (options.logs_requests) log_answered(answered);
+    if (metrics) metrics->count_answered(answered);
+  }
+
+  // What is asked of the engine from here on is measured.
+  void measure(std::shared_ptr<fleet::EngineClient> whole) {
+    const std::string& name = options.served_model_names.empty()
+                                  ? whole->card().name
+                                  : options.served_model_names.front();
+    metrics = std::make_shared<Metrics>(name);
+    engine = std::make_shared<MeteredClient>(std::move(whole), metrics);
+  }
 
   AdmissionLimits admission_limits() const {
     const fleet::ModelCard& card = engine->card();
@@ -48,6 +64,11 @@ struct Gateway::Inside {
     add_openai_routes(
         &router, engine, admission.get(),
         {.model_names = options.served_model_names, .chat_template = options.chat_template});
+    router.add("GET", "/metrics",
+               [engine = engine, metrics = metrics](const std::shared_ptr<Exchange>& exchange) {
+                 exchange->respond(200, Metrics::kContentType,
+                                   metrics->text(engine->card(), engine->status()));
+               });
     add_page_routes();
     add_admin_routes(&admin_router, {engine, [this] { return http.is_draining(); },
                                      [this] { asked_to_drain = true; }});
@@ -64,8 +85,9 @@ struct Gateway::Inside {
   const GatewayOptions options;
   Access access;
   std::shared_ptr<fleet::EngineClient> engine;
+  std::shared_ptr<Metrics> metrics;  // before the servers start
   std::unique_ptr<Admission> admission;
-  Router router, admin_router;  // its routes use both
+  Router router, admin_router;  // its routes use all three
   std::atomic<bool> asked_to_drain{false};
   int port = 0, admin_port = 0;
   // They stop before what their routes use is gone.
@@ -89,7 +111,7 @@ int Gateway::admin_port() const { return inside_->admin_port; }
 bool Gateway::is_local() const { return inside_->http.is_local(); }
 
 void Gateway::start(std::shared_ptr<fleet::EngineClient> engine) {
-  inside_->engine = std::move(engine);
+  inside_->measure(std::move(engine));
   inside_->admission = std::make_unique<Admission>(inside_->admission_limits());
   inside_->add_routes();
   inside_->http.start();
