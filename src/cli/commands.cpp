@@ -21,6 +21,7 @@ Commands all_commands() {
   commands.push_back(make_run_command());
   commands.push_back(make_serve_command());
   commands.push_back(make_inspect_command());
+  commands.push_back(make_verify_command());
   commands.push_back(make_pull_command());
   commands.push_back(make_pack_command());
   commands.push_back(make_bench_batch_command());

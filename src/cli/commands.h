@@ -62,6 +62,7 @@ class Command {
 std::unique_ptr<Command> make_run_command();
 std::unique_ptr<Command> make_serve_command();
 std::unique_ptr<Command> make_inspect_command();
+std::unique_ptr<Command> make_verify_command();
 std::unique_ptr<Command> make_pull_command();
 std::unique_ptr<Command> make_pack_command();
 std::unique_ptr<Command> make_bench_batch_command();

@@ -1,0 +1,147 @@
+// weft verify SAVED MODEL: answers a saved request again, through the server's own routes, and says
+// whether every token is the one that was saved. Any topology will do: bits do not depend on it.
+#include <fmt/format.h>
+
+#include <atomic>
+#include <chrono>
+#include <fstream>
+#include <future>
+#include <iterator>
+#include <ostream>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/load_engine.h"
+#include "cli/model_options.h"
+#include "fleet/local_engine.h"
+#include "serve/openai_routes.h"
+#include "serve/receipt.h"
+#include "serve/router.h"
+
+namespace weft::cli {
+namespace {
+
+constexpr int kDiffersExit = 1;
+
+// One request and its answer without a socket.
+class WaitingExchange : public serve::Exchange {
+ public:
+  explicit WaitingExchange(serve::HttpRequest request) : request_(std::move(request)) {}
+
+  const serve::HttpRequest& request() const override { return request_; }
+  void respond(int status, std::string, std::string body, serve::HttpHeaders) override {
+    answer_.set_value({status, std::move(body)});
+  }
+  void begin_stream(int, std::string, serve::HttpHeaders) override {
+    WEFT_CHECK(false, "no stream was asked for");
+  }
+  bool write(std::string) override { return false; }
+  void end_stream() override {}
+  void on_gone(std::function<void()>) override {}
+
+  std::future<std::pair<int, std::string>> answer() { return answer_.get_future(); }
+
+ private:
+  serve::HttpRequest request_;
+  std::promise<std::pair<int, std::string>> answer_;
+};
+
+std::string read_whole(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  if (!in) throw Error(ErrorKind::kUsage, fmt::format("{} cannot be read", path));
+  return text;
+}
+
+class VerifyCommand : public Command {
+ public:
+  VerifyCommand() {
+    options_.positional("SAVED", &saved_,
+                        "a file of JSON: {\"request\": body, \"response\": body}, or one body "
+                        "after the other");
+    options_.group("Output");
+    options_.add("--quiet,-q", &quiet_, {"", "say nothing of loading"});
+    model_.declare(&options_);
+  }
+
+  OptionSet& options() override { return options_; }
+
+  int execute(const Context& context) override {
+    const serve::Receipt receipt = serve::read_receipt(read_whole(saved_));
+    std::atomic<bool> stop{false};
+    const InterruptAction interrupt(
+        [](void* flag) { static_cast<std::atomic<bool>*>(flag)->store(true); }, &stop);
+    const std::shared_ptr<fleet::EngineClient> engine = load(context);
+    const std::optional<std::string> again = ask_again(receipt, engine, stop);
+    if (!again) return kInterruptedExit;
+    return report(serve::compare(receipt, *again), context.console);
+  }
+
+ private:
+  std::shared_ptr<fleet::EngineClient> load(const Context& context) const {
+    fleet::LocalEngineOptions options;
+    options.name = model_.model;
+    options.engine = model_.resolve(context, quiet_);
+    return fleet::LocalEngine::start(std::move(options), [&](const engine::EngineOptions& wanted) {
+      return load_engine(context, wanted, {}, quiet_);
+    });
+  }
+
+  // None where it was interrupted.
+  static std::optional<std::string> ask_again(const serve::Receipt& receipt,
+                                              const std::shared_ptr<fleet::EngineClient>& engine,
+                                              const std::atomic<bool>& stop) {
+    serve::Router router;
+    serve::Admission admission({});
+    serve::OpenAiOptions options;
+    options.limits.whole_vocabulary = true;
+    serve::add_openai_routes(&router, engine, &admission, options);
+    serve::HttpRequest request;
+    request.method = "POST";
+    request.path = receipt.is_chat ? "/v1/chat/completions" : "/v1/completions";
+    request.body = serve::repeated_request(receipt);
+    const std::string path = request.path;
+    const auto exchange = std::make_shared<WaitingExchange>(std::move(request));
+    std::future<std::pair<int, std::string>> answer = exchange->answer();
+    (*router.find("POST", path).route)(exchange);
+    while (answer.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready) {
+      if (stop.load()) return std::nullopt;
+    }
+    auto [status, body] = answer.get();
+    if (status != 200)
+      throw Error(ErrorKind::kUsage, "the request was refused this time", std::move(body));
+    return std::move(body);
+  }
+
+  static int report(const serve::Verdict& verdict, Console& console) {
+    std::ostream& out = console.out;
+    if (verdict.saved_fingerprint.empty())
+      out << "the response has no system_fingerprint: another server's, perhaps\n";
+    else if (!verdict.same_engine())
+      out << fmt::format(
+          "the fingerprint was {} and is {}: another model file, cache type or version of the "
+          "arithmetic, so tokens may differ\n",
+          verdict.saved_fingerprint, verdict.fingerprint);
+    if (!verdict.by_tokens)
+      out << "the response has no token_ids (ask with \"return_token_ids\": true): its text is "
+             "compared\n";
+    for (const std::string& difference : verdict.differences) out << difference << "\n";
+    const char* unit = verdict.by_tokens ? "tokens" : "bytes of text";
+    out << (verdict.agrees() ? fmt::format("verified: all {} {} agree ({})\n", verdict.num_compared,
+                                           unit, verdict.fingerprint)
+                             : "not verified\n");
+    return verdict.agrees() ? 0 : kDiffersExit;
+  }
+
+  OptionSet options_{"verify", "answer a saved request again and compare every token"};
+  ModelOptions model_;
+  std::string saved_;
+  bool quiet_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_verify_command() { return std::make_unique<VerifyCommand>(); }
+
+}  // namespace weft::cli

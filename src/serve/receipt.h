@@ -1,0 +1,39 @@
+// A saved request and its response as a receipt: the same request, answered again on any topology,
+// gives the same tokens where the fingerprints are equal. `weft verify` and its rules.
+#pragma once
+
+#include <cstdint>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace weft::serve {
+
+// Bodies of /v1/chat/completions or /v1/completions, as JSON.
+struct Receipt {
+  std::string request, response;
+  bool is_chat = true;
+};
+
+// text: {"request": ..., "response": ...}, or the two objects one after the other. Error(kUsage)
+// where it is neither, or where the request cannot be repeated: one that is neither greedy nor has
+// a seed; a stream's pieces in place of the response.
+Receipt read_receipt(std::string_view text);
+
+// The request to ask again: not as a stream, with token ids, for whatever model is served.
+std::string repeated_request(const Receipt& receipt);
+
+struct Verdict {
+  std::string saved_fingerprint, fingerprint;
+  bool by_tokens = false;    // otherwise by text alone, since the response has no token_ids
+  int64_t num_compared = 0;  // tokens; bytes where by text
+  std::vector<std::string> differences;  // a line a choice that differs: where, and how
+
+  bool same_engine() const { return saved_fingerprint == fingerprint; }
+  bool agrees() const { return differences.empty(); }
+};
+// again: the body of the response to repeated_request.
+Verdict compare(const Receipt& receipt, std::string_view again);
+
+}  // namespace weft::serve

@@ -1,0 +1,83 @@
+#include "serve/receipt.h"
+
+#include <gmock/gmock.h>
+
+#include "base/error.h"
+
+namespace weft::serve {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+const std::string kRequest =
+    R"({"model": "m", "prompt": "}\"{", "temperature": 0, "stream": true})";
+const std::string kResponse =
+    R"({"object": "text_completion", "system_fingerprint": "fp_1",
+        "choices": [{"index": 0, "text": "abc", "token_ids": [1, 2, 3]}]})";
+
+std::string together(const std::string& request, const std::string& response) {
+  return "{\"request\": " + request + ", \"response\": " + response + "}";
+}
+
+TEST(Receipt, IsReadInBothForms) {
+  for (const std::string& text : {together(kRequest, kResponse), kRequest + "\n" + kResponse}) {
+    const Receipt receipt = read_receipt(text);
+    EXPECT_FALSE(receipt.is_chat);
+    const std::string again = repeated_request(receipt);
+    EXPECT_THAT(again, HasSubstr("\"return_token_ids\":true"));
+    EXPECT_THAT(again, testing::Not(HasSubstr("stream")));
+    EXPECT_THAT(again, testing::Not(HasSubstr("model")));
+    EXPECT_THAT(again, HasSubstr(R"("prompt":"}\"{")"));
+  }
+}
+
+TEST(Receipt, RefusesWhatCannotBeRepeated) {
+  const std::string sampled = R"({"messages": [], "temperature": 0.5})";
+  EXPECT_THROW(read_receipt(together(sampled, kResponse)), Error);
+  EXPECT_THROW(read_receipt(together(R"({"messages": []})", kResponse)), Error);
+  EXPECT_NO_THROW(
+      read_receipt(together(R"({"messages": [], "temperature": 0.5, "seed": 3})", kResponse)));
+  EXPECT_THROW(read_receipt(kRequest), Error);
+  EXPECT_THROW(read_receipt("no json"), Error);
+  EXPECT_THROW(read_receipt(together(kRequest, R"({"error": {}})")), Error);
+  EXPECT_THROW(
+      read_receipt(together(kRequest, R"({"object": "chat.completion.chunk", "choices": [{}]})")),
+      Error);
+}
+
+std::string response_with(const std::string& choices, const std::string& fingerprint = "fp_1") {
+  return R"({"system_fingerprint": ")" + fingerprint + R"(", "choices": )" + choices + "}";
+}
+
+TEST(Receipt, ComparesTokens) {
+  const Receipt receipt = read_receipt(together(kRequest, kResponse));
+  const Verdict same =
+      compare(receipt, response_with(R"([{"text": "abc", "token_ids": [1, 2, 3]}])"));
+  EXPECT_TRUE(same.agrees());
+  EXPECT_TRUE(same.same_engine());
+  EXPECT_TRUE(same.by_tokens);
+  EXPECT_EQ(same.num_compared, 3);
+  const Verdict other =
+      compare(receipt, response_with(R"([{"text": "abd", "token_ids": [1, 2, 4]}])", "fp_2"));
+  EXPECT_FALSE(other.same_engine());
+  EXPECT_THAT(other.differences, ElementsAre("choice 0: token 2 is 4 and was 3"));
+  const Verdict shorter = compare(receipt, response_with(R"([{"text": "a", "token_ids": [1]}])"));
+  EXPECT_THAT(shorter.differences, ElementsAre("choice 0: token 1 is missing and was 2"));
+}
+
+TEST(Receipt, ComparesTextWhereThereAreNoTokens) {
+  const Receipt receipt = read_receipt(together(
+      R"({"messages": [], "seed": 1})",
+      response_with(R"([{"message": {"content": "abc"}}, {"message": {"content": "x"}}])")));
+  EXPECT_TRUE(receipt.is_chat);
+  const Verdict verdict =
+      compare(receipt, response_with(R"([{"message": {"content": "abX"}, "token_ids": [1]},
+                                 {"message": {"content": "x"}, "token_ids": [2]}])"));
+  EXPECT_FALSE(verdict.by_tokens);
+  EXPECT_EQ(verdict.num_compared, 4);
+  EXPECT_THAT(verdict.differences, ElementsAre("choice 0: the text differs from byte 2 on"));
+}
+
+}  // namespace
+}  // namespace weft::serve
