@@ -152,7 +152,7 @@ TEST(RequestReader, HoldsItsLimitsHoweverTheBytesCome) {
       {"many fields", request(many_fields), 431},
       {"a long target", "GET /" + std::string(100, 'x') + " HTTP/1.1\r\nHost: a\r\n\r\n", 414},
       {"a long body", request("Content-Length: 101\r\n"), 413},
-      {"a long chunk", request(chunked, "65\r\n"), 413},
+      {"a long chunk", request(chunked, "65\r\nx"), 413},
       {"many chunks", request(chunked, small_chunks + "0\r\n\r\n"), 413},
       {"a chunk's header without an end", request(chunked, "1;" + std::string(10'000, 'x')), 400},
       {"trailers without an end", request(chunked, "0\r\n" + std::string(10'000, 'x')), 400},
