@@ -27,6 +27,7 @@ Commands all_commands() {
   commands.push_back(make_bench_batch_command());
   commands.push_back(make_bench_throughput_command());
   commands.push_back(make_bench_latency_command());
+  commands.push_back(make_bench_serve_command());
   commands.push_back(make_bench_kernels_command());
   commands.push_back(make_bench_comm_command());
   return commands;

@@ -69,6 +69,7 @@ std::unique_ptr<Command> make_bench_batch_command();
 std::unique_ptr<Command> make_bench_throughput_command();
 std::unique_ptr<Command> make_bench_latency_command();
 std::unique_ptr<Command> make_bench_kernels_command();
+std::unique_ptr<Command> make_bench_serve_command();
 std::unique_ptr<Command> make_bench_comm_command();
 
 // The whole program behind main(): `arguments` are those after the program's name. Never throws.

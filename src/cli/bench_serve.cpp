@@ -1,0 +1,273 @@
+// weft bench serve: load for a running OpenAI-compatible server, and how it bears it.
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <ctime>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <ostream>
+#include <thread>
+
+#include "base/error.h"
+#include "base/progress.h"
+#include "cli/bench_report.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/load_figures.h"
+#include "cli/load_prompts.h"
+#include "cli/load_run.h"
+
+namespace weft::cli {
+namespace {
+
+using OrderedJson = nlohmann::ordered_json;
+
+constexpr auto kRetryPause = std::chrono::milliseconds(500);
+
+class BenchServeCommand : public Command {
+ public:
+  BenchServeCommand() {
+    options_.group("Server");
+    options_.add("--backend", &backend_,
+                 {"KIND",
+                  "openai: /v1/completions; openai-chat: /v1/chat/completions",
+                  "",
+                  {"openai", "vllm", "openai-chat"}});
+    options_.add("--base-url", &base_url_,
+                 {.unit = "URL", .help = "in place of --host and --port", .may_be_empty = false});
+    options_.add("--host", &host_, {"HOST", "of the server"});
+    options_.add("--port", &port_, {"PORT", "of the server"}, 1, 65'535);
+    options_.add("--endpoint", &endpoint_,
+                 {.unit = "PATH", .help = "of requests", .unset = "by --backend"});
+    options_.add("--model", &model_,
+                 {.unit = "NAME", .help = "as the server calls it", .unset = "its first one"});
+    options_.add("--api-key", &api_key_,
+                 {.unit = "KEY", .help = "sent with each request", .unset = "OPENAI_API_KEY"});
+    options_.add("--ready-check-timeout-sec", &ready_timeout_s_,
+                 {"S", "how long to wait for a server that is not there yet"}, 0, 86'400);
+    options_.add("--request-timeout-sec", &request_timeout_s_,
+                 {"S", "until an answer counts as failed"}, 1, 86'400);
+    dataset_.declare(&options_);
+    options_.group("Load");
+    options_.add("--request-rate", &request_rate_,
+                 {"R", "requests a second; inf: all at once, as --max-concurrency lets them"});
+    options_.add("--burstiness", &burstiness_,
+                 {"B", "of arrivals: 1 is a Poisson process, less comes in bursts, more is even"},
+                 1e-3F, 1e6F);
+    options_.add("--max-concurrency", &max_concurrency_, {"N", "requests at a time", "any number"},
+                 1, 1'000'000);
+    options_.add("--num-warmups", &num_warmups_, {"N", "requests before, that do not count"}, 0,
+                 100'000);
+    options_.add("--temperature", &temperature_, {"T", "of the answers"}, 0.0F, 2.0F);
+    options_.add("--ignore-eos", &ignore_eos_, {"", "answers go on to their full length"});
+    options_.group("Output");
+    options_.add("--goodput", &goodput_,
+                 {"NAME:MS", "what a good answer keeps to: ttft:200, tpot:50, e2el:9000"});
+    options_.add("--percentile-metrics", &metrics_, {"LIST", "figures to show"});
+    options_.add("--metric-percentiles", &percentiles_, {"LIST", "percentiles of them"});
+    options_.add("--save-result", &save_result_, {"", "write a JSON file named after the run"});
+    options_.add("--save-detailed", &save_detailed_, {"", "every answer's figures too"});
+    options_.add("--result-dir", &result_dir_, {"FOLDER", "of that file", "here"});
+    options_.add("--result-filename", &result_file_, {"FILE", "its name", "by time and rate"});
+    output_.declare(&options_);
+  }
+
+  OptionSet& options() override { return options_; }
+
+  int execute(const Context& context) override {
+    figures_.metrics = parse_metrics(metrics_);
+    figures_.percentiles = parse_percentiles(percentiles_);
+    figures_.goodput_ms = parse_goodput(goodput_);
+    figures_.detailed = save_detailed_;
+    const double rate = parse_rate();
+    output_.check();
+    HttpStreams streams(context.environment, std::chrono::seconds(request_timeout_s_));
+    std::atomic<bool> stop{false};
+    const InterruptAction interrupt(
+        [](void* flag) { static_cast<std::atomic<bool>*>(flag)->store(true); }, &stop);
+    LoadTarget target = make_target(context.environment);
+    const std::vector<LoadPrompt> prompts = dataset_.make(!target.is_chat);
+    if (target.model.empty()) target.model = ask_model(&streams, target, stop);
+    try_out(&streams, target, prompts, context.console, stop);
+
+    LoadPlan plan;
+    plan.arrivals_s = arrival_times(dataset_.num_prompts, rate, burstiness_, dataset_.seed);
+    if (max_concurrency_ > 0) plan.max_concurrency = max_concurrency_;
+    const LoadRun run = measure(&streams, target, prompts, &plan, context.console, stop);
+    report(run, target, rate, context.console);
+    if (run.was_stopped) return kInterruptedExit;
+    require_answers(run);
+    return 0;
+  }
+
+ private:
+  double parse_rate() const {
+    if (request_rate_ == "inf") return std::numeric_limits<double>::infinity();
+    char* end = nullptr;
+    const double rate = std::strtod(request_rate_.c_str(), &end);
+    if (request_rate_.empty() || *end != '\0' || !(rate > 0) || rate > 1e6) {
+      throw Error(ErrorKind::kUsage, fmt::format("--request-rate: '{}' is no rate", request_rate_),
+                  "", "give requests a second, or inf");
+    }
+    return rate;
+  }
+
+  LoadTarget make_target(const Environment& environment) const {
+    LoadTarget target;
+    target.is_chat = backend_ == "openai-chat";
+    target.url = base() + (!endpoint_.empty() ? endpoint_
+                           : target.is_chat   ? "/v1/chat/completions"
+                                              : "/v1/completions");
+    target.model = model_;
+    const auto key = environment.find("OPENAI_API_KEY");
+    target.api_key = !api_key_.empty() ? api_key_ : key != environment.end() ? key->second : "";
+    target.temperature = temperature_;
+    target.ignore_eos = ignore_eos_;
+    return target;
+  }
+
+  std::string base() const {
+    if (base_url_.empty()) return fmt::format("http://{}:{}", host_, port_);
+    return base_url_.ends_with('/') ? base_url_.substr(0, base_url_.size() - 1) : base_url_;
+  }
+
+  // Once, or as long as a server is waited for. ask: one try; returns what failed.
+  template <typename Ask>
+  void insist(const Ask& ask, const std::atomic<bool>& stop) const {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(ready_timeout_s_);
+    for (;;) {
+      const std::string failure = ask();
+      if (failure.empty() || stop.load()) return;
+      if (std::chrono::steady_clock::now() >= deadline) {
+        throw Error(ErrorKind::kCommunication,
+                    fmt::format("{} does not answer as it should", base()), failure,
+                    "start the server, or see to --base-url, --endpoint and --model");
+      }
+      std::this_thread::sleep_for(kRetryPause);
+    }
+  }
+
+  std::string ask_model(HttpStreams* streams, const LoadTarget& target,
+                        const std::atomic<bool>& stop) const {
+    std::string model;
+    insist(
+        [&]() -> std::string {
+          const HttpAnswer answer = ask(streams, {base() + "/v1/models", "", target.api_key});
+          if (!answer.end.failure.empty()) return answer.end.failure;
+          if (answer.end.status != 200) return error_text(answer.end.status, answer.body);
+          const auto json = nlohmann::json::parse(answer.body, nullptr, false);
+          if (json.is_object() && json.contains("data") && json["data"].is_array() &&
+              !json["data"].empty() && json["data"][0].is_object())
+            model = json["data"][0].value("id", "");
+          return model.empty() ? "/v1/models names no model" : "";
+        },
+        stop);
+    return model;
+  }
+
+  // One request that tells whether all is as it should be, then those that warm the server up.
+  void try_out(HttpStreams* streams, const LoadTarget& target,
+               const std::vector<LoadPrompt>& prompts, Console& console,
+               const std::atomic<bool>& stop) const {
+    const std::vector<LoadPrompt> first(1, prompts.front());
+    insist(
+        [&]() -> std::string {
+          const LoadRun run = run_load(streams, target, first, {{0.0}}, stop);
+          return run.answers.empty() ? "" : run.answers.front().error;
+        },
+        stop);
+    if (num_warmups_ == 0 || stop.load()) return;
+    const std::vector<LoadPrompt> warm(static_cast<size_t>(num_warmups_), prompts.front());
+    LoadPlan plan{std::vector<double>(warm.size(), 0.0)};
+    if (max_concurrency_ > 0) plan.max_concurrency = max_concurrency_;
+    run_load(streams, target, warm, plan, stop);
+    console.err << "warmed up with " << num_warmups_ << " requests" << std::endl;
+  }
+
+  LoadRun measure(HttpStreams* streams, const LoadTarget& target,
+                  const std::vector<LoadPrompt>& prompts, LoadPlan* plan, Console& console,
+                  const std::atomic<bool>& stop) const {
+    Progress progress(console.err, {.label = "requests",
+                                    .total = dataset_.num_prompts,
+                                    .unit = Progress::Unit::kItems,
+                                    .is_terminal = console.err_is_terminal});
+    plan->on_answer = [&](const LoadAnswer&) { progress.add(1); };
+    LoadRun run = run_load(streams, target, prompts, *plan, stop);
+    if (!run.was_stopped) progress.finish();
+    return run;
+  }
+
+  void report(const LoadRun& run, const LoadTarget& target, double rate, Console& console) const {
+    const std::time_t now = std::time(nullptr);
+    const std::string date = fmt::format("{:%Y%m%d-%H%M%S}", fmt::localtime(now));
+    OrderedJson object = {
+        {"date", date},
+        {"endpoint_type", backend_},
+        {"backend", backend_},
+        {"label", nullptr},
+        {"model_id", target.model},
+        {"dataset_name", dataset_.name},
+        {"num_prompts", dataset_.num_prompts},
+        {"request_rate", std::isfinite(rate) ? OrderedJson(rate) : OrderedJson("inf")},
+        {"burstiness", burstiness_},
+        {"max_concurrency",
+         max_concurrency_ > 0 ? OrderedJson(max_concurrency_) : OrderedJson(nullptr)},
+        {"seed", dataset_.seed}};
+    const OrderedJson figures = load_json(run, figures_);
+    object.update(figures);
+    output_.write(object, load_lines(figures, figures_), console);
+    if (save_result_ || save_detailed_) save(object, target, date, console);
+  }
+
+  void save(const OrderedJson& object, const LoadTarget& target, const std::string& date,
+            Console& console) const {
+    std::string model = target.model.substr(target.model.rfind('/') + 1);
+    const std::string concurrency =
+        max_concurrency_ > 0 ? fmt::format("-concurrency{}", max_concurrency_) : "";
+    const std::string name = !result_file_.empty()
+                                 ? result_file_
+                                 : fmt::format("{}-{}qps{}-{}-{}.json", backend_, request_rate_,
+                                               concurrency, model, date);
+    const std::filesystem::path path = std::filesystem::path(result_dir_) / name;
+    std::error_code ignored;
+    if (!result_dir_.empty()) std::filesystem::create_directories(result_dir_, ignored);
+    std::ofstream file(path);
+    file << object.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) << "\n";
+    file.close();
+    if (!file)
+      throw Error(ErrorKind::kUsage, fmt::format("cannot write '{}'", path.string()), "",
+                  "name another with --result-dir and --result-filename");
+    console.err << "saved " << path.string() << std::endl;
+  }
+
+  static void require_answers(const LoadRun& run) {
+    for (const LoadAnswer& answer : run.answers) {
+      if (answer.is_whole()) return;
+    }
+    throw Error(ErrorKind::kCommunication, "no request was answered",
+                run.answers.empty() ? "" : run.answers.front().error);
+  }
+
+  OptionSet options_{"bench serve", "load a running server, with the figures of vllm bench serve"};
+  std::string backend_ = "openai", base_url_, host_ = "127.0.0.1", endpoint_, model_, api_key_;
+  int port_ = 8000, max_concurrency_ = 0, num_warmups_ = 0;
+  int64_t ready_timeout_s_ = 0, request_timeout_s_ = 3600;
+  LoadDataset dataset_;
+  std::string request_rate_ = "inf";
+  float burstiness_ = 1.0F, temperature_ = 0.0F;
+  bool ignore_eos_ = false, save_result_ = false, save_detailed_ = false;
+  std::vector<std::string> goodput_;
+  std::string metrics_ = "ttft,tpot,itl,e2el", percentiles_ = "99", result_dir_, result_file_;
+  LoadFigureOptions figures_;
+  BenchOutput output_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_bench_serve_command() {
+  return std::make_unique<BenchServeCommand>();
+}
+
+}  // namespace weft::cli

@@ -1,0 +1,61 @@
+// Requests to a server whose answers are read as they come: any number at a time, in one thread, on
+// libcurl. Used by the load generator and by a chat with a running server.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/options.h"
+
+namespace weft::cli {
+
+struct HttpCall {
+  std::string url;
+  std::string body;     // JSON; empty: GET
+  std::string api_key;  // empty: none
+};
+
+struct HttpEnd {
+  int status = 0;       // 0: no answer came
+  std::string failure;  // why it is not whole, in libcurl's words; empty: it is
+};
+
+class HttpStreams {
+ public:
+  using OnBytes = std::function<void(int status, std::span<const char> bytes)>;
+  using OnEnd = std::function<void(const HttpEnd& end)>;
+
+  // timeout: of one call from beginning to end. The environment may name certificates to trust
+  // (SSL_CERT_FILE, CURL_CA_BUNDLE).
+  HttpStreams(const Environment& environment, std::chrono::seconds timeout);
+  ~HttpStreams();
+  HttpStreams(const HttpStreams&) = delete;
+  HttpStreams& operator=(const HttpStreams&) = delete;
+
+  // on_bytes and on_end are called from drive(), on_end once and last. They may start others.
+  void start(HttpCall call, OnBytes on_bytes, OnEnd on_end);
+  // Lets all go on, for at most `patience` where nothing comes.
+  void drive(std::chrono::milliseconds patience);
+  size_t num_running() const;
+
+ private:
+  struct Call;
+  struct Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+// One whole answer. body: what came of it.
+struct HttpAnswer {
+  HttpEnd end;
+  std::string body;
+};
+HttpAnswer ask(HttpStreams* streams, HttpCall call);
+
+// What an error answer says: the message of OpenAI's error object, or the body's beginning.
+std::string error_text(int status, const std::string& body);
+
+}  // namespace weft::cli

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""weft bench serve against a small server: what is sent, when, and the figures that come of it."""
+
+import json
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+from fake_server import Server
+from program import weft
+
+
+class BenchServe(unittest.TestCase):
+    def bench(self, server, *arguments, code=0, **variables):
+        run = weft("bench", "serve", "--base-url", server.url, "--json", *arguments,
+                   **{"OPENAI_API_KEY": "", **variables})
+        self.assertEqual(run.returncode, code, run.stderr)
+        return json.loads(run.stdout) if run.stdout else run.stderr
+
+    def test_random_ids_are_sent_and_counted(self):
+        with Server() as server:
+            figures = self.bench(server, "--num-prompts", 8, "--random-input-len", 30,
+                                 "--random-output-len", 6, "--ignore-eos", "--seed", 3)
+        sent = server.requests[1:]  # after the one that tries the server out
+        self.assertEqual(len(sent), 8)
+        for body in sent:
+            self.assertEqual((len(body["prompt"]), body["max_tokens"], body["path"]),
+                             (30, 6, "/v1/completions"))
+            self.assertTrue(body["stream"] and body["ignore_eos"])
+            self.assertEqual(body["model"], "fake/model")
+        self.assertEqual((figures["completed"], figures["failed"]), (8, 0))
+        self.assertEqual((figures["total_input_tokens"], figures["total_output_tokens"]), (240, 48))
+        self.assertGreaterEqual(figures["mean_ttft_ms"], 20)
+        self.assertGreaterEqual(figures["median_tpot_ms"], 5)
+        self.assertGreaterEqual(figures["p99_e2el_ms"], 45)
+        self.assertGreater(figures["client_cpu_share"], 0)
+        self.assertAlmostEqual(figures["output_throughput"], 48 / figures["duration"], 6)
+
+    def test_chat_in_pieces_of_any_size(self):
+        for piece in (1, 3, 4096):
+            with Server(first_s=0.001, each_s=0.001) as server, \
+                    tempfile.TemporaryDirectory() as folder:
+                server.piece = piece
+                self.bench(server, "--backend", "openai-chat", "--num-prompts", 2,
+                           "--random-output-len", 4, "--random-input-len", 5, "--save-detailed",
+                           "--result-dir", folder, "--result-filename", "r.json")
+                saved = json.loads((Path(folder) / "r.json").read_text())
+                self.assertEqual(server.requests[0]["path"], "/v1/chat/completions")
+            self.assertEqual(saved["generated_texts"], ["Wörter and more 文字"] * 2)
+            self.assertEqual(saved["output_lens"], [4, 4])
+            self.assertEqual([len(gaps) for gaps in saved["itls"]], [3, 3])
+            self.assertEqual(saved["input_lens"], [11, 11])
+
+    def test_no_more_at_once_than_asked(self):
+        with Server() as server:
+            figures = self.bench(server, "--num-prompts", 12, "--max-concurrency", 3,
+                                 "--random-output-len", 3, "--num-warmups", 2)
+            self.assertEqual(server.most_at_once, 3)
+            self.assertEqual(len(server.requests), 1 + 2 + 12)
+        self.assertEqual(figures["max_concurrency"], 3)
+
+    def test_arrivals_keep_to_the_rate(self):
+        with Server(first_s=0, each_s=0) as server:
+            figures = self.bench(server, "--num-prompts", 20, "--request-rate", 40,
+                                 "--burstiness", 100, "--random-output-len", 1)
+            times = [body["at"] for body in server.requests[1:]]
+        self.assertAlmostEqual(times[-1] - times[0], 0.5, delta=0.2)
+        self.assertEqual(figures["request_rate"], 40)
+
+    def test_failures_are_counted_with_their_reasons(self):
+        with Server(first_s=0.001, each_s=0) as server:
+            server.statuses = [200, 429, 503, 429]
+            figures = self.bench(server, "--num-prompts", 6, "--random-output-len", 2,
+                                 "--max-concurrency", 1)
+            self.assertEqual((figures["completed"], figures["failed"]), (3, 3))
+            self.assertEqual(figures["errors_by_reason"],
+                             {"HTTP 429: too busy": 2, "HTTP 503: too busy": 1})
+            server.cut = True
+            said = self.bench(server, "--num-prompts", 1, code=5)
+            self.assertIn("ended without [DONE]", said)
+
+    def test_goodput_counts_what_keeps_to_its_targets(self):
+        with Server() as server:
+            arguments = ("--num-prompts", 4, "--random-output-len", 4)
+            good = self.bench(server, *arguments, "--goodput", "ttft:5000", "--goodput", "tpot:5000")
+            bad = self.bench(server, *arguments, "--goodput", "ttft:1")
+        self.assertAlmostEqual(good["request_goodput"], good["request_throughput"], 6)
+        self.assertEqual(bad["request_goodput"], 0)
+
+    def test_without_usage_pieces_are_counted(self):
+        with Server(usage=False) as server:
+            figures = self.bench(server, "--num-prompts", 2, "--random-input-len", 9,
+                                 "--random-output-len", 5)
+        self.assertEqual((figures["total_input_tokens"], figures["total_output_tokens"]), (18, 10))
+
+    def test_keys(self):
+        with Server(key="sk-1") as server:
+            self.assertIn("Incorrect API key", self.bench(server, "--num-prompts", 1, code=5))
+            for given in ({"OPENAI_API_KEY": "sk-1"}, {}):
+                arguments = () if given else ("--api-key", "sk-1")
+                self.bench(server, "--num-prompts", 1, "--random-output-len", 1, *arguments, **given)
+
+    def test_custom_prompts_and_no_server(self):
+        with tempfile.TemporaryDirectory() as folder, Server() as server:
+            path = Path(folder) / "p.jsonl"
+            path.write_text('{"prompt": "One", "output_tokens": 2}\n'
+                            '{"prompt": "Two", "output_tokens": 3}\n')
+            figures = self.bench(server, "--dataset-name", "custom", "--dataset-path", path,
+                                 "--custom-output-len", -1, "--num-prompts", 4)
+            self.assertEqual(figures["total_output_tokens"], 10)
+            self.assertEqual([body["prompt"] for body in server.requests[1:]],
+                             ["One", "Two", "One", "Two"])
+            url = server.url
+        run = weft("bench", "serve", "--base-url", url, "--model", "m", "--num-prompts", 1)
+        self.assertEqual(run.returncode, 5)
+        self.assertIn("does not answer as it should", run.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2, argv=sys.argv)

@@ -1,0 +1,120 @@
+"""A server of OpenAI's routes on loopback that answers with words of its own, as slowly and as badly
+as a test asks. Streams are cut into pieces that respect neither events nor characters."""
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Server:
+    """with Server() as server: server.url, server.requests, server.most_at_once"""
+
+    def __init__(self, first_s=0.02, each_s=0.005, key=None, usage=True):
+        self.first_s, self.each_s, self.key, self.usage = first_s, each_s, key, usage
+        self.requests = []  # bodies, with "path" and "at"
+        self.statuses = []  # of the next answers, before they are served
+        self.cut = False    # streams end without [DONE]
+        self.piece = 7      # bytes of one write
+        self.words = ["Wörter", " and", " more", " 文字"]
+        self.at_once = self.most_at_once = 0
+        self.lock = threading.Lock()
+
+    def __enter__(self):
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.http.request_queue_size = 128
+        self.http.handle_error = lambda *_: None
+        self.http.owner = self
+        threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.http.shutdown()
+        self.http.server_close()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.http.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, status, body):
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def refuse(self, status, message):
+        self.answer(status, {"error": {"message": message, "type": "x", "param": None, "code": None}})
+
+    def is_allowed(self):
+        owner = self.server.owner
+        return owner.key is None or self.headers.get("Authorization") == f"Bearer {owner.key}"
+
+    def do_GET(self):
+        if not self.is_allowed():
+            return self.refuse(401, "Incorrect API key provided")
+        self.answer(200, {"object": "list", "data": [{"id": "fake/model", "object": "model"}]})
+
+    def do_POST(self):
+        owner = self.server.owner
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with owner.lock:
+            owner.requests.append({**body, "path": self.path, "at": time.monotonic()})
+            owner.at_once += 1
+            owner.most_at_once = max(owner.most_at_once, owner.at_once)
+            status = owner.statuses.pop(0) if owner.statuses else 200
+        try:
+            if not self.is_allowed():
+                return self.refuse(401, "Incorrect API key provided")
+            if status != 200:
+                return self.refuse(status, "too busy")
+            self.stream(body)
+        finally:
+            with owner.lock:
+                owner.at_once -= 1
+
+    def stream(self, body):
+        owner = self.server.owner
+        is_chat = self.path.endswith("/chat/completions")
+        count = body.get("max_completion_tokens") or body.get("max_tokens") or 4
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        if is_chat:
+            self.send_event({"choices": [{"delta": {"role": "assistant", "content": ""}}]})
+        time.sleep(owner.first_s)
+        for i in range(count):
+            if i > 0:
+                time.sleep(owner.each_s)
+            word = owner.words[i % len(owner.words)]
+            choice = {"delta": {"content": word}} if is_chat else {"text": word}
+            self.send_event({"choices": [{**choice, "index": 0, "finish_reason": None}]})
+        choice = {"delta": {}} if is_chat else {"text": ""}
+        self.send_event({"choices": [{**choice, "index": 0, "finish_reason": "length"}]})
+        if owner.usage:
+            prompt = body.get("prompt")
+            self.send_event({"choices": [], "usage": {
+                "prompt_tokens": len(prompt) if isinstance(prompt, list) else 11,
+                "completion_tokens": count}})
+        if not owner.cut:
+            self.send_bytes(b"data: [DONE]\n\n")
+        self.wfile.write(b"0\r\n\r\n")
+
+    def send_event(self, event):
+        self.send_bytes(b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n")
+
+    def send_bytes(self, data):
+        size = self.server.owner.piece
+        for begin in range(0, len(data), size):
+            part = data[begin:begin + size]
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
