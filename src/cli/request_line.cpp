@@ -43,27 +43,23 @@ void read_prompt_alone(const Fields& body, const LineDefaults& defaults, Request
   line->messages = messages.dump();
 }
 
-// Answers of a file come from the engine alone, which knows neither tools nor grammars.
-void refuse_grammars(const Fields& fields, const RequestLine& line) {
+// Answers of a file come from the engine alone, which knows no tools.
+void refuse_tools(const Fields& fields) {
   const json* tools = fields.find("tools");
   if (tools != nullptr && !tools->empty())
     fields.refuse_as_missing("tools", "calls of tools come with `weft serve`");
-  if (!line.grammar) return;
-  for (const char* name : {"response_format", "structured_outputs", "guided_json", "guided_regex",
-                           "guided_choice", "guided_grammar"})
-    if (fields.has(name)) fields.refuse_as_missing(name, "grammars come with `weft serve`");
 }
 
 void read_chat(const Fields& fields, const LineDefaults& defaults, RequestLine* line) {
   line->sampling = defaults.chat;
   serve::read_chat(fields, kLimits, line);
-  refuse_grammars(fields, *line);
+  refuse_tools(fields);
 }
 
 void read_completion(const Fields& fields, const LineDefaults& defaults, RequestLine* line) {
   line->sampling = defaults.completion;
   serve::read_completion(fields, kLimits, line);
-  refuse_grammars(fields, *line);
+  refuse_tools(fields);
 }
 
 void read_batch_request(const Fields& fields, const LineDefaults& defaults, RequestLine* line) {
@@ -89,7 +85,7 @@ void read_fields(const Fields& fields, const LineDefaults& defaults, RequestLine
                 R"(lines are OpenAI batch requests, or {"prompt": "..."})");
   read_prompt_alone(fields, defaults, line);
   serve::read_terms(fields, kLimits, line);
-  refuse_grammars(fields, *line);
+  refuse_tools(fields);
 }
 
 std::string text_of(const engine::SamplingParams& p) {

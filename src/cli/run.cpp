@@ -8,6 +8,7 @@
 #include "cli/answer_report.h"
 #include "cli/chat.h"
 #include "cli/generation_options.h"
+#include "cli/grammar_options.h"
 #include "cli/interrupt.h"
 #include "cli/load_engine.h"
 #include "cli/model_options.h"
@@ -44,6 +45,9 @@ class RunCommand : public Command {
     model_.declare(&options_);
     model_.declare_scheduling(&options_);
     generation_.declare(&options_);
+    grammar_.declare(&options_);
+    for (const char* flag : {"--json-schema", "--regex", "--choice", "--grammar"})
+      options_.exclude("--file", flag);
     options_.group("Output");
     options_.add("--json", &json_, {"", "one JSON object on standard output and nothing else"});
     options_.add("--stats", &stats_,
@@ -69,8 +73,14 @@ class RunCommand : public Command {
     // Before the model is loaded, which may take long.
     const PromptText prompt = chats || prompt_ids_ ? PromptText{} : find_prompt(console);
     std::vector<int32_t> prompt_ids;
+    const std::optional<text::GrammarSpec> grammar = grammar_.spec();
     const engine::OnOpen check = [&](const engine::OpenedModel& model) {
       engine::check_sampling(generation_.sampling(), model.report.vocab_size);
+      if (grammar) {
+        compiled_ =
+            text::GrammarCompiler::make(model.tokenizer, model.report.vocab_size, model.end_ids)
+                ->compile(*grammar);
+      }
       if (chats) return;
       prompt_ids = prompt_token_ids(model, prompt.text, console);
       model.check_prompt(prompt_ids);
@@ -178,6 +188,7 @@ class RunCommand : public Command {
   engine::Request request() const {
     engine::Request request;
     request.sampling = generation_.sampling();
+    request.grammar = compiled_;
     request.hash_logits = logits_hash_;
     return request;
   }
@@ -274,6 +285,8 @@ class RunCommand : public Command {
   OptionSet options_{"run", "answer a prompt or a file of them, or chat in the terminal"};
   ModelOptions model_;
   GenerationOptions generation_;
+  GrammarOptions grammar_;
+  std::shared_ptr<const text::Grammar> compiled_;  // of grammar_, once the model is open
   TraceOption trace_;
   std::optional<std::string> prompt_, prompt_ids_, file_, out_;
   std::string system_;

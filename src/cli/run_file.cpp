@@ -113,7 +113,9 @@ class FileRun {
     try {
       open->prompt_ids = prompt_ids_of(open->line, engine_);
       for (const std::vector<int32_t>& ids : open->prompt_ids) {
-        const uint64_t number = engine_.submit(request_of(open->line, ids, engine_));
+        engine::Request request = request_of(open->line, ids, engine_);
+        if (open->line.grammar) request.grammar = grammar_of(*open->line.grammar);
+        const uint64_t number = engine_.submit(std::move(request));
         requests_.emplace(number, Part{open, open->requests.size()});
         open->requests.push_back(number);
       }
@@ -127,6 +129,17 @@ class FileRun {
     open->line.prompts.clear();
     open->num_open = open->requests.size();
     open->states.resize(open->num_open);
+  }
+
+  // Lines of a file mostly have one grammar, if any.
+  std::shared_ptr<const text::Grammar> grammar_of(const text::GrammarSpec& spec) {
+    if (grammar_ != nullptr && grammar_spec_ == spec) return grammar_;
+    if (compiler_ == nullptr)
+      compiler_ = text::GrammarCompiler::make(engine_.tokenizer(), engine_.model().vocab_size,
+                                              engine_.end_ids());
+    grammar_ = compiler_->compile(spec);
+    grammar_spec_ = spec;
+    return grammar_;
   }
 
   void take(const engine::RequestEvent& event) {
@@ -194,7 +207,10 @@ class FileRun {
   Console& console_;
   const AnswerContext context_;
   std::unordered_map<uint64_t, Part> requests_;  // that are with the engine
-  size_t next_ = 0;                              // of todo_
+  std::unique_ptr<text::GrammarCompiler> compiler_;
+  std::shared_ptr<const text::Grammar> grammar_;  // used last
+  text::GrammarSpec grammar_spec_;
+  size_t next_ = 0;  // of todo_
   int64_t generated_before_ = 0, begin_ns_ = 0;
   Totals totals_;
 };

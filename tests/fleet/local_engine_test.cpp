@@ -408,6 +408,32 @@ TEST_F(OverAModel, ACancelledVectorSaysSo) {
   client_->resume();
 }
 
+TEST_F(OverAModel, GrammarsAreCompiledMeanwhile) {
+  using Kind = text::GrammarSpec::Kind;
+  Generate request = ask(5, 40);
+  request.grammar = {Kind::kChoice, R"(["yes", "yesterday"])"};
+  Collected first, second, broken, cancelled, plain;
+  client_->generate(request, first.on_event());
+  client_->generate(request, second.on_event());
+  request.grammar->source = "[";
+  client_->generate(request, broken.on_event());
+  request.grammar = {Kind::kRegex, "[a-z]{100}"};
+  client_->cancel(client_->generate(request, cancelled.on_event()));
+  client_->generate(ask(5, 4), plain.on_event());
+  for (const Collected* answer : {&first, &second, &broken, &cancelled, &plain})
+    ASSERT_TRUE(answer->wait_until_ended());
+  EXPECT_TRUE(first.text() == "yes" || first.text() == "yesterday") << first.text();
+  EXPECT_EQ(second.text(), first.text());
+  EXPECT_EQ(first.events().back().finish, FinishReason::kStop);
+  const Event failed = broken.events().back();
+  EXPECT_EQ(failed.finish, FinishReason::kError);
+  ASSERT_TRUE(failed.error.has_value());
+  EXPECT_EQ(failed.error->kind(), ErrorKind::kUsage);
+  EXPECT_THAT(failed.error->summary(), HasSubstr("JSON array"));
+  EXPECT_EQ(cancelled.events().back().finish, FinishReason::kCancelled);
+  EXPECT_EQ(plain.token_ids().size(), 4u);
+}
+
 TEST_F(OverAModel, CancelledRequestsHoldNoBlocks) {
   std::vector<Collected> answers(8);
   std::vector<uint64_t> numbers;
