@@ -40,7 +40,7 @@ Generation::Generation(std::shared_ptr<OpenAiService> service, std::shared_ptr<E
     : service_(std::move(service)), exchange_(std::move(exchange)), place_(std::move(place)) {}
 
 void Generation::start(bool is_chat) {
-  const nlohmann::json json = parse_json(exchange_->request().body, "the body");
+  const nlohmann::json json = parse_json(body_text(), "the body");
   try {
     read_body(json, is_chat);
     enter();
@@ -53,9 +53,18 @@ void Generation::start(bool is_chat) {
   }
 }
 
+void Generation::start_as(Dialect dialect) {
+  dialect_ = std::move(dialect);
+  start(/*is_chat=*/true);
+}
+
+const std::string& Generation::body_text() const {
+  return dialect_ ? dialect_->body : exchange_->request().body;
+}
+
 void Generation::read_body(const nlohmann::json& json, bool is_chat) {
   const HttpRequest& request = exchange_->request();
-  const Fields fields(json, "", "", request.body);
+  const Fields fields(json, "", "", body_text());
   body_.sampling = defaults(is_chat);
   const BodyLimits& limits = service_->options().limits;
   is_chat ? read_chat(fields, limits, &body_) : read_completion(fields, limits, &body_);
@@ -67,11 +76,12 @@ void Generation::read_body(const nlohmann::json& json, bool is_chat) {
   head_ = {(is_chat ? "chatcmpl-" : "cmpl-") + request.request_id, unix_time(),
            body_.model.empty() ? service_->model_names().front() : body_.model,
            service_->engine().card().fingerprint};
+  if (dialect_) head_.id = dialect_->id;
 }
 
 // What tools and calls make of the conversation.
 void Generation::read_tools(const nlohmann::json& json) {
-  tools_ = serve::read_tools(exchange_->request().body);
+  tools_ = serve::read_tools(body_text());
   const bool forced =
       tools_.choice == ChatTools::Choice::kRequired || tools_.choice == ChatTools::Choice::kNamed;
   if (body_.grammar && forced)
@@ -145,6 +155,10 @@ fleet::Generate Generation::message_of(const std::vector<int32_t>& prompt_ids,
 
 void Generation::make_writer() {
   const AnswerFormat format{service_->engine().tokenizer(), body_};
+  if (dialect_) {
+    writer_ = dialect_->make_writer(head_, format, parser_);
+    return;
+  }
   writer_ = body_.is_chat ? make_chat_writer(head_, format, parser_)
                           : make_completion_writer(head_, format);
 }

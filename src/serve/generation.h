@@ -10,9 +10,11 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -29,6 +31,16 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   // Reads the body and asks the engine, or refuses.
   void start(bool is_chat);
+
+  // A route that says a chat in other words, and its answer too.
+  struct Dialect {
+    std::string body;  // JSON of a chat, in place of the request's own
+    std::string id;    // of the answer
+    std::function<std::unique_ptr<AnswerWriter>(const AnswerHead& head, const AnswerFormat& format,
+                                                const text::AnswerFormat& parser)>
+        make_writer;
+  };
+  void start_as(Dialect dialect);
 
  private:
   void read_body(const nlohmann::json& json, bool is_chat);
@@ -58,6 +70,9 @@ class Generation : public std::enable_shared_from_this<Generation> {
   std::shared_ptr<Admission::Ticket> place_;
   std::optional<Admission::Ticket> ticket_;  // of its further answers and of its tokens
 
+  const std::string& body_text() const;
+
+  std::optional<Dialect> dialect_;
   RequestBody body_;
   ChatTools tools_;
   AnswerHead head_;

@@ -129,6 +129,7 @@ void add_openai_routes(Router* router, std::shared_ptr<fleet::EngineClient> engi
   add_model_routes(router, owner);
   add_token_routes(router, owner);
   add_embedding_routes(router, owner);
+  add_response_routes(router, owner);
 }
 
 }  // namespace weft::serve

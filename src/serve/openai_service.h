@@ -88,5 +88,6 @@ void add_generation_routes(Router* router, const ServiceRef& owner);
 void add_model_routes(Router* router, const ServiceRef& owner);
 void add_token_routes(Router* router, const ServiceRef& owner);
 void add_embedding_routes(Router* router, const ServiceRef& owner);
+void add_response_routes(Router* router, const ServiceRef& owner);
 
 }  // namespace weft::serve

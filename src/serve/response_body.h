@@ -1,0 +1,29 @@
+// The body of POST /v1/responses (https://platform.openai.com/docs/api-reference/responses), turned
+// into the body of a chat, so that one reader and one validator serve both.
+#pragma once
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace weft::serve {
+
+struct ResponseRequest {
+  std::string chat_body;            // JSON, as of POST /v1/chat/completions
+  nlohmann::ordered_json terms;     // what the response repeats of its request
+  nlohmann::ordered_json messages;  // the conversation without instructions, as chat messages
+  nlohmann::ordered_json input;     // the input as a list of items
+  bool store = true;
+};
+
+// The messages up to the end of a stored response; none where there is no such response.
+using FindConversation = std::function<std::optional<std::string>(const std::string& id)>;
+
+// body_json: an object that was parsed before (its depth is bounded). Error(kUsage) that begins
+// with the field; RequestError(404) for a previous response that is not there. Fields that are
+// unknown here reach the chat's reader as they are.
+ResponseRequest read_response(std::string_view body_json, const FindConversation& find);
+
+}  // namespace weft::serve
