@@ -1,4 +1,5 @@
 // The pieces of /v1/responses: bodies, items and their events, what is stored.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -144,7 +145,7 @@ TEST(ResponseItems, WhatIsCutIsIncomplete) {
 TEST(ResponseStore, IsBoundedAndKeepsOwnersApart) {
   ResponseStore store({.responses = 3, .bytes = 80'000});
   for (int i = 0; i < 5; ++i)
-    EXPECT_TRUE(store.put("r" + std::to_string(i), {"alice", "{}", "[]", "[]"}));
+    EXPECT_TRUE(store.put(fmt::format("r{}", i), {"alice", "{}", "[]", "[]"}));
   EXPECT_EQ(store.size(), 3u);
   EXPECT_FALSE(store.find("r1", "alice"));
   EXPECT_TRUE(store.find("r2", "alice"));
@@ -155,7 +156,7 @@ TEST(ResponseStore, IsBoundedAndKeepsOwnersApart) {
   EXPECT_FALSE(store.put("r4", {"bob", "{}", "[]", "[]"})) << "ids are never taken over";
   EXPECT_FALSE(store.put("large", {"alice", std::string(20'000, 'x'), "[]", "[]"}));
   for (int i = 0; i < 30; ++i)
-    EXPECT_TRUE(store.put("b" + std::to_string(i), {"bob", std::string(9'000, 'x'), "", ""}));
+    EXPECT_TRUE(store.put(fmt::format("b{}", i), {"bob", std::string(9'000, 'x'), "", ""}));
   EXPECT_LE(store.num_bytes(), 80'000u);
 }
 
