@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/sha256.h"
 #include "serve/chat_tools.h"
+#include "serve/request_fields.h"
 
 namespace weft::serve {
 namespace {
@@ -44,14 +45,13 @@ json arguments_of(const json& function, const std::string& field) {
   if (!given->is_string()) refuse(field, "a text with a JSON object is expected");
   const auto& text = given->get_ref<const std::string&>();
   if (text.empty()) return json::object();
-  int depth = 0, deepest = 0;
-  for (const char c : text) {
-    depth += c == '{' || c == '[' ? 1 : c == '}' || c == ']' ? -1 : 0;
-    deepest = std::max(deepest, depth);
+  try {
+    json object = parse_ordered_json(text, "the text");
+    if (object.is_object()) return object;
+  } catch (const Error& error) {
+    refuse(field, fmt::format("a text with a JSON object is expected; {}", error.summary()));
   }
-  json object = deepest > 64 ? json() : json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!object.is_object()) refuse(field, "a text with a JSON object is expected");
-  return object;
+  refuse(field, "a text with a JSON object is expected");
 }
 
 json read_call(const json& call, const std::string& field, bool short_ids) {
@@ -213,10 +213,10 @@ void add_instructions(json& messages, const std::string& words, bool takes_syste
 
 ChatInput chat_input(const ChatTools& tools, const text::ChatProfile& profile,
                      std::string_view messages_json, std::string_view variables_json) {
-  json messages = json::parse(messages_json, nullptr, /*allow_exceptions=*/false);
+  json messages = parse_ordered_json(messages_json, "messages");
   json variables = variables_json.empty()
                        ? json::object()
-                       : json::parse(variables_json, nullptr, /*allow_exceptions=*/false);
+                       : parse_ordered_json(variables_json, "chat_template_kwargs");
   if (!messages.is_array()) refuse("messages", "a list is expected");
   if (!variables.is_object()) refuse("chat_template_kwargs", "an object is expected");
   if (tools.may_call() && !profile.tools)

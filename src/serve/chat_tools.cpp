@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "serve/json_source.h"
+#include "serve/request_fields.h"
 #include "text/call_object.h"
 
 namespace weft::serve {
@@ -14,6 +16,7 @@ namespace {
 using json = nlohmann::ordered_json;
 
 constexpr size_t kMostNameBytes = 128;
+constexpr size_t kMostBytesWritten = 8;  // for one that is kept
 
 [[noreturn]] void refuse(std::string_view field, std::string_view what) {
   throw Error(ErrorKind::kUsage, fmt::format("{}: {}", field, what));
@@ -159,6 +162,17 @@ void read_choice(const json& choice, ChatTools& tools) {
     refuse("tool_choice", fmt::format("'{}' is none of tools", tools.named.substr(0, 64)));
 }
 
+// One field of the body, its keys in order; null where it is not given. The rest of the body, which
+// may be large, is not parsed again.
+json field_of(std::string_view body_json, const char* name, const ToolLimits& limits) {
+  const std::string_view source = json_source(body_json, name);
+  if (source.empty()) return nullptr;
+  // Blanks and escapes may be most of what is written; what is kept is bounded apart.
+  if (source.size() > kMostBytesWritten * limits.schema_bytes)
+    refuse(name, fmt::format("it has more than {} bytes", kMostBytesWritten * limits.schema_bytes));
+  return parse_ordered_json(source, name);
+}
+
 }  // namespace
 
 std::vector<std::string> ChatTools::names() const {
@@ -168,16 +182,16 @@ std::vector<std::string> ChatTools::names() const {
 }
 
 ChatTools read_tools(std::string_view body_json, const ToolLimits& limits) {
-  const json body = json::parse(body_json, nullptr, /*allow_exceptions=*/false);
-  if (!body.is_object()) refuse("tools", "the body is no JSON object");
   ChatTools tools;
-  if (const json* list = find(body, "tools")) read_list(*list, limits, tools);
+  if (const json list = field_of(body_json, "tools", limits); !list.is_null())
+    read_list(list, limits, tools);
   if (!tools.tools.empty()) tools.choice = ChatTools::Choice::kAuto;
-  if (const json* choice = find(body, "tool_choice")) read_choice(*choice, tools);
-  if (const json* parallel = find(body, "parallel_tool_calls")) {
-    if (!parallel->is_boolean()) refuse("parallel_tool_calls", "true or false is expected");
-    tools.parallel = parallel->get<bool>();
-  }
+  if (const json choice = field_of(body_json, "tool_choice", limits); !choice.is_null())
+    read_choice(choice, tools);
+  const json parallel = field_of(body_json, "parallel_tool_calls", limits);
+  if (parallel.is_null()) return tools;
+  if (!parallel.is_boolean()) refuse("parallel_tool_calls", "true or false is expected");
+  tools.parallel = parallel.get<bool>();
   return tools;
 }
 

@@ -63,15 +63,44 @@ json template_variables(const Fields& fields) {
   return *variables;
 }
 
+// What a template may read of a message; the rest stays outside.
 json read_message(const Fields& message, RequestBody* body) {
   std::string role = message.text("role").value_or("");
   if (role.empty()) message.refuse("role", "a text is expected");
-  body->last_content = content_of(message);
-  json rendered = message.object();
   // OpenAI's later name of a system message, which templates do not know.
-  if (role == "developer") rendered["role"] = "system";
-  rendered["content"] = body->last_content;
+  if (role == "developer") role = "system";
+  body->last_content = content_of(message);
+  json rendered = {{"role", std::move(role)}, {"content", body->last_content}};
+  for (const char* name : {"name", "tool_call_id", "reasoning_content"})
+    if (std::optional<std::string> text = message.text(name)) rendered[name] = std::move(*text);
+  if (const json* calls = message.find("tool_calls")) {
+    if (!calls->is_array()) message.refuse("tool_calls", "a list is expected");
+    if (!calls->empty()) rendered["tool_calls"] = *calls;
+  }
   return rendered;
+}
+
+// Texts to answer from, as some templates show them: bounded like all that is rendered.
+json read_documents(const Fields& fields, const BodyLimits& limits) {
+  const json& documents = *fields.find("documents");
+  if (!documents.is_array()) fields.refuse("documents", "a list is expected");
+  if (static_cast<int64_t>(documents.size()) > limits.documents)
+    fields.fail("documents", fmt::format("{} documents are given, above {}", documents.size(),
+                                         limits.documents));
+  int64_t bytes = 0;
+  for (const json& document : documents) {
+    const Fields inner = fields.inside(document, "documents");
+    for (const auto& [name, value] : document.items()) {
+      if (value.is_structured()) inner.fail(name, "a document's fields are texts and numbers");
+      bytes += static_cast<int64_t>(name.size());
+      if (value.is_string())
+        bytes += static_cast<int64_t>(value.get_ref<const std::string&>().size());
+    }
+  }
+  if (bytes > limits.document_bytes)
+    fields.fail("documents",
+                fmt::format("the documents have {} bytes, above {}", bytes, limits.document_bytes));
+  return documents;
 }
 
 std::vector<int32_t> ids_of(const Fields& fields, const char* name, const json& list,
@@ -109,10 +138,7 @@ void read_messages(const Fields& fields, const BodyLimits& limits, RequestBody* 
   body->add_generation_prompt = add.value_or(!body->continue_final_message);
   body->add_special_tokens = fields.flag("add_special_tokens").value_or(false);
   json variables = template_variables(fields);
-  if (const json* documents = fields.find("documents")) {
-    if (!documents->is_array()) fields.refuse("documents", "a list is expected");
-    variables["documents"] = *documents;
-  }
+  if (fields.has("documents")) variables["documents"] = read_documents(fields, limits);
   body->template_variables = variables.dump();
 }
 

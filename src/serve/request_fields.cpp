@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -50,22 +51,55 @@ std::string reason_of(const json::exception& error) {
   return text;
 }
 
-}  // namespace
+// Looks at a text as it is parsed, before anything is kept of it.
+class JsonBounds {
+ public:
+  explicit JsonBounds(std::string_view place) : place_(place) {}
 
-json parse_json(std::string_view text, std::string_view place) {
-  const auto check_depth = [&](int depth, json::parse_event_t, json&) {
+  void check(int depth, json::parse_event_t event) {
     if (depth > kMaxJsonDepth)
-      throw RequestError(fmt::format("{} is nested too deeply", place),
-                         {.code = "invalid_json",
-                          .why = fmt::format("at most {} levels are read", kMaxJsonDepth)});
-    return true;
-  };
+      refuse("is nested too deeply", fmt::format("at most {} levels are read", kMaxJsonDepth));
+    if (event == json::parse_event_t::object_start) num_keys_[static_cast<size_t>(depth) + 1] = 0;
+    if (event != json::parse_event_t::key) return;
+    if (++num_keys_[static_cast<size_t>(depth)] > kMaxObjectKeys)
+      refuse("has an object of too many keys", fmt::format("at most {} are read", kMaxObjectKeys));
+    if (++num_all_keys_ > kMaxJsonKeys)
+      refuse("has too many keys", fmt::format("at most {} are read", kMaxJsonKeys));
+  }
+
+ private:
+  [[noreturn]] void refuse(std::string_view what, std::string why) const {
+    throw RequestError(fmt::format("{} {}", place_, what),
+                       {.code = "invalid_json", .why = std::move(why)});
+  }
+
+  std::string_view place_;
+  std::array<int, kMaxJsonDepth + 2> num_keys_{};  // of the open object at each depth
+  int num_all_keys_ = 0;
+};
+
+template <typename Json>
+Json parse_bounded(std::string_view text, std::string_view place) {
+  JsonBounds bounds(place);
   try {
-    return json::parse(text, check_depth);
+    return Json::parse(text, [&](int depth, typename Json::parse_event_t event, Json&) {
+      bounds.check(depth, static_cast<json::parse_event_t>(event));
+      return true;
+    });
   } catch (const json::exception& error) {
     throw RequestError(fmt::format("{} is no JSON", place),
                        {.code = "invalid_json", .why = reason_of(error)});
   }
+}
+
+}  // namespace
+
+json parse_json(std::string_view text, std::string_view place) {
+  return parse_bounded<json>(text, place);
+}
+
+nlohmann::ordered_json parse_ordered_json(std::string_view text, std::string_view place) {
+  return parse_bounded<nlohmann::ordered_json>(text, place);
 }
 
 Fields::Fields(const json& object, std::string place, std::string param, std::string_view source)

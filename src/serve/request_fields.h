@@ -19,9 +19,15 @@ namespace weft::serve {
 // Deeper objects and lists are refused: what writes JSON again is recursive.
 inline constexpr int kMaxJsonDepth = 64;
 
+// Objects that keep the order of their keys compare a new key with all before it.
+inline constexpr int kMaxObjectKeys = 4096;   // of one object
+inline constexpr int kMaxJsonKeys = 1 << 16;  // of all objects of a text
+
 // JSON of a text that comes from outside. place: "line 12", "the body". RequestError where it is
-// none, is nested too deeply or holds a number that is out of range.
+// none, is nested too deeply, has too many keys or holds a number that is out of range.
 nlohmann::json parse_json(std::string_view text, std::string_view place);
+// The same, keys in the order of their author.
+nlohmann::ordered_json parse_ordered_json(std::string_view text, std::string_view place);
 
 class Fields {
  public:

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "serve/request_error.h"
+#include "serve/request_fields.h"
 
 namespace weft::serve {
 namespace {
@@ -111,7 +112,7 @@ void add_history(const json& body, const FindConversation& find_conversation,
          .code = "previous_response_not_found",
          .status = 404,
          .why = "it was not stored, was deleted, or had to make room for newer ones"});
-  request.messages = json::parse(*found);
+  request.messages = json::parse(*found);  // what was kept was bounded before
 }
 
 // text.format as a chat's response_format.
@@ -226,7 +227,7 @@ json terms_of(const json& body) {
 
 ResponseRequest read_response(std::string_view body_json,
                               const FindConversation& find_conversation) {
-  const json body = json::parse(body_json, nullptr, /*allow_exceptions=*/false);
+  const json body = parse_ordered_json(body_json, "the body");
   if (!body.is_object()) refuse("input", "the body is no JSON object");
   refuse_what_is_missing(body);
   ResponseRequest request;

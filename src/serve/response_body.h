@@ -21,9 +21,9 @@ struct ResponseRequest {
 // The messages up to the end of a stored response; none where there is no such response.
 using FindConversation = std::function<std::optional<std::string>(const std::string& id)>;
 
-// body_json: an object that was parsed before (its depth is bounded). Error(kUsage) that begins
-// with the field; RequestError(404) for a previous response that is not there. Fields that are
-// unknown here reach the chat's reader as they are.
+// body_json: as of parse_json (serve/request_fields.h). Error(kUsage) that begins with the field;
+// RequestError(404) for a previous response that is not there. Fields that are unknown here reach
+// the chat's reader as they are.
 ResponseRequest read_response(std::string_view body_json, const FindConversation& find);
 
 }  // namespace weft::serve

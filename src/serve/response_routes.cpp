@@ -40,7 +40,6 @@ StoredResponse find_or_refuse(const ResponseStore& store, const HttpRequest& req
 void create(const Store& store, const std::shared_ptr<OpenAiService>& service,
             const std::shared_ptr<Exchange>& exchange, std::shared_ptr<Admission::Ticket> place) {
   const HttpRequest& http = exchange->request();
-  parse_json(http.body, "the body");  // bounds its depth
   const std::string owner = http.principal.name;
   ResponseRequest request =
       read_response(http.body, [&](const std::string& id) -> std::optional<std::string> {
@@ -108,9 +107,11 @@ void add_response_routes(Router* router, const ServiceRef& owner) {
                                      {.param = "stream"});
                 return find_or_refuse(kept, request).object;
               }));
+  // Its items are parsed: not the network's work.
   router->add("GET", "/v1/responses/{id}/input_items",
-              looking_up(store, [](const ResponseStore& kept, const HttpRequest& request) {
-                return input_items(find_or_refuse(kept, request));
+              pooled(owner, [store](const auto&, const auto& exchange, auto) {
+                exchange->respond(200, "application/json",
+                                  input_items(find_or_refuse(*store, exchange->request())));
               }));
   router->add("DELETE", "/v1/responses/{id}",
               looking_up(store, [](ResponseStore& kept, const HttpRequest& request) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/digest.h"
@@ -76,10 +77,17 @@ void read_ends(const Fields& fields, const BodyLimits& limits, RequestBody* body
       fields.fail("stop", fmt::format("a stop string has {} bytes: 1 to {} are expected",
                                       stop.size(), limits.stop_bytes));
   take(fields.ids("stop_token_ids"), &p.stop_token_ids);
+  check_count(fields, "stop_token_ids", p.stop_token_ids.size(), limits.stop_ids);
   take(fields.flag("ignore_eos"), &p.ignore_eos);
   take(fields.flag("include_stop_str_in_output"), &p.include_stop_str_in_output);
   take(fields.flag("skip_special_tokens"), &p.skip_special_tokens);
-  if (auto ids = fields.ids("allowed_token_ids")) p.allowed_token_ids = std::move(ids);
+  if (auto ids = fields.ids("allowed_token_ids")) {
+    // A set, of which every answer keeps a copy: at most the vocabulary.
+    std::sort(ids->begin(), ids->end());
+    ids->erase(std::unique(ids->begin(), ids->end()), ids->end());
+    ids->shrink_to_fit();
+    p.allowed_token_ids = std::move(ids);
+  }
   take(fields.texts("bad_words"), &body->bad_words);
   check_count(fields, "bad_words", body->bad_words.size(), limits.bad_words);
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <unordered_set>
 #include <utility>
 
 #include "base/error.h"
@@ -14,6 +15,8 @@ namespace {
 
 using json = nlohmann::ordered_json;
 using text::ToolFormat;
+
+constexpr size_t kMostOptional = 128;
 
 std::string literal(std::string_view text) { return json(text).dump(); }
 
@@ -75,16 +78,23 @@ class Writer {
   }
 
   // f(a=1, b=2): the required ones in their order, then what is wanted of the others. A value is
-  // JSON, which Python's literals differ from in three words that are read all the same.
+  // JSON, which Python's literals differ from in three words that are read all the same. The rules
+  // grow with the square of the optional ones.
   std::string pythonic(const Tool& tool, const json& schema, size_t i) {
     const json properties = schema.value("properties", json::object());
     const json required = schema.value("required", json::array());
-    const auto is_required = [&](const std::string& key) {
-      return required.is_array() && std::ranges::find(required, json(key)) != required.end();
-    };
+    std::unordered_set<std::string> names;
+    for (const json& name : required)
+      if (name.is_string()) names.insert(name.get<std::string>());
+    const auto is_required = [&](const std::string& key) { return names.contains(key); };
     std::vector<std::string> needed, wanted;
     for (const auto& [key, value] : properties.items())
       (is_required(key) ? needed : wanted).push_back(key);
+    if (wanted.size() > kMostOptional)
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("tools: '{}' has {} optional parameters; a call that has to be made "
+                              "takes at most {}",
+                              tool.name, wanted.size(), kMostOptional));
     std::string body = literal(tool.name + "(");
     size_t n = 0;
     const auto pair = [&](const std::string& key) {

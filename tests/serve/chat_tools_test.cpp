@@ -116,6 +116,15 @@ TEST(ChatTools, RefusalsNameTheField) {
               HasSubstr("nested"));
 }
 
+TEST(ChatTools, AreReadOutOfAnyBody) {
+  // What is beside them is not parsed.
+  const ChatTools tools =
+      read_tools(R"({"messages":[{"tools":1}], "tools" : [)" + kNow + R"(], "tool_choice":null})");
+  EXPECT_EQ(tools.names(), std::vector<std::string>{"now"});
+  EXPECT_EQ(tools.choice, Choice::kAuto);
+  EXPECT_THAT(refusal(R"({"tools":[)" + std::string(3 << 20, ' ') + "]}"), HasSubstr("bytes"));
+}
+
 TEST(ChatProfile, TemplatesAreProbed) {
   const auto probe = [](const std::string& name) {
     return text::probe_chat(chat_template(name).get(), tokenizer());

@@ -1,5 +1,6 @@
 #include "serve/request_body.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -183,6 +184,70 @@ TEST(RequestBody, ReadsWhatTheServerAdds) {
 TEST(RequestBody, ADeveloperIsTheSystem) {
   EXPECT_EQ(json::parse(chat(R"("messages": [{"role": "developer", "content": "x"}])").messages),
             json::parse(R"([{"role": "system", "content": "x"}])"));
+}
+
+std::string keys(int from, int count, const std::string& value) {
+  std::string text;
+  for (int i = from; i < from + count; ++i)
+    text += fmt::format("{}\"{}\":{}", i > from ? "," : "", i, value);
+  return text;
+}
+
+// An object that keeps the order of its keys compares each with all before it.
+TEST(RequestFields, KeysAreCounted) {
+  const std::string most = "{" + keys(0, kMaxObjectKeys, "1") + "}";
+  EXPECT_EQ(parse_ordered_json(most, "x").size(), size_t{kMaxObjectKeys});
+  EXPECT_EQ(parse_json("[" + most + "," + most + "]", "x").size(), 2u);
+  const std::string more = "{" + keys(0, kMaxObjectKeys + 1, "1") + "}";
+  EXPECT_THROW(parse_ordered_json(more, "x"), RequestError);
+  EXPECT_THROW(parse_json("{\"a\":[1," + more + "]}", "x"), RequestError);
+  // The same key again is compared as often.
+  std::string same = "{\"a\":1";
+  for (int i = 0; i < kMaxObjectKeys; ++i) same += ",\"a\":1";
+  EXPECT_THROW(parse_ordered_json(same + "}", "x"), RequestError);
+  std::string all = "[" + most;
+  for (int i = 1; i <= kMaxJsonKeys / kMaxObjectKeys; ++i) all += "," + most;
+  EXPECT_THROW(parse_json(all + "]", "x"), RequestError);
+}
+
+TEST(RequestBody, IdsAreBounded) {
+  const auto list = [](int count) {
+    std::string ids = "0";
+    for (int i = 1; i < count; ++i) ids += fmt::format(",{}", i % 50);
+    return ids;
+  };
+  EXPECT_EQ(asked("\"stop_token_ids\": [" + list(1024) + "]").sampling.stop_token_ids.size(),
+            1024u);
+  EXPECT_EQ(refusal("\"stop_token_ids\": [" + list(1025) + "]")["param"], "stop_token_ids");
+  const RequestBody allowed = asked("\"allowed_token_ids\": [" + list(2000) + "]");
+  EXPECT_EQ(allowed.sampling.allowed_token_ids->size(), 50u);  // a set
+  EXPECT_EQ(asked("\"logit_bias\": {" + keys(0, 4096, "1") + "}").sampling.logit_bias.size(),
+            4096u);
+}
+
+TEST(RequestBody, ATemplateSeesWhatItKnowsOfAMessage) {
+  const RequestBody body = chat(R"("messages": [
+      {"role": "user", "content": "x", "name": "ann", "secret": {"a": [1]}, "tool_calls": []},
+      {"role": "assistant", "content": "y", "reasoning_content": "z", "tool_calls": [{"id": "1"}]},
+      {"role": "tool", "content": "w", "tool_call_id": "1"}])");
+  EXPECT_EQ(json::parse(body.messages), json::parse(R"([
+      {"role": "user", "content": "x", "name": "ann"},
+      {"role": "assistant", "content": "y", "reasoning_content": "z", "tool_calls": [{"id": "1"}]},
+      {"role": "tool", "content": "w", "tool_call_id": "1"}])"));
+  EXPECT_EQ(refusal(R"("messages": [{"role": "user", "content": "x", "name": {}}])", chat)["param"],
+            "messages[0].name");
+}
+
+TEST(RequestBody, DocumentsAreBounded) {
+  EXPECT_EQ(json::parse(asked(R"("documents": [{"title": "t", "n": 1}])").template_variables),
+            json::parse(R"({"documents": [{"title": "t", "n": 1}]})"));
+  EXPECT_EQ(refusal(R"("documents": [{"title": [1]}])")["param"], "documents.title");
+  EXPECT_EQ(refusal(R"("documents": ["a"])")["param"], "documents");
+  std::string many = "{}";
+  for (int i = 0; i < 256; ++i) many += ",{}";
+  EXPECT_EQ(refusal("\"documents\": [" + many + "]")["param"], "documents");
+  const std::string large(1 << 20, 'x');
+  EXPECT_EQ(refusal("\"documents\": [{\"text\": \"" + large + "\"}]")["param"], "documents");
 }
 
 TEST(RequestError, WhatAnEngineSaysNamesAFieldOfTheBody) {

@@ -1,10 +1,12 @@
 #include "serve/tool_grammar.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
 
+#include "base/error.h"
 #include "text/tool_calls.h"
 
 namespace weft::serve {
@@ -79,6 +81,24 @@ TEST(ToolGrammar, OneCallWhereOneIsWanted) {
   EXPECT_THAT(
       grammar(ToolFormat::kHermes, kRequired + R"(,"parallel_tool_calls":false)", plain)->source,
       testing::Not(HasSubstr("{0,15}")));
+}
+
+// Its rules grow with the square of what may be left out.
+TEST(ToolGrammar, PythonicCallsHaveSoManyOptionalParameters) {
+  const auto asked = [](int count) {
+    std::string properties;
+    for (int i = 0; i < count; ++i)
+      properties += fmt::format("{}\"p{}\":{{}}", i > 0 ? "," : "", i);
+    text::ChatProfile profile;
+    profile.tools = ToolFormat::kPythonic;
+    const ChatTools tools = read_tools(
+        R"({"tool_choice":"required","tools":[{"type":"function","function":{"name":"f",
+            "parameters":{"properties":{)" +
+        properties + "}}}}]}");
+    return tool_grammar(tools, profile, MarkTokenizer({}), false);
+  };
+  EXPECT_TRUE(asked(128));
+  EXPECT_THROW(asked(129), Error);
 }
 
 TEST(ToolGrammar, SchemasAreClosed) {
