@@ -96,13 +96,15 @@ void Answer::begin_stream(int status, const std::string& content_type, const Htt
     phase_ = Phase::kStreaming;
     if (gone_) return;
     pending_ += head(status, content_type, headers, false, 0);
+    num_head_ = pending_.size();
     wakes = should_wake();
   }
   if (wakes) wake_();
 }
 
 bool Answer::is_slow(size_t num_bytes) const {
-  const size_t waiting = pending_.size() + num_in_flight_;
+  // A first chunk waits for nobody, and may be of any size: the head before it is no sign.
+  const size_t waiting = pending_.size() + num_in_flight_ - num_head_;
   if (waiting == 0 || waiting + num_bytes <= limits_.slow_bytes) return false;
   if (waiting + num_bytes > limits_.most_bytes) return true;
   return in_flight_since_ns_ > 0 && now_ns() - in_flight_since_ns_ > limits_.slow_ns;
@@ -177,6 +179,11 @@ void Answer::abandon() {
             error_json({500, "the server failed to answer", "", "", "internal_error"}), {});
 }
 
+bool Answer::is_gone() {
+  const std::lock_guard lock(mutex_);
+  return gone_;
+}
+
 bool Answer::is_cut() {
   const std::lock_guard lock(mutex_);
   return cut_;
@@ -188,10 +195,12 @@ Answer::Next Answer::take(std::string* out) {
   out->clear();
   num_in_flight_ = 0;
   in_flight_since_ns_ = 0;
+  if (head_in_flight_) num_head_ = 0;
   if (cut_) return Next::kCut;
   if (pending_.empty()) return phase_ == Phase::kEnded ? Next::kEnded : Next::kWait;
   std::swap(*out, pending_);
   num_in_flight_ = out->size();
+  head_in_flight_ = true;
   in_flight_since_ns_ = now_ns();
   return Next::kSend;
 }
@@ -203,6 +212,7 @@ void Answer::leave() {
     gone_ = true;
     gone = std::exchange(on_gone_, nullptr);
     pending_.clear();
+    num_head_ = 0;
   }
   if (gone) gone();
 }

@@ -15,6 +15,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include "serve/exchange.h"
 
@@ -50,6 +51,8 @@ class Answer {
   void on_gone(std::function<void()> gone);
   // The route dropped its exchange: 500 where nothing was begun, a cut where a stream was.
   void abandon();
+
+  bool is_gone();
 
   // Of the connection.
   enum class Next {
@@ -87,6 +90,8 @@ class Answer {
   Phase phase_ = Phase::kOpen;
   std::string pending_;
   size_t num_in_flight_ = 0;
+  size_t num_head_ = 0;  // bytes of a stream's head among both
+  bool head_in_flight_ = false;
   int64_t in_flight_since_ns_ = 0;
   bool gone_ = false, cut_ = false, woken_ = false;
   std::function<void()> on_gone_;
@@ -94,11 +99,32 @@ class Answer {
   int64_t num_bytes_ = 0;
 };
 
-// The Exchange that a route is given.
+// Bytes that count in a sum for as long as this lives.
+class CountedBytes {
+ public:
+  CountedBytes(std::shared_ptr<std::atomic<int64_t>> sum, size_t num_bytes)
+      : sum_(std::move(sum)), num_bytes_(static_cast<int64_t>(num_bytes)) {}
+  ~CountedBytes() { release(); }
+  CountedBytes(CountedBytes&& other) noexcept
+      : sum_(std::move(other.sum_)), num_bytes_(std::exchange(other.num_bytes_, 0)) {}
+  CountedBytes& operator=(CountedBytes&&) = delete;
+  // They were added before.
+  void release() {
+    if (num_bytes_ > 0) *sum_ -= std::exchange(num_bytes_, 0);
+  }
+
+ private:
+  std::shared_ptr<std::atomic<int64_t>> sum_;
+  int64_t num_bytes_;
+};
+
+// The Exchange that a route is given. Its body counts until it is released, or with it.
 class AnswerExchange : public Exchange {
  public:
-  AnswerExchange(std::shared_ptr<Answer> answer, HttpRequest request)
-      : answer_(std::move(answer)), request_(std::move(request)) {}
+  AnswerExchange(std::shared_ptr<Answer> answer, HttpRequest request, CountedBytes body_bytes)
+      : answer_(std::move(answer)),
+        request_(std::move(request)),
+        body_bytes_(std::move(body_bytes)) {}
   ~AnswerExchange() override { answer_->abandon(); }
 
   const HttpRequest& request() const override { return request_; }
@@ -112,10 +138,16 @@ class AnswerExchange : public Exchange {
   bool write(std::string chunk) override { return answer_->write(chunk); }
   void end_stream() override { answer_->end_stream(); }
   void on_gone(std::function<void()> gone) override { answer_->on_gone(std::move(gone)); }
+  bool is_gone() const override { return answer_->is_gone(); }
+  void release_body() override {
+    std::string().swap(request_.body);
+    body_bytes_.release();
+  }
 
  private:
   const std::shared_ptr<Answer> answer_;
-  const HttpRequest request_;
+  HttpRequest request_;
+  CountedBytes body_bytes_;
 };
 
 }  // namespace weft::serve

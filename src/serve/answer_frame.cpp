@@ -11,6 +11,10 @@ std::string data(const Json& value) { return "data: " + dump(value) + "\n\n"; }
 
 std::string error_event(const std::string& error_json) { return "data: " + error_json + "\n\n"; }
 
+std::string AnswerWriter::failure(const ErrorObject& error) {
+  return error_event(error_json(error));
+}
+
 AnswerFrame::AnswerFrame(const AnswerHead& head, const RequestBody& body, const char* object)
     : head_(head), body_(body), object_(object) {}
 

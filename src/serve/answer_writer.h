@@ -12,6 +12,7 @@
 
 #include "serve/answer_json.h"
 #include "serve/answer_state.h"
+#include "serve/error_object.h"
 #include "text/answer_parser.h"
 
 namespace weft::serve {
@@ -26,6 +27,8 @@ class AnswerWriter {
   virtual std::string chunks(size_t part_index, const AnsweredPart& part,
                              const fleet::Event& event) = 0;
   virtual std::string end() = 0;
+  // In place of the end: the answer failed.
+  virtual std::string failure(const ErrorObject& error);
 };
 
 // What became of the head, the tokenizer and the body is read as long as the writer is used.

@@ -32,7 +32,6 @@ class CompletionWriter : public AnswerWriter {
     while (streams_.size() <= index) streams_.emplace_back(format_);
     Stream& stream = streams_[index];
     const bool first = !stream.begun;
-    stream.begun = true;
     const RequestBody& body = format_.body;
     const std::string text = first ? completion_text(format_, part.prompt_ids, event.text)
                              : body.only_echo ? ""
@@ -40,6 +39,7 @@ class CompletionWriter : public AnswerWriter {
     const bool tells_tokens =
         !event.logprobs.empty() || (body.return_token_ids && !event.token_ids.empty());
     if (text.empty() && !event.finish && !tells_tokens) return "";
+    stream.begun = true;  // what stands at the beginning comes with the first chunk that is sent
     Json choice = {{"index", index}, {"text", text}, {"logprobs", nullptr}};
     if (body.sampling.logprobs) {
       if (first && body.echo) stream.logprobs.add(part.prompt_ids, part.state.prompt_logprobs);

@@ -42,6 +42,8 @@ void Connection::set_deadline(int64_t milliseconds) {
 }
 
 void Connection::check_deadline(int64_t now) {
+  // Where nothing is read ahead any more, no read tells that the client has left.
+  if (phase_ == Phase::kWork && !reading_ && transport_->peer_has_ended()) return close(false);
   if (deadline_ns_ == 0 || now < deadline_ns_ || phase_ == Phase::kClosed) return;
   const bool has_begun = phase_ == Phase::kBody || (phase_ == Phase::kHeader && !received_.empty());
   if (!has_begun) return close(phase_ == Phase::kWork);
@@ -213,7 +215,9 @@ void Connection::dispatch() {
   request.path_params = std::move(found_.path_params);
   const Route& route = *found_.route;
   try {
-    route(std::make_shared<AnswerExchange>(answer_, std::move(request)));
+    const auto server = server_.shared_from_this();
+    CountedBytes counted({server, &server->num_body_bytes}, std::exchange(counted_body_bytes_, 0));
+    route(std::make_shared<AnswerExchange>(answer_, std::move(request), std::move(counted)));
   } catch (const std::exception& error) {  // the exchange, dropped, has answered 500
     log_error("a route failed: {} (request {})", error.what(), answered_.request_id);
   }

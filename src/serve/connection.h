@@ -51,7 +51,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
              ServerThread& thread);
 
   void start();
-  // Closes what is over its time.
+  // Closes what is over its time, or was left.
   void check_deadline(int64_t now);
   // Ends the answer under way, if one is counted, and then the connection.
   bool cut();

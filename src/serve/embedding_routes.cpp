@@ -100,6 +100,7 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
     for (const std::vector<int32_t>& ids : prompts) num_tokens += static_cast<int64_t>(ids.size());
     if (!ticket_ || !ticket_->charge(num_tokens, &refusal))
       return respond_error(*exchange_, refusal.error, std::move(refusal.headers));
+    exchange_->release_body();
     submit(std::move(prompts));
   }
 
@@ -128,20 +129,38 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
     exchange_->on_gone([weak = weak_from_this()] {
       if (const auto self = weak.lock()) self->cancel();
     });
-    for (size_t i = 0; i < prompts.size(); ++i) {
-      fleet::Embed message;
-      message.request_id = exchange_->request().request_id;
-      message.prompt_ids = std::move(prompts[i]);
-      message.pooling = body_.pooling;
-      message.normalize = body_.normalize;
-      message.priority = exchange_->request().principal.priority;
-      const uint64_t request = service_->engine().embed(
-          std::move(message), [self = shared_from_this(), i](fleet::Embedding embedding) {
-            self->receive(i, std::move(embedding));
-          });
-      const std::lock_guard lock(mutex_);
-      requests_.push_back(request);
+    try {
+      for (size_t i = 0; i < prompts.size(); ++i) {
+        const uint64_t request =
+            service_->engine().embed(message_of(std::move(prompts[i])),
+                                     [self = shared_from_this(), i](fleet::Embedding embedding) {
+                                       self->receive(i, std::move(embedding));
+                                     });
+        bool is_late = false;
+        {
+          const std::lock_guard lock(mutex_);
+          requests_.push_back(request);
+          is_late = cancelled_;
+        }
+        if (is_late) service_->engine().cancel(request);
+      }
+    } catch (...) {  // not all are there, so that nobody finishes: the refusal is the answer
+      cancel();
+      throw;
     }
+  }
+
+  fleet::Embed message_of(std::vector<int32_t> prompt_ids) const {
+    const Principal& principal = exchange_->request().principal;
+    fleet::Embed message;
+    message.request_id = exchange_->request().request_id;
+    message.principal = principal.name;
+    message.prompt_ids = std::move(prompt_ids);
+    message.pooling = body_.pooling;
+    message.normalize = body_.normalize;
+    message.priority = principal.priority;
+    message.cache_salt = principal.cache_salt;
+    return message;
   }
 
   // The engine's thread.
@@ -157,6 +176,7 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
   }
 
   void finish() {
+    if (exchange_->is_gone()) return;
     Json data = Json::array();
     int64_t num_tokens = 0;
     for (fleet::Embedding& result : results_) {
@@ -180,6 +200,7 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
     std::vector<uint64_t> requests;
     {
       const std::lock_guard lock(mutex_);
+      if (std::exchange(cancelled_, true)) return;
       requests = requests_;
     }
     for (const uint64_t request : requests) service_->engine().cancel(request);
@@ -194,6 +215,7 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
   std::vector<fleet::Embedding> results_;
   std::vector<uint64_t> requests_;
   size_t num_open_ = 0;
+  bool cancelled_ = false;
 };
 
 }  // namespace

@@ -59,6 +59,11 @@ class Exchange {
   // Called once, from any thread, when the client leaves before the answer is complete; at once
   // where it has left already. Must not block.
   virtual void on_gone(std::function<void()> gone) = 0;
+  // Whether it has left already: work for it is in vain.
+  virtual bool is_gone() const { return false; }
+
+  // The body was read and is not needed any more, by anyone: its memory is given back.
+  virtual void release_body() {}
 };
 
 // Must not block: what takes long is handed to others.

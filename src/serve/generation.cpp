@@ -45,6 +45,7 @@ void Generation::start(bool is_chat) {
     read_body(json, is_chat);
     enter();
     make_writer();
+    release_body();
     submit();
   } catch (const Refused& refused) {
     refuse(refused.refusal.error, refused.refusal.headers);
@@ -60,6 +61,12 @@ void Generation::start_as(Dialect dialect) {
 
 const std::string& Generation::body_text() const {
   return dialect_ ? dialect_->body : exchange_->request().body;
+}
+
+// What was read of it is kept elsewhere, and an answer may take long.
+void Generation::release_body() {
+  exchange_->release_body();
+  if (dialect_) std::string().swap(dialect_->body);
 }
 
 void Generation::read_body(const nlohmann::json& json, bool is_chat) {
@@ -123,19 +130,24 @@ void Generation::enter() {
   if (!ticket_) throw refused;
   const PromptSource source = service_->prompt_source();
   body_.sampling.bad_words = bad_word_ids(body_, source.tokenizer);
-  int64_t num_tokens = 0;
   std::string rendered;
   std::vector<std::vector<int32_t>> prompts = prompt_ids_of(body_, source, &rendered);
   prepare_parser(rendered);
-  for (std::vector<int32_t>& ids : prompts) {
+  const auto most_of = [&](const std::vector<int32_t>& ids) {
+    return max_tokens_after(body_, static_cast<int64_t>(ids.size()), source.max_model_len);
+  };
+  int64_t num_tokens = 0;
+  for (const std::vector<int32_t>& ids : prompts) {
     const auto num_prompt_tokens = static_cast<int64_t>(ids.size());
-    const int64_t most = max_tokens_after(body_, num_prompt_tokens, source.max_model_len);
-    num_tokens += num_choices * (num_prompt_tokens + most);
-    messages_.push_back(message_of(ids, most));
+    num_tokens += num_choices * (num_prompt_tokens + most_of(ids));
+  }
+  if (!ticket_->charge(num_tokens, &refused.refusal)) throw refused;
+  // Each message has a copy of what the body says of sampling: not before it is paid for.
+  for (std::vector<int32_t>& ids : prompts) {
+    messages_.push_back(message_of(ids, most_of(ids)));
     fleet::check_generate(messages_.back(), service_->engine().card().limits);
     parts_.push_back(make_part(std::move(ids), body_.sampling.n));
   }
-  if (!ticket_->charge(num_tokens, &refused.refusal)) throw refused;
 }
 
 fleet::Generate Generation::message_of(const std::vector<int32_t>& prompt_ids,
@@ -256,7 +268,7 @@ void Generation::fail(const Error& error) {
     log_error("{} (request {})", error.what(), exchange_->request().request_id);
   leave_places();
   if (streaming_) {
-    exchange_->write(error_event(error_json(object)));
+    exchange_->write(writer_->failure(object));
     exchange_->end_stream();
   } else {
     respond_error(*exchange_, object);

@@ -47,6 +47,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void read_tools(const nlohmann::json& json);
   void prepare_parser(const std::string& rendered);
   void make_writer();
+  void release_body();
   void enter();
   void submit();
   fleet::Generate message_of(const std::vector<int32_t>& prompt_ids, int64_t max_tokens) const;

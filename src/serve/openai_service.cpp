@@ -112,6 +112,7 @@ Route pooled(ServiceRef owner, PooledWork work) {
         std::make_shared<Admission::Ticket>(std::move(*place));
     // The task holds the service and not its owner, so that it never is what ends it.
     const bool taken = service->pool().try_post([service, exchange, work, ticket]() mutable {
+      if (exchange->is_gone()) return;
       respond_or_refuse(*exchange, [&] { work(service, exchange, std::move(ticket)); });
     });
     ticket.reset();

@@ -51,6 +51,17 @@ class ResponseWriter final : public AnswerWriter {
 
   std::string end() override { return {}; }
 
+  std::string failure(const ErrorObject& error) override {
+    const Json told = Json::parse(error_json(error))["error"];
+    events_.add("error",
+                {{"code", told["code"]}, {"message", told["message"]}, {"param", told["param"]}});
+    Json object = this->object("failed", items_, nullptr);
+    object["error"] = {{"code", error.status >= 500 ? "server_error" : "invalid_prompt"},
+                       {"message", told["message"]}};
+    events_.add("response.failed", {{"response", object}});
+    return events_.take();
+  }
+
  private:
   void finish(const AnsweredPart& part, bool complete) {
     items_.finish(complete);

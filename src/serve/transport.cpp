@@ -1,6 +1,7 @@
 #include "serve/transport.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/ssl/context.hpp>
@@ -21,6 +22,11 @@ void close_socket(Transport::Socket& socket, bool reset) {
   socket.close(ignored);
 }
 
+bool has_ended(Transport::Socket& socket) {
+  pollfd state{socket.native_handle(), POLLRDHUP, 0};
+  return poll(&state, 1, /*timeout=*/0) > 0;
+}
+
 class Plain : public Transport {
  public:
   explicit Plain(Socket socket) : socket_(std::move(socket)) {}
@@ -38,6 +44,7 @@ class Plain : public Transport {
     boost::system::error_code ignored;
     socket_.shutdown(asio::socket_base::shutdown_send, ignored);
   }
+  bool peer_has_ended() override { return has_ended(socket_); }
   void close(bool reset) override { close_socket(socket_, reset); }
 
  private:
@@ -63,6 +70,7 @@ class Tls : public Transport {
   void end_writing() override {
     stream_.async_shutdown([self = shared_from_this()](const boost::system::error_code&) {});
   }
+  bool peer_has_ended() override { return has_ended(stream_.next_layer()); }
   void close(bool reset) override { close_socket(stream_.next_layer(), reset); }
 
  private:

@@ -57,9 +57,16 @@ class AnsweringClient : public ScriptedClient {
     return number;
   }
   uint64_t embed(fleet::Embed request, fleet::OnEmbedding on_embedding) override {
+    {
+      const std::lock_guard lock(mutex_);
+      embeds_.push_back(request);
+      if (embed_fails_at && embeds_.size() == *embed_fails_at)
+        throw Error(ErrorKind::kCommunication, "the engine has gone");
+      if (embed_waits) return embeds_.size();
+    }
     const auto length = static_cast<float>(request.prompt_ids.size());
     on_embedding({{length, 0.5f, 0, -2}, static_cast<int64_t>(request.prompt_ids.size()), {}});
-    return 1;
+    return embeds().size();
   }
   void cancel(uint64_t request) override {
     fleet::OnEvent on_event;
@@ -86,7 +93,14 @@ class AnsweringClient : public ScriptedClient {
     return cancelled_;
   }
 
+  std::vector<fleet::Embed> embeds() const {
+    const std::lock_guard lock(mutex_);
+    return embeds_;
+  }
+
   Answer answer;
+  bool embed_waits = false;              // for ever
+  std::optional<size_t> embed_fails_at;  // the so-many-th throws
 
  private:
   uint64_t remember(const fleet::Generate& request) {
@@ -98,6 +112,7 @@ class AnsweringClient : public ScriptedClient {
   ByteTokenizer tokenizer_;
   mutable std::mutex mutex_;
   std::vector<fleet::Generate> requests_;
+  std::vector<fleet::Embed> embeds_;
   std::vector<uint64_t> cancelled_;
   std::map<uint64_t, fleet::OnEvent> waiting_;
 };

@@ -39,6 +39,8 @@ class WaitingExchange : public Exchange {
   void end_stream() override { end(status, "", {}); }
   void on_gone(std::function<void()> gone) override { gone_ = std::move(gone); }
 
+  bool is_gone() const override { return has_left; }
+
   void leave() { gone_(); }
   bool wait(double seconds = 20) {
     std::unique_lock lock(mutex_);
@@ -48,7 +50,7 @@ class WaitingExchange : public Exchange {
   int status = 0;
   std::string content_type, body;
   HttpHeaders headers;
-  std::atomic<bool> refuses_writes{false};
+  std::atomic<bool> refuses_writes{false}, has_left{false};
 
  private:
   void end(int code, std::string text, HttpHeaders extra) {
@@ -360,6 +362,64 @@ TEST_F(OpenAiRoutes, EmbeddingsInBothEncodings) {
   EXPECT_EQ(ask("/v1/embeddings", R"({"input": "a", "dimensions": 5})", 400)["error"]["param"],
             "dimensions");
   EXPECT_EQ(ask("/v1/embeddings", R"({"input": ""})", 400)["error"]["param"], "input");
+}
+
+// A key's cached prefixes are its own, here too.
+TEST_F(OpenAiRoutes, EmbeddingsAreTheirKeys) {
+  for (const uint64_t salt : {7u, 8u}) {
+    HttpRequest request;
+    request.method = "POST";
+    request.path = "/v1/embeddings";
+    request.body = R"({"input": "abc"})";
+    request.principal = {.name = salt == 7 ? "ann" : "bob", .cache_salt = salt, .priority = 3};
+    const auto exchange = std::make_shared<WaitingExchange>(request);
+    (*router_.find("POST", request.path).route)(exchange);
+    ASSERT_TRUE(exchange->wait());
+  }
+  const std::vector<fleet::Embed> asked = client_->embeds();
+  ASSERT_EQ(asked.size(), 2u);
+  EXPECT_EQ(asked[0].cache_salt, 7u);
+  EXPECT_EQ(asked[0].principal, "ann");
+  EXPECT_EQ(asked[0].priority, 3);
+  EXPECT_EQ(asked[1].cache_salt, 8u);
+  EXPECT_EQ(asked[1].principal, "bob");
+}
+
+TEST_F(OpenAiRoutes, EmbeddingsThatCannotAllBeAskedForAreCancelled) {
+  client_->embed_waits = true;
+  client_->embed_fails_at = 3;
+  ask("/v1/embeddings", R"({"input": ["a", "b", "c", "d"]})", 503);
+  EXPECT_EQ(client_->embeds().size(), 3u);
+  EXPECT_THAT(client_->cancelled(), ElementsAre(1, 2));
+}
+
+TEST_F(OpenAiRoutes, NothingIsDoneForAClientThatHasGone) {
+  HttpRequest request;
+  request.method = "POST";
+  request.path = "/v1/completions";
+  request.body = R"({"prompt": "a"})";
+  const auto exchange = std::make_shared<WaitingExchange>(request);
+  exchange->has_left = true;
+  (*router_.find("POST", request.path).route)(exchange);
+  for (int i = 0; i < 2000 && admission_.num_answers() > 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_EQ(admission_.num_answers(), 0);
+  EXPECT_TRUE(client_->requests().empty());
+}
+
+// What a stream tells of the prompt comes with its first chunk, even where a first event has
+// nothing to show.
+TEST_F(OpenAiRoutes, PromptLogprobsOutliveATextThatIsHeldBack) {
+  client_->answer = [](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+    fleet::Event first;
+    first.prompt_logprobs = {{}, {{'b', -2.5f}}};
+    on_event(first);
+    on_event(event_of(request, 0, "x", Finish::kStop, true));
+  };
+  const std::vector<json> chunks =
+      stream("/v1/completions", R"({"prompt": "ab", "stream": true, "prompt_logprobs": 0})");
+  ASSERT_EQ(chunks.size(), 1u);
+  EXPECT_EQ(chunks[0]["choices"][0]["prompt_logprobs"].size(), 2u);
 }
 
 class FullServer : public OpenAiRoutes {

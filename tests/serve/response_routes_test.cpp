@@ -137,6 +137,25 @@ TEST_F(ResponseRoutes, WhatMeetsTheLimitIsIncomplete) {
               HasSubstr("event: response.incomplete\n"));
 }
 
+TEST_F(ResponseRoutes, AFailureWithinAStreamIsAnEvent) {
+  client_->answer = [](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+    on_event(event_of(request, 0, "Hel"));
+    fleet::Event event;
+    event.error = Error(ErrorKind::kCommunication, "rank 1 was lost");
+    event.ended = true;
+    on_event(event);
+  };
+  const std::string text = ask("POST", "/v1/responses", R"({"input":"hi","stream":true})");
+  const size_t at = text.find("event: error\n");
+  ASSERT_NE(at, std::string::npos) << text;
+  const size_t last = text.find("event: response.failed\ndata: ", at);
+  ASSERT_NE(last, std::string::npos) << text;
+  const json failed = json::parse(text.substr(text.find('{', last)));
+  EXPECT_EQ(failed["response"]["status"], "failed");
+  EXPECT_EQ(failed["response"]["error"]["code"], "server_error");
+  EXPECT_EQ(text.find("event: response.completed"), std::string::npos);
+}
+
 TEST_F(ResponseRoutes, RefusalsAreErrorObjects) {
   EXPECT_THAT(ask("POST", "/v1/responses", R"({"model":"tiny"})", 400),
               HasSubstr("\"param\":\"input\""));
