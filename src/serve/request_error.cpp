@@ -5,6 +5,8 @@
 #include <cctype>
 #include <nlohmann/json.hpp>
 
+#include "base/busy_error.h"
+
 namespace weft::serve {
 namespace {
 
@@ -50,6 +52,8 @@ RequestError::RequestError(std::string_view what, Details details)
 ErrorObject error_object(const Error& error, const json* body) {
   if (const auto* refusal = dynamic_cast<const RequestError*>(&error))
     return {refusal->status(), sentence(error), "", refusal->param(), refusal->code()};
+  if (dynamic_cast<const BusyError*>(&error) != nullptr)
+    return {503, sentence(error), "", "", "overloaded"};
   switch (error.kind()) {
     case ErrorKind::kUsage:
     case ErrorKind::kMemory:  // a prompt that the cache cannot hold

@@ -4,7 +4,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/error.h"
 #include "text/rust_bridge.h"
 
 namespace weft::text {
@@ -12,9 +11,7 @@ namespace {
 
 // What is wrong with a grammar is for its writer to mend.
 void throw_if_refused(int32_t status, WeftError error) {
-  if (status == 0) return;
-  const std::string what = take(error.what);
-  throw Error(ErrorKind::kUsage, what, take(error.why));
+  throw_if_failed(status, error, ErrorKind::kUsage);
 }
 
 struct Free {

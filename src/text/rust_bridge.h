@@ -1,10 +1,11 @@
 // Between C++ values and the Rust crate's C interface: borrowed slices in, owned buffers out,
-// errors as weft::Error(kModel).
+// errors as weft::Error(kModel), or as BusyError.
 #pragma once
 
 #include <string>
 #include <string_view>
 
+#include "base/busy_error.h"
 #include "base/error.h"
 #include "text/rust/weft_text.h"
 
@@ -26,10 +27,11 @@ inline std::string take(WeftBytes bytes) {
 }
 
 // `status` is what a function of the crate returned; `error` is filled where it is not 0.
-inline void throw_if_failed(int32_t status, WeftError error) {
+inline void throw_if_failed(int32_t status, WeftError error, ErrorKind kind = ErrorKind::kModel) {
   if (status == 0) return;
-  const std::string what = take(error.what);
-  throw Error(ErrorKind::kModel, what, take(error.why));
+  const std::string what = take(error.what), why = take(error.why);
+  if (status == 2) throw BusyError(what, why);
+  throw Error(kind, what, why);
 }
 
 }  // namespace weft::text

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/busy_error.h"
 #include "serve/json_source.h"
 #include "serve/request_error.h"
 
@@ -260,6 +261,9 @@ TEST(RequestError, WhatAnEngineSaysNamesAFieldOfTheBody) {
 TEST(RequestError, InsidesAreNotTold) {
   const ErrorObject lost =
       error_object(Error(ErrorKind::kCommunication, "rank 1 at /dev/shm/x is silent"));
+  const ErrorObject busy = error_object(BusyError("too many are stuck, try again later"));
+  EXPECT_EQ(busy.status, 503);
+  EXPECT_EQ(busy.message, "too many are stuck, try again later");
   EXPECT_EQ(lost.status, 503);
   EXPECT_THAT(lost.message, testing::Not(HasSubstr("/dev")));
   const ErrorObject bug = error_object(Error(ErrorKind::kInternal, "0x7fff1234"));

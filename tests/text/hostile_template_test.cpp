@@ -5,12 +5,15 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <chrono>
 #include <future>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
+#include "base/busy_error.h"
 #include "base/error.h"
 #include "text/text.h"
 
@@ -134,20 +137,72 @@ TEST(HostileTemplate, ReasonsAreShortened) {
   EXPECT_LT(outcome_of("{{ raise_exception('x' * 1000000) }}").size(), 3000u);
 }
 
-TEST(HostileTemplate, IsNotRunAgainAfterThreeAbandonedRuns) {
-  const auto chat = ChatTemplate::compile("{{ ('x' * messages[0]) ~ 'y' }}", "", "");
-  const auto render = [&](const std::string& messages) {
-    try {
-      return chat->render_json(messages, false, {});
-    } catch (const Error& error) {
-      return error.summary();
-    }
-  };
-  for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(render("[2]"), "xxy");
-    EXPECT_THAT(render("[90000000]"), HasSubstr("too much memory"));
+// The result, or what the error says.
+std::string rendered(const ChatTemplate& chat, const std::string& messages) {
+  try {
+    return chat.render_json(messages, false, {});
+  } catch (const Error& error) {
+    return error.summary() + ": " + error.why();
   }
-  EXPECT_THAT(render("[2]"), HasSubstr("not run again"));
+}
+
+// What one step asks for cannot be taken back, and is lost: a template whose own steps do that is
+// held to three of them.
+TEST(HostileTemplate, WaitsAfterThreeRunsThatCannotEnd) {
+  const auto chat = ChatTemplate::compile("{{ ('x' * messages[0]) ~ 'y' }}", "", "");
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(rendered(*chat, "[2]"), "xxy");
+    EXPECT_THAT(rendered(*chat, "[90000000]"), HasSubstr("too much memory"));
+  }
+  EXPECT_THAT(rendered(*chat, "[2]"), HasSubstr("try again later"));
+  EXPECT_THROW(chat->render_json("[2]", false, {}), BusyError);
+}
+
+// Nothing that a conversation holds can switch its template off for others.
+TEST(HostileTemplate, RendersOnAfterConversationsThatTakeTooMuch) {
+  const auto chat = ChatTemplate::compile("{{ messages|tojson(indent=64) }}", "", "");
+  std::string deep = repeated("[", 100) + "0";
+  deep += repeated(",0", 200'000) + repeated("]", 100);
+  for (int i = 0; i < 6; ++i)
+    EXPECT_THAT(rendered(*chat, deep), HasSubstr("too much memory for this conversation"));
+  EXPECT_EQ(rendered(*chat, "[]"), "[]");
+  const auto written =
+      ChatTemplate::compile("{% for i in range(99999) %}{{ messages }}{% endfor %}", "", "");
+  for (int i = 0; i < 6; ++i)
+    EXPECT_THAT(rendered(*written, R"([")" + std::string(4096, 'x') + R"("])"),
+                HasSubstr("too much memory"));
+  EXPECT_THAT(rendered(*written, "[]"), HasSubstr("[][]"));
+}
+
+// The shapes of JSON that cost the most for their length.
+TEST(HostileTemplate, ConversationsOfManySmallValuesRender) {
+  const auto chat =
+      ChatTemplate::compile("{{ messages|length }} {{ messages|tojson|length }}", "", "");
+  for (const std::string item :
+       {"0", "[]", "{}", "\"\"", "{\"\":0}", "[[[]]]", "{\"\":{\"\":{}}}"}) {
+    const auto count_per_item = static_cast<size_t>(
+        1 + std::ranges::count_if(item, [](char c) { return c == '[' || c == '{' || c == ':'; }));
+    const size_t count = (size_t{255} << 10) / count_per_item;
+    const std::string messages = "[" + item + repeated("," + item, count - 1) + "]";
+    EXPECT_THAT(rendered(*chat, messages), testing::StartsWith(std::to_string(count) + " "))
+        << item;
+  }
+  EXPECT_THAT(rendered(*chat, "[0" + repeated(",0", 256 << 10) + "]"), HasSubstr("values"));
+}
+
+// A run that was left behind ends where it writes something next, and is counted no longer.
+TEST(HostileTemplate, RunsLeftBehindGiveTheirPlacesBack) {
+  const auto chat = ChatTemplate::compile(
+      "{% set s = 'x' * 1000000 %}{% for i in range(messages[0]) %}"
+      "{% set t = s|replace('xx', 'yz') %}{{ '' }}{% endfor %}{{ messages[0] }}",
+      "", "");
+  std::vector<std::future<std::string>> renders;
+  for (int i = 0; i < 3; ++i)
+    renders.push_back(std::async(std::launch::async, [&] { return rendered(*chat, "[90000]"); }));
+  for (auto& render : renders) EXPECT_THAT(render.get(), HasSubstr("too long"));
+  for (int i = 0; i < 300 && rendered(*chat, "[1]") != "1"; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(rendered(*chat, "[1]"), "1");
 }
 
 // The bound grows with the conversation: a long one is no attack.

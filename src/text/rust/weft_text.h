@@ -1,6 +1,7 @@
 /* The C interface of the Rust crate `weft_text`. Included only from src/text.
  *
- * A function that can fail returns 0 for success and fills *error otherwise. Buffers named
+ * A function that can fail returns 0 for success and fills *error otherwise: 1, or 2 where nothing
+ * is wrong with what was asked and it may succeed later. Buffers named
  * "owned" were allocated by the crate and go back to it through their free function, exactly once;
  * slices are borrowed for the length of the call. Handles are immutable: any number of threads may
  * use one at a time. A panic of the crate never crosses this boundary, it arrives as an error. */

@@ -110,7 +110,8 @@ impl From<Vec<i32>> for WeftIds {
     }
 }
 
-/// Runs `body`; its value goes to `out`, its error or panic to `error`.
+/// Runs `body`; its value goes to `out`, its error or panic to `error`. Returns 0, 1 for an error,
+/// or 2 for one that says: later.
 pub unsafe fn guarded<T, R: From<T>>(
     out: *mut R,
     error: *mut WeftError,
@@ -134,7 +135,11 @@ pub unsafe fn guarded<T, R: From<T>>(
         what: failure.what.into_bytes().into(),
         why: failure.why.into_bytes().into(),
     });
-    1
+    if failure.is_busy {
+        2
+    } else {
+        1
+    }
 }
 
 #[repr(transparent)]

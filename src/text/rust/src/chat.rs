@@ -1,6 +1,5 @@
 //! Chat templates: Jinja as `transformers` sets it up, run by minijinja.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error, ErrorKind};
 
-use crate::confinement::{confine, Bounds, Breach};
+use crate::confinement::{confine, Bounds, Breach, LeftBehind};
 use crate::failure::Failure;
 use crate::python::{self, JsonStyle};
 
@@ -21,22 +20,29 @@ const MAX_SOURCE_BYTES: usize = 64 << 10;
 /// one that never ends must not hold a server up.
 const MAX_STEPS: u64 = 20_000_000;
 
-/// Memory a compilation or a rendering may hold, beside `MEMORY_PER_INPUT` bytes for every byte of
-/// the conversation (its values, its text, and the buffers that text grows through).
+/// Memory a compilation or a rendering may hold, beside what the conversation pays for: so much for
+/// every byte of it (its text, and the buffers that text grows through), and for every value. A
+/// value is 72 bytes while the JSON is read, in a vector that doubles, and 24 as the template sees
+/// it; the least object, {"":0}, counts as three here and costs some 800 bytes in both forms.
 const MAX_MEMORY_BYTES: usize = 32 << 20;
 const MEMORY_PER_INPUT: usize = 8;
+const MEMORY_PER_VALUE: usize = 384;
+
+/// A message has a handful. What memory and stack they may take is bounded by this.
+const MAX_VALUES: usize = 256 << 10;
 
 const MAX_TIME: Duration = Duration::from_secs(5);
 
 /// Of what a template itself gives as its reason to fail.
 const MAX_REASON_CHARS: usize = 2000;
 
-/// A rendering that had to be abandoned keeps its memory, so there are only so many of them.
-const MAX_ABANDONED: u32 = 3;
+/// A rendering that was left behind keeps its memory and a core busy until its steps are used up,
+/// so there are only so many of them at a time.
+const MAX_LEFT_BEHIND: u32 = 3;
 
 pub struct ChatTemplate {
     compiled: Arc<Compiled>,
-    abandoned: AtomicU32,
+    left_behind: Arc<LeftBehind>,
 }
 
 struct Compiled {
@@ -60,14 +66,15 @@ impl ChatTemplate {
             ));
         }
         let (source, bos_token, eos_token) = (source.into(), bos_token.into(), eos_token.into());
-        let compiled = confine(bounds(MAX_MEMORY_BYTES), move || {
+        let left_behind = Arc::default();
+        let compiled = confine(bounds(MAX_MEMORY_BYTES), &left_behind, move || {
             Compiled::new(source, bos_token, eos_token)
         });
         Ok(ChatTemplate {
             compiled: Arc::new(compiled.map_err(|breach| {
                 abandoned("compiling the chat template", breach, MAX_MEMORY_BYTES)
             })??),
-            abandoned: AtomicU32::new(0),
+            left_behind,
         })
     }
 
@@ -77,27 +84,45 @@ impl ChatTemplate {
         add_generation_prompt: bool,
         extra_json: &[u8],
     ) -> Result<String, Failure> {
-        if self.abandoned.load(Ordering::Relaxed) >= MAX_ABANDONED {
+        if self.left_behind.count() >= MAX_LEFT_BEHIND {
+            return Err(Failure::busy(
+                "too many conversations are stuck in the chat template, try again later",
+                format!("{MAX_LEFT_BEHIND} took too long or too much memory, and have not ended"),
+            ));
+        }
+        let num_values = most_values(messages_json) + most_values(extra_json);
+        if num_values > MAX_VALUES {
             return Err(Failure::new(
-                "the chat template is not run again",
-                format!("it had to be abandoned {MAX_ABANDONED} times"),
+                format!("the conversation has up to {num_values} values, keys and lists"),
+                format!("up to {MAX_VALUES} are accepted"),
             ));
         }
         let max_bytes = (messages_json.len() + extra_json.len())
             .saturating_mul(MEMORY_PER_INPUT)
+            .saturating_add(num_values * MEMORY_PER_VALUE)
             .saturating_add(MAX_MEMORY_BYTES);
         let compiled = Arc::clone(&self.compiled);
         let (messages, extra) = (messages_json.to_vec(), extra_json.to_vec());
-        confine(bounds(max_bytes), move || {
+        confine(bounds(max_bytes), &self.left_behind, move || {
             compiled.render(&messages, add_generation_prompt, &extra)
         })
-        .map_err(|breach| {
-            if breach != Breach::NoThread {
-                self.abandoned.fetch_add(1, Ordering::Relaxed);
-            }
-            abandoned("running the chat template", breach, max_bytes)
-        })?
+        .map_err(|breach| abandoned("running the chat template", breach, max_bytes))?
     }
+}
+
+/// Every value and every key of a JSON text comes after one of these, or is the whole.
+fn most_values(json: &[u8]) -> usize {
+    let (mut count, mut in_string, mut is_escaped) = (1, false, false);
+    for &byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_string,
+            b'"' => in_string = !in_string,
+            b',' | b':' | b'[' | b'{' if !in_string => count += 1,
+            _ => (),
+        }
+    }
+    count
 }
 
 fn bounds(bytes: usize) -> Bounds {
@@ -145,11 +170,14 @@ impl Compiled {
         add_generation_prompt: bool,
         extra_json: &[u8],
     ) -> Result<String, Failure> {
-        let messages: serde_json::Value = serde_json::from_slice(messages_json)
-            .map_err(|error| Failure::new("the messages are not JSON", error.to_string()))?;
-        if !messages.is_array() {
-            return Err(Failure::new("the messages are not a JSON array", ""));
-        }
+        let messages = match serde_json::from_slice(messages_json) {
+            Ok(messages @ serde_json::Value::Array(_)) => value_of(&messages),
+            Ok(_) => return Err(Failure::new("the messages are not a JSON array", "")),
+            Err(error) => {
+                let why = error.to_string();
+                return Err(Failure::new("the messages are not JSON", why));
+            }
+        };
         // transformers always passes these two, as None where the caller has none.
         let mut variables: Vec<(String, Value)> = vec![
             ("tools".into(), Value::from(())),
@@ -171,7 +199,7 @@ impl Compiled {
                     .map(|(name, value)| (name.clone(), value_of(value))),
             );
         }
-        variables.push(("messages".into(), value_of(&messages)));
+        variables.push(("messages".into(), messages));
         variables.push(("add_generation_prompt".into(), add_generation_prompt.into()));
         self.environment
             .get_template(NAME)
@@ -210,7 +238,7 @@ fn environment() -> Environment<'static> {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.set_formatter(|out, _, value| {
-        out.write_str(&python::to_str(value))
+        out.write_str(&python::to_str(value)?)
             .map_err(|_| ErrorKind::WriteFailure.into())
     });
     environment.add_filter("tojson", tojson);
@@ -218,7 +246,7 @@ fn environment() -> Environment<'static> {
     environment.add_function("raise_exception", |message: &Value| {
         Err::<Value, Error>(Error::new(
             ErrorKind::InvalidOperation,
-            python::to_str(message),
+            python::to_str(message)?,
         ))
     });
     environment.add_function("strftime_now", strftime_now);

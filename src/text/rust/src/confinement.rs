@@ -3,26 +3,47 @@
 //!
 //! The interpreter of templates counts its steps, but one step may ask for a terabyte or double a
 //! string, and a failed allocation or a full stack ends the process: neither can be caught. So
-//! this crate's allocator counts what a confined thread holds, and where a request would pass the
-//! bound, or the time is over, the thread sleeps inside the allocator for good, and its caller gets
-//! an error. What such a thread holds, its bound at most, is lost until the process ends; callers
-//! limit how often. Rejected: returning null (the standard library then aborts), unwinding or
-//! jumping out of the allocator (undefined), and a forked child (a process full of threads, GPU
-//! contexts and mapped weights cannot be forked for every request).
+//! this crate's allocator counts what a confined thread holds, and there are three ways out:
+//!
+//! - Work that asks `check` now and then is told that it holds too much, or that its time is over,
+//!   and ends with an error of its own. Nothing is lost.
+//! - Where the time is over, the caller gets an error at once. The thread goes on at the lowest
+//!   priority until `check` or the work's own bound of steps ends it, and counts as `LeftBehind`
+//!   until then.
+//! - Where one request for memory would pass twice the bound, the thread sleeps inside the
+//!   allocator for good, and its caller gets an error. What it holds is lost until the process ends,
+//!   and it counts as `LeftBehind` for good: callers see to it that only what they could not
+//!   foresee comes to this.
+//!
+//! Rejected: returning null (the standard library then aborts), unwinding or jumping out of the
+//! allocator (undefined), freeing what a sleeping thread holds (statics may point into it), and a
+//! forked child (a process full of threads, GPU contexts and mapped weights cannot be forked for
+//! every request).
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::panic::resume_unwind;
 use std::ptr::null;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 /// What a piece of work may take.
 pub struct Bounds {
     pub name: &'static str,
+    /// `check` fails beyond it, and no request for memory is granted beyond twice as much.
     pub bytes: usize,
     pub time: Duration,
+}
+
+/// Threads whose callers have gone on without them, and that have not ended.
+#[derive(Default)]
+pub struct LeftBehind(AtomicU32);
+
+impl LeftBehind {
+    pub fn count(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Recursion over nested values needs at most this much stack for a byte of their memory. The
@@ -42,28 +63,48 @@ enum State {
     Running,
     Finished,
     OutOfMemory,
+    OutOfTime,
 }
 
 struct Warden {
-    max_bytes: i64,
+    bytes: i64,
     time_is_over: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
+    left_behind: Arc<LeftBehind>,
 }
 
 impl Warden {
     /// Allocates nothing: the allocator calls it.
-    fn report(&self, state: State) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    fn report(&self, news: State) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match (*state, news) {
+            (State::Running, State::Finished) => *state = news,
+            (State::Running, _) => {
+                *state = news;
+                self.left_behind.0.fetch_add(1, Ordering::Relaxed);
+            }
+            (_, State::Finished) => {
+                self.left_behind.0.fetch_sub(1, Ordering::Relaxed);
+            }
+            _ => (),
+        }
         self.changed.notify_all();
     }
 
+    /// How it ended, in time or not.
     fn wait(&self, time: Duration) -> State {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self
             .changed
             .wait_timeout_while(state, time, |state| *state == State::Running);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+        let state = *waited.unwrap_or_else(PoisonError::into_inner).0;
+        if state != State::Running {
+            return state;
+        }
+        self.time_is_over.store(true, Ordering::Relaxed);
+        self.report(State::OutOfTime); // changes nothing where it finished just now
+        State::OutOfTime
     }
 }
 
@@ -71,6 +112,8 @@ thread_local! {
     /// Null on every thread but a confined one.
     static WARDEN: Cell<*const Warden> = const { Cell::new(null()) };
     static HELD_BYTES: Cell<i64> = const { Cell::new(0) };
+    #[cfg(target_os = "linux")]
+    static IS_LATE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// While it lives, this thread's allocations are counted against the warden's bound.
@@ -108,22 +151,41 @@ pub fn held_bytes() -> i64 {
     HELD_BYTES.get()
 }
 
+/// Whether the work on this thread is within its bounds still.
+pub fn check() -> Result<(), Breach> {
+    let warden = WARDEN.get();
+    if warden.is_null() {
+        return Ok(());
+    }
+    // SAFETY: `Confined` keeps the warden alive while the pointer is set.
+    let warden = unsafe { &*warden };
+    if held_bytes() > warden.bytes {
+        return Err(Breach::Memory);
+    }
+    if warden.time_is_over.load(Ordering::Relaxed) {
+        return Err(Breach::Time);
+    }
+    Ok(())
+}
+
 /// Runs `work` within its bounds. A panic of `work` goes on here.
 pub fn confine<T: Send + 'static>(
     bounds: Bounds,
+    left_behind: &Arc<LeftBehind>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Breach> {
     let warden = Arc::new(Warden {
-        max_bytes: i64::try_from(bounds.bytes).unwrap_or(i64::MAX),
+        bytes: i64::try_from(bounds.bytes).unwrap_or(i64::MAX),
         time_is_over: AtomicBool::new(false),
         state: Mutex::new(State::Running),
         changed: Condvar::new(),
+        left_behind: Arc::clone(left_behind),
     });
     silence_confined_panics();
     let inside = Arc::clone(&warden);
     let thread = std::thread::Builder::new()
         .name(bounds.name.into())
-        .stack_size(bounds.bytes.saturating_mul(STACK_PER_MEMORY))
+        .stack_size(bounds.bytes.saturating_mul(2 * STACK_PER_MEMORY))
         .spawn(move || {
             let _confined = Confined::enter(inside);
             work()
@@ -132,10 +194,7 @@ pub fn confine<T: Send + 'static>(
     match warden.wait(bounds.time) {
         State::Finished => thread.join().or_else(|panic| resume_unwind(panic)),
         State::OutOfMemory => Err(Breach::Memory),
-        State::Running => {
-            warden.time_is_over.store(true, Ordering::Relaxed);
-            Err(Breach::Time)
-        }
+        State::Running | State::OutOfTime => Err(Breach::Time),
     }
 }
 
@@ -160,15 +219,17 @@ fn claim_from(warden: &Warden, bytes: usize) {
     let held = HELD_BYTES
         .get()
         .saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
-    let out_of_memory = held > warden.max_bytes;
+    #[cfg(target_os = "linux")] // where it is this thread's alone
+    if warden.time_is_over.load(Ordering::Relaxed) && !IS_LATE.replace(true) {
+        // SAFETY: plain numbers.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS as _, 0, 19) };
+    }
     // A panic is on its way to an error already, and holds the runtime's locks.
-    if std::thread::panicking() || !(out_of_memory || warden.time_is_over.load(Ordering::Relaxed)) {
+    if std::thread::panicking() || held <= warden.bytes.saturating_mul(2) {
         HELD_BYTES.set(held);
         return;
     }
-    if out_of_memory {
-        warden.report(State::OutOfMemory);
-    }
+    warden.report(State::OutOfMemory);
     loop {
         // SAFETY: no arguments, no memory.
         unsafe { libc::pause() };

@@ -3,6 +3,8 @@
 pub struct Failure {
     pub what: String,
     pub why: String,
+    /// Nothing is wrong with what was asked: later it may succeed.
+    pub is_busy: bool,
 }
 
 impl Failure {
@@ -10,6 +12,14 @@ impl Failure {
         Failure {
             what: what.into(),
             why: why.into(),
+            is_busy: false,
+        }
+    }
+
+    pub fn busy(what: impl Into<String>, why: impl Into<String>) -> Failure {
+        Failure {
+            is_busy: true,
+            ..Failure::new(what, why)
         }
     }
 }

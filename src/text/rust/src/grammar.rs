@@ -5,7 +5,6 @@
 //! itself: shared ones would let an answer that runs into a limit end those beside it.
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use llguidance::toktrie::{
 };
 use llguidance::{ParserFactory, TokenParser};
 
-use crate::confinement::{confine, held_bytes, Bounds, Breach};
+use crate::confinement::{self, confine, held_bytes, Bounds, Breach, LeftBehind};
 use crate::failure::Failure;
 use crate::grammar_source::{self, Kind};
 use crate::pieces::Pieces;
@@ -39,14 +38,15 @@ const MASK_PARSER_ITEMS: usize = 50_000;
 /// What one state of a lexer takes at most.
 const BYTES_PER_STATE: usize = 2 << 10;
 
-/// A compilation that was left behind keeps its memory, so there are only so many of them.
-const MAX_ABANDONED: u32 = 8;
+/// A compilation that was left behind keeps its memory and a core busy until the parser's limits end
+/// it, so there are only so many of them at a time.
+const MAX_LEFT_BEHIND: u32 = 8;
 
 /// The vocabulary, ready for grammars.
 pub struct Grammars {
     factory: Arc<ParserFactory>,
     num_words: usize,
-    abandoned: AtomicU32,
+    left_behind: Arc<LeftBehind>,
 }
 
 impl Grammars {
@@ -74,16 +74,16 @@ impl Grammars {
         Ok(Grammars {
             factory: Arc::new(factory),
             num_words: vocab_size.div_ceil(32),
-            abandoned: AtomicU32::new(0),
+            left_behind: Arc::default(),
         })
     }
 
     pub fn compile(&self, kind: Kind, source: &str, limits: Limits) -> Result<Grammar, Failure> {
         grammar_source::check_size(source, limits)?;
-        if self.abandoned.load(Ordering::Relaxed) >= MAX_ABANDONED {
-            return Err(Failure::new(
-                "no grammar is compiled any more",
-                format!("{MAX_ABANDONED} had to be abandoned for the time or memory they took"),
+        if self.left_behind.count() >= MAX_LEFT_BEHIND {
+            return Err(Failure::busy(
+                "too many grammars are stuck, try again later",
+                format!("{MAX_LEFT_BEHIND} took too long or too much memory, and have not ended"),
             ));
         }
         let (factory, num_words) = (Arc::clone(&self.factory), self.num_words);
@@ -93,16 +93,15 @@ impl Grammars {
             bytes: limits.bytes,
             time: limits.time,
         };
-        let confined = confine(bounds, move || {
+        let check = move || confinement::check().map_err(|breach| over_limit(breach, limits));
+        let confined = confine(bounds, &self.left_behind, move || {
             let top = grammar_source::read(kind, &source, limits)?;
-            Grammar::new(&factory, top, num_words, limits)
+            check()?;
+            let grammar = Grammar::new(&factory, top, num_words, limits)?;
+            check()?;
+            Ok(grammar)
         });
-        confined.map_err(|breach| {
-            if breach != Breach::NoThread {
-                self.abandoned.fetch_add(1, Ordering::Relaxed);
-            }
-            over_limit(breach, limits)
-        })?
+        confined.map_err(|breach| over_limit(breach, limits))?
     }
 }
 

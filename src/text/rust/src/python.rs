@@ -6,6 +6,8 @@ use std::fmt::Write;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 
+use crate::confinement;
+
 pub struct JsonStyle {
     /// One level of indentation; None writes everything on one line.
     pub indent: Option<String>,
@@ -22,12 +24,24 @@ pub fn to_json(value: &Value, style: &JsonStyle) -> Result<String, Error> {
     Ok(out)
 }
 
+/// A few bytes of a conversation can be long when they are written: nested lists, indented.
+fn check_bounds() -> Result<(), Error> {
+    confinement::check().map_err(|breach| {
+        let what = match breach {
+            confinement::Breach::Time => "it takes too long",
+            _ => "it takes too much memory for this conversation",
+        };
+        Error::new(ErrorKind::InvalidOperation, what)
+    })
+}
+
 fn write_json(
     out: &mut String,
     value: &Value,
     style: &JsonStyle,
     depth: usize,
 ) -> Result<(), Error> {
+    check_bounds()?;
     if depth > 200 {
         return Err(Error::new(
             ErrorKind::InvalidOperation,
@@ -157,21 +171,23 @@ fn number(value: &Value, json: bool) -> String {
 }
 
 /// str(value).
-pub fn to_str(value: &Value) -> String {
+pub fn to_str(value: &Value) -> Result<String, Error> {
+    check_bounds()?;
     match value.kind() {
-        ValueKind::String | ValueKind::Undefined => value.to_string(),
+        ValueKind::String | ValueKind::Undefined => Ok(value.to_string()),
         _ => {
             let mut out = String::new();
-            write_repr(&mut out, value, 0);
-            out
+            write_repr(&mut out, value, 0)?;
+            Ok(out)
         }
     }
 }
 
-fn write_repr(out: &mut String, value: &Value, depth: usize) {
+fn write_repr(out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
+    check_bounds()?;
     if depth > 200 {
         out.push_str("...");
-        return;
+        return Ok(());
     }
     match value.kind() {
         ValueKind::None => out.push_str("None"),
@@ -188,7 +204,7 @@ fn write_repr(out: &mut String, value: &Value, depth: usize) {
             let items: Vec<Value> = value.try_iter().into_iter().flatten().collect();
             for (place, item) in items.iter().enumerate() {
                 out.push_str(if place > 0 { ", " } else { "" });
-                write_repr(out, item, depth + 1);
+                write_repr(out, item, depth + 1)?;
             }
             out.push_str(if value.is_tuple() && items.len() == 1 {
                 ","
@@ -201,14 +217,15 @@ fn write_repr(out: &mut String, value: &Value, depth: usize) {
             out.push('{');
             for (place, key) in value.try_iter().into_iter().flatten().enumerate() {
                 out.push_str(if place > 0 { ", " } else { "" });
-                write_repr(out, &key, depth + 1);
+                write_repr(out, &key, depth + 1)?;
                 out.push_str(": ");
-                write_repr(out, &value.get_item(&key).unwrap_or_default(), depth + 1);
+                write_repr(out, &value.get_item(&key).unwrap_or_default(), depth + 1)?;
             }
             out.push('}');
         }
         _ => out.push_str(&value.to_string()),
     }
+    Ok(())
 }
 
 fn write_repr_string(out: &mut String, text: &str) {
