@@ -1,8 +1,12 @@
 #include "fleet/grammar_compilations.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <utility>
+
+#include "base/busy_error.h"
 
 namespace weft::fleet {
 
@@ -18,10 +22,25 @@ GrammarCompilations::~GrammarCompilations() {
 void GrammarCompilations::submit(uint64_t number, text::GrammarSpec spec) {
   {
     const std::lock_guard lock(mutex_);
+    const size_t bytes = spec.source.size();
+    if (jobs_.size() >= kMostWaiting || bytes > kMostWaitingBytes - waiting_bytes_)
+      throw BusyError("too many grammars wait to be compiled, try again later",
+                      fmt::format("{} of {} bytes do, where up to {} of {} bytes may", jobs_.size(),
+                                  waiting_bytes_, kMostWaiting, kMostWaitingBytes));
     jobs_.push_back({number, std::move(spec)});
+    waiting_bytes_ += bytes;
   }
   changed_.notify_all();
   if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
+}
+
+void GrammarCompilations::cancel(uint64_t number) {
+  const std::lock_guard lock(mutex_);
+  const auto job =
+      std::ranges::find_if(jobs_, [&](const Job& each) { return each.number == number; });
+  if (job == jobs_.end()) return;
+  waiting_bytes_ -= job->spec.source.size();
+  jobs_.erase(job);
 }
 
 void GrammarCompilations::run() {
@@ -35,6 +54,7 @@ void GrammarCompilations::run() {
       if (stopping_) return;
       job = std::move(jobs_.front());
       jobs_.pop_front();
+      waiting_bytes_ -= job.spec.source.size();
     }
     compile(std::move(job));
   }

@@ -30,10 +30,15 @@ class GrammarCompilations {
   // Waits for the compilation under way, whose limits bound it; what is left is not told.
   ~GrammarCompilations();
 
-  // Does not block. One thread calls.
+  // Does not block. One thread calls, and cancel too. BusyError where as much waits as may.
   void submit(uint64_t number, text::GrammarSpec spec);
+  // Forgets a grammar that waits. One that is being compiled is told all the same.
+  void cancel(uint64_t number);
 
   static constexpr int64_t kKeptBytes = int64_t{64} << 20;
+  // A compilation takes 5 s at most (GrammarLimits), mostly some milliseconds.
+  static constexpr size_t kMostWaiting = 256;
+  static constexpr size_t kMostWaitingBytes = size_t{16} << 20;  // of sources
 
  private:
   struct Job {
@@ -54,6 +59,7 @@ class GrammarCompilations {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Job> jobs_;
+  size_t waiting_bytes_ = 0;  // of their sources
   bool stopping_ = false;
 
   // The thread's.

@@ -257,7 +257,11 @@ void LocalEngine::handle(GenerateMessage& message) {
   if (is_closed_) return;
   if (!asked.grammar) return submit(place, request_of(asked));
   place->request = request_of(asked);
-  compilations_->submit(message.number, std::move(*asked.grammar));
+  try {
+    compilations_->submit(message.number, std::move(*asked.grammar));
+  } catch (const Error& error) {
+    end(place, engine::FinishReason::kError, error);
+  }
 }
 
 void LocalEngine::handle(EmbedMessage& message) {
@@ -306,7 +310,10 @@ void LocalEngine::handle(CancelMessage& message) {
   const auto found = by_number_.find(message.number);
   if (found == by_number_.end()) return;
   const HeldList::iterator held = found->second;
-  if (held->engine_id != 0) engine_->cancel(held->engine_id);
+  if (held->engine_id != 0)
+    engine_->cancel(held->engine_id);
+  else
+    compilations_->cancel(message.number);
   end(held, engine::FinishReason::kCancelled, {});
   has_work_ = true;  // the engine forgets it in a step
 }
