@@ -288,12 +288,27 @@ void check_prompt(std::span<const int32_t> prompt_ids, const RequestLimits& limi
   }
 }
 
+namespace {
+
+void check_matchers(const Request& request) {
+  const int64_t num_choices = request.sampling.num_choices(), bytes = request.grammar->bytes();
+  if (num_choices <= 1 || bytes <= kMostMatcherBytes / num_choices) return;
+  throw Error(ErrorKind::kUsage,
+              fmt::format("n is {} (or best_of), too many for this grammar", num_choices),
+              fmt::format("each takes {} MiB for its place in the grammar, together up to {} MiB",
+                          (bytes >> 20) + 1, kMostMatcherBytes >> 20),
+              "ask for fewer, or simplify the grammar");
+}
+
+}  // namespace
+
 void check_request(const Request& request, const RequestLimits& limits) {
   check_prompt(request.prompt_ids, limits);
   if (request.pooling && (request.sampling.num_choices() != 1 || request.sampling.prompt_logprobs ||
                           request.full_prompt_logits))
     throw Error(ErrorKind::kUsage, "a request for a vector has one choice and no prompt logprobs");
   check_sampling(request.sampling, limits.vocab_size);
+  if (request.grammar != nullptr) check_matchers(request);
 }
 
 }  // namespace weft::engine

@@ -157,8 +157,7 @@ bool SamplingRules::penalises() const {
 ChoiceTokens::ChoiceTokens(std::shared_ptr<const SamplingRules> rules,
                            std::span<const int32_t> prompt_ids, uint64_t seed, uint32_t choice,
                            const text::Grammar* grammar)
-    : rules_(std::move(rules)), seed_(seed), choice_(choice) {
-  if (grammar != nullptr) matcher_.reset(grammar->matcher().release());
+    : rules_(std::move(rules)), seed_(seed), choice_(choice), grammar_(grammar) {
   for (const LogitBias& bias : rules_->biases())
     entries_.push_back({.id = bias.id, .bias = bias.bias});
   if (!rules_->penalises()) return;
@@ -192,9 +191,20 @@ ChoiceTokens::Entry& ChoiceTokens::entry_of(int32_t id) {
 void ChoiceTokens::add(int32_t id) {
   generated_.push_back(id);
   if (rules_->penalises()) ++entry_of(id).num_generated;
-  if (matcher_ == nullptr) return;
+  if (!is_under_grammar()) return;
   // Nothing comes after an end of the answer; a stop token is an end that no grammar knows.
   if (num_beyond_ > 0 || rules_->ends_answer(id) || !advance(id)) ++num_beyond_;
+}
+
+// A matcher takes about the memory of its grammar, so a choice that waits has none.
+bool ChoiceTokens::is_under_grammar() {
+  if (grammar_ == nullptr || matcher_ != nullptr || failure_) return grammar_ != nullptr;
+  try {
+    matcher_.reset(grammar_->matcher().release());
+  } catch (const Error& error) {
+    failure_ = error;
+  }
+  return true;
 }
 
 // What goes wrong in a grammar ends the answer at its next row, which allows nothing.
@@ -209,7 +219,7 @@ bool ChoiceTokens::advance(int32_t id) {
 }
 
 size_t ChoiceTokens::num_allowed(std::span<const int32_t> guesses) {
-  if (matcher_ == nullptr) return guesses.size();
+  if (!is_under_grammar()) return guesses.size();
   const size_t num_known = generated_.size();
   size_t count = 0;
   while (count < guesses.size() && num_beyond_ == 0) {
@@ -273,7 +283,7 @@ void ChoiceTokens::fill(model::LogitRow& row, StepPlan& plan) {
 void ChoiceTokens::allow(StepPlan& plan) {
   const std::span<const uint32_t> allowed = rules_->allowed();
   // A row after a guess that cannot stand is never looked at.
-  if (matcher_ == nullptr || (num_beyond_ > 0 && !failure_)) {
+  if (!is_under_grammar() || (num_beyond_ > 0 && !failure_)) {
     plan.masks.insert(plan.masks.end(), allowed.begin(), allowed.end());
     return;
   }

@@ -100,7 +100,7 @@ class SamplingRules {
 // copy is a choice of its own.
 class ChoiceTokens {
  public:
-  // seed: the request's. choice: 0 .. num_choices() - 1. grammar: null for none.
+  // seed: the request's. choice: 0 .. num_choices() - 1. grammar: null for none; outlives this.
   ChoiceTokens(std::shared_ptr<const SamplingRules> rules, std::span<const int32_t> prompt_ids,
                uint64_t seed, uint32_t choice, const text::Grammar* grammar = nullptr);
 
@@ -139,6 +139,7 @@ class ChoiceTokens {
   Entry& entry_of(int32_t id);
   void rehash(size_t num_slots);
   void forbid(StepPlan& plan) const;
+  bool is_under_grammar();
   bool advance(int32_t id);
   void allow(StepPlan& plan);
   void allow_by_grammar(std::span<uint32_t> mask);
@@ -151,7 +152,8 @@ class ChoiceTokens {
   std::vector<Entry> entries_;  // biases first, then ids in order of their first appearance
   std::vector<int32_t> slots_;  // hash table into entries_, -1: free; a power of two
 
-  Matcher matcher_;         // at generated_ without the last num_beyond_
+  const text::Grammar* grammar_;
+  Matcher matcher_;         // made by the first row; at generated_ without the last num_beyond_
   int64_t num_beyond_ = 0;  // guesses that the grammar forbids, and what was added after one
   std::optional<Error> failure_;
 };

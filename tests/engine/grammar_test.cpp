@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "engine/limits.h"
 #include "engine/tiny_engine.h"
 #include "text/grammar.h"
 
@@ -94,6 +95,47 @@ TEST_F(GrammarTest, StopTokensMayComeWhereItMayEnd) {
   const GenerationResult result = engine_->generate(request);
   EXPECT_EQ(result.text, "a");
   EXPECT_EQ(result.stop_reason, std::to_string(stop));
+}
+
+// Says how much it takes, and how many matchers were asked of it.
+class WeighedGrammar final : public text::Grammar {
+ public:
+  WeighedGrammar(std::shared_ptr<const text::Grammar> grammar, int64_t bytes)
+      : grammar_(std::move(grammar)), bytes_(bytes) {}
+  std::unique_ptr<text::GrammarMatcher> matcher() const override {
+    ++num_matchers;
+    return grammar_->matcher();
+  }
+  int64_t bytes() const override { return bytes_; }
+
+  mutable int num_matchers = 0;
+
+ private:
+  std::shared_ptr<const text::Grammar> grammar_;
+  int64_t bytes_;
+};
+
+TEST_F(GrammarTest, MatchersOfManyChoicesAreBounded) {
+  const auto grammar = std::make_shared<WeighedGrammar>(compile(*engine_, Kind::kRegex, "[a-h]{6}"),
+                                                        kMostMatcherBytes / 16);
+  Request request = under(grammar, 100, 3);
+  request.sampling.n = 17;
+  try {
+    engine_->submit(request);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+    EXPECT_THAT(error.summary(), HasSubstr("n is 17"));
+  }
+  request.sampling.n = 16;
+  const uint64_t id = engine_->submit(request);
+  EXPECT_EQ(grammar->num_matchers, 0);  // none for a request that waits
+  engine_->cancel(id);
+  while (engine_->step([](const RequestEvent&) {})) {
+  }
+  EXPECT_EQ(grammar->num_matchers, 0);
+  EXPECT_EQ(engine_->generate(under(grammar, 100, 3)).text.size(), 6u);
+  EXPECT_EQ(grammar->num_matchers, 1);
 }
 
 // What forbids everything ends its request alone.
