@@ -80,7 +80,7 @@ using OnEmbedding = std::function<void(Embedding embedding)>;
 // What an engine serves; does not change while it runs.
 struct ModelCard {
   std::string name;         // as the user named it
-  std::string fingerprint;  // hash of model file and numerics id: equal fingerprints, equal bits
+  std::string fingerprint;  // of files and numerics: the same ones, the same bits (metrics.md)
   engine::ModelReport report;
   engine::SplitReport split;
   engine::RequestLimits limits;

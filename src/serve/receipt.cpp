@@ -52,6 +52,11 @@ const json* find(const json& object, const char* key) {
   return at == object.end() || at->is_null() ? nullptr : &*at;
 }
 
+std::string word(const json& object, const char* key) {
+  const json* value = find(object, key);
+  return value != nullptr && value->is_string() ? value->get<std::string>() : "";
+}
+
 // As the routes understand it; the defaults of theirs sample at temperature 1.
 bool can_be_repeated(const json& request) {
   const json* temperature = find(request, "temperature");
@@ -64,19 +69,13 @@ std::string text_of(const json& choice) {
   if (const json* text = find(choice, "text"); text != nullptr && text->is_string()) return *text;
   const json* message = find(choice, "message");
   if (message == nullptr) return {};
-  const json* content = find(*message, "content");
-  std::string text = content != nullptr && content->is_string() ? content->get<std::string>() : "";
+  std::string text = word(*message, "reasoning_content") + word(*message, "content");
   if (const json* calls = find(*message, "tool_calls")) {
     for (const json& call : *calls)  // ids of calls are drawn anew
       if (const json* function = find(call, "function"))
         text.append(1, '\n').append(function->dump());
   }
   return text;
-}
-
-std::string word(const json& object, const char* key) {
-  const json* value = find(object, key);
-  return value != nullptr && value->is_string() ? value->get<std::string>() : "";
 }
 
 const json& choices_of(const json& response) {
@@ -93,24 +92,37 @@ size_t first_difference(const List& a, const List& b) {
                              a.begin());
 }
 
-void compare_choice(const json& saved, const json& again, size_t index, Verdict* verdict) {
+// "token 2 is 4 and was 3"; empty where they are equal.
+std::string difference_of_tokens(const json& ids, const json& ids_again) {
+  const size_t at = first_difference(ids, ids_again);
+  if (at == std::max(ids.size(), ids_again.size())) return {};
+  return fmt::format("token {} is {} and was {}", at,
+                     at < ids_again.size() ? ids_again[at].dump() : "missing",
+                     at < ids.size() ? ids[at].dump() : "missing");
+}
+
+// Tokens first: where they differ, the rest follows. Equal tokens say nothing of a text or an end
+// that was written over.
+std::string difference_of_choices(const json& saved, const json& again, Verdict* verdict) {
   const json* ids = find(saved, "token_ids");
   const json* ids_again = find(again, "token_ids");
-  if (verdict->by_tokens && ids != nullptr && ids_again != nullptr) {
-    verdict->num_compared += static_cast<int64_t>(ids->size());
-    const size_t at = first_difference(*ids, *ids_again);
-    if (at < std::max(ids->size(), ids_again->size()))
-      verdict->differences.push_back(
-          fmt::format("choice {}: token {} is {} and was {}", index, at,
-                      at < ids_again->size() ? (*ids_again)[at].dump() : "missing",
-                      at < ids->size() ? (*ids)[at].dump() : "missing"));
-    return;
-  }
   const std::string text = text_of(saved), text_again = text_of(again);
-  verdict->num_compared += static_cast<int64_t>(text.size());
-  if (text != text_again)
-    verdict->differences.push_back(fmt::format("choice {}: the text differs from byte {} on", index,
-                                               first_difference(text, text_again)));
+  const bool by_tokens = verdict->by_tokens && ids != nullptr && ids_again != nullptr;
+  verdict->num_compared += static_cast<int64_t>(by_tokens ? ids->size() : text.size());
+  std::string difference = by_tokens ? difference_of_tokens(*ids, *ids_again) : "";
+  if (difference.empty() && text != text_again)
+    difference =
+        fmt::format("the text differs from byte {} on", first_difference(text, text_again));
+  const std::string finish = word(saved, "finish_reason"), now = word(again, "finish_reason");
+  if (difference.empty() && finish != now)
+    difference = fmt::format("finish_reason is \"{}\" and was \"{}\"", now, finish);
+  return difference;
+}
+
+void compare_choice(const json& saved, const json& again, size_t index, Verdict* verdict) {
+  const std::string difference = difference_of_choices(saved, again, verdict);
+  if (!difference.empty())
+    verdict->differences.push_back(fmt::format("choice {}: {}", index, difference));
 }
 
 }  // namespace

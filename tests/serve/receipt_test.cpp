@@ -66,6 +66,27 @@ TEST(Receipt, ComparesTokens) {
   EXPECT_THAT(shorter.differences, ElementsAre("choice 0: token 1 is missing and was 2"));
 }
 
+// The tokens are those of the answer, but what people read was written over.
+TEST(Receipt, ComparesTextAndEndBesideTokens) {
+  const auto choice = [](const std::string& text, const std::string& finish) {
+    return R"([{"text": ")" + text + R"(", "finish_reason": ")" + finish +
+           R"(", "token_ids": [1, 2, 3]}])";
+  };
+  const Receipt edited = read_receipt(together(kRequest, response_with(choice("aXc", "stop"))));
+  EXPECT_THAT(compare(edited, response_with(choice("abc", "stop"))).differences,
+              ElementsAre("choice 0: the text differs from byte 1 on"));
+  EXPECT_THAT(compare(edited, response_with(choice("aXc", "length"))).differences,
+              ElementsAre("choice 0: finish_reason is \"length\" and was \"stop\""));
+  EXPECT_TRUE(compare(edited, response_with(choice("aXc", "stop"))).agrees());
+  const std::string thought = R"([{"message": {"reasoning_content": "a", "content": "b"},
+                                   "token_ids": [1]}])";
+  const std::string other = R"([{"message": {"reasoning_content": "X", "content": "b"},
+                                 "token_ids": [1]}])";
+  const Receipt chat =
+      read_receipt(together(R"({"messages": [], "seed": 1})", response_with(thought)));
+  EXPECT_FALSE(compare(chat, response_with(other)).agrees());
+}
+
 TEST(Receipt, ComparesTextWhereThereAreNoTokens) {
   const Receipt receipt = read_receipt(together(
       R"({"messages": [], "seed": 1})",
