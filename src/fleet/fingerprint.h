@@ -1,4 +1,5 @@
-// The name under which an engine's answers can be had again: equal fingerprints, equal bits.
+// The name under which an engine's answers can be had again: other weights or arithmetic, another
+// name.
 #pragma once
 
 #include <string>
