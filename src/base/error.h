@@ -19,6 +19,7 @@ enum class ErrorKind : int {
   kMemory = 4,
   kCommunication = 5,
   kInternal = 70,
+  kBusy = 75,  // nothing is wrong with what was asked: it may succeed later
 };
 
 class Error : public std::runtime_error {
@@ -41,19 +42,19 @@ class Error : public std::runtime_error {
 [[noreturn]] void check_failed(const char* file, int line, const char* condition,
                                const std::string& detail);
 
-#define WEFT_CHECK(condition, ...)                                                        \
-  do {                                                                                    \
-    if (!(condition)) [[unlikely]]                                                        \
+#define WEFT_CHECK(condition, ...)                                                         \
+  do {                                                                                     \
+    if (!(condition)) [[unlikely]]                                                         \
       ::weft::check_failed(__FILE__, __LINE__, #condition, ::fmt::format("" __VA_ARGS__)); \
   } while (false)
 
-#define WEFT_CHECK_OP_(a, op, b)                                                             \
-  do {                                                                                       \
-    const auto& weft_a_ = (a);                                                               \
-    const auto& weft_b_ = (b);                                                               \
-    if (!(weft_a_ op weft_b_)) [[unlikely]]                                                  \
-      ::weft::check_failed(__FILE__, __LINE__, #a " " #op " " #b,                            \
-                           ::fmt::format("{} against {}", weft_a_, weft_b_));                \
+#define WEFT_CHECK_OP_(a, op, b)                                              \
+  do {                                                                        \
+    const auto& weft_a_ = (a);                                                \
+    const auto& weft_b_ = (b);                                                \
+    if (!(weft_a_ op weft_b_)) [[unlikely]]                                   \
+      ::weft::check_failed(__FILE__, __LINE__, #a " " #op " " #b,             \
+                           ::fmt::format("{} against {}", weft_a_, weft_b_)); \
   } while (false)
 #define WEFT_CHECK_EQ(a, b) WEFT_CHECK_OP_(a, ==, b)
 #define WEFT_CHECK_LT(a, b) WEFT_CHECK_OP_(a, <, b)

@@ -50,7 +50,7 @@ std::string overview(const Commands& commands) {
       "\n  weft COMMAND --help    the command's options\n"
       "  weft --version         version, compiler and kernel table\n"
       "\nexit codes: 1 lines of a file failed, 2 usage, 3 model, 4 memory, 5 communication, "
-      "70 internal, 130 Ctrl-C\n";
+      "70 internal, 75 busy, 130 Ctrl-C\n";
   return text;
 }
 

@@ -3,7 +3,7 @@
 // through `Context`, so that tests put their own in their place.
 //
 // Exit codes: 0, 1 some lines of a file failed or some answers of a server were cut, 2 usage,
-// 3 model, 4 memory, 5 communication, 70 internal, 130 after Ctrl-C.
+// 3 model, 4 memory, 5 communication, 70 internal, 75 busy, 130 after Ctrl-C.
 #pragma once
 
 #include <functional>

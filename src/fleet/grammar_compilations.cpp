@@ -6,7 +6,7 @@
 #include <chrono>
 #include <utility>
 
-#include "base/busy_error.h"
+#include "base/error.h"
 
 namespace weft::fleet {
 
@@ -24,9 +24,9 @@ void GrammarCompilations::submit(uint64_t number, text::GrammarSpec spec) {
     const std::lock_guard lock(mutex_);
     const size_t bytes = spec.source.size();
     if (jobs_.size() >= kMostWaiting || bytes > kMostWaitingBytes - waiting_bytes_)
-      throw BusyError("too many grammars wait to be compiled, try again later",
-                      fmt::format("{} of {} bytes do, where up to {} of {} bytes may", jobs_.size(),
-                                  waiting_bytes_, kMostWaiting, kMostWaitingBytes));
+      throw Error(ErrorKind::kBusy, "too many grammars wait to be compiled, try again later",
+                  fmt::format("{} of {} bytes do, where up to {} of {} bytes may", jobs_.size(),
+                              waiting_bytes_, kMostWaiting, kMostWaitingBytes));
     jobs_.push_back({number, std::move(spec)});
     waiting_bytes_ += bytes;
   }

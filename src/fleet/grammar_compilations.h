@@ -30,7 +30,7 @@ class GrammarCompilations {
   // Waits for the compilation under way, whose limits bound it; what is left is not told.
   ~GrammarCompilations();
 
-  // Does not block. One thread calls, and cancel too. BusyError where as much waits as may.
+  // Does not block. One thread calls, and cancel too. Error(kBusy) where as much waits as may.
   void submit(uint64_t number, text::GrammarSpec spec);
   // Forgets a grammar that waits. One that is being compiled is told all the same.
   void cancel(uint64_t number);

@@ -5,8 +5,6 @@
 #include <cctype>
 #include <nlohmann/json.hpp>
 
-#include "base/busy_error.h"
-
 namespace weft::serve {
 namespace {
 
@@ -52,8 +50,6 @@ RequestError::RequestError(std::string_view what, Details details)
 ErrorObject error_object(const Error& error, const json* body) {
   if (const auto* refusal = dynamic_cast<const RequestError*>(&error))
     return {refusal->status(), sentence(error), "", refusal->param(), refusal->code()};
-  if (dynamic_cast<const BusyError*>(&error) != nullptr)
-    return {503, sentence(error), "", "", "overloaded"};
   switch (error.kind()) {
     case ErrorKind::kUsage:
     case ErrorKind::kMemory:  // a prompt that the cache cannot hold
@@ -61,6 +57,8 @@ ErrorObject error_object(const Error& error, const json* body) {
       return {400, sentence(error), "", param_in(error.summary(), body), "invalid_value"};
     case ErrorKind::kCommunication:
       return {503, "the engine is not available", "", "", "engine_unavailable"};
+    case ErrorKind::kBusy:
+      return {503, sentence(error), "", "", "overloaded"};
     case ErrorKind::kInternal:
       break;
   }

@@ -77,7 +77,7 @@ class GrammarCompiler {
   static std::unique_ptr<GrammarCompiler> make(const Tokenizer& tokenizer, int64_t vocab_size,
                                                std::span<const int32_t> end_ids);
   virtual ~GrammarCompiler() = default;
-  // Error(kUsage) in words for a user: what is wrong, and where. BusyError: ask again later.
+  // Error(kUsage) in words for a user: what is wrong, and where. Error(kBusy): ask again later.
   virtual std::shared_ptr<const Grammar> compile(const GrammarSpec& spec,
                                                  const GrammarLimits& limits = {}) = 0;
 };

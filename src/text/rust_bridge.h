@@ -1,11 +1,10 @@
 // Between C++ values and the Rust crate's C interface: borrowed slices in, owned buffers out,
-// errors as weft::Error(kModel), or as BusyError.
+// errors as weft::Error(kModel), or Error(kBusy).
 #pragma once
 
 #include <string>
 #include <string_view>
 
-#include "base/busy_error.h"
 #include "base/error.h"
 #include "text/rust/weft_text.h"
 
@@ -30,7 +29,7 @@ inline std::string take(WeftBytes bytes) {
 inline void throw_if_failed(int32_t status, WeftError error, ErrorKind kind = ErrorKind::kModel) {
   if (status == 0) return;
   const std::string what = take(error.what), why = take(error.why);
-  if (status == 2) throw BusyError(what, why);
+  if (status == 2) throw Error(ErrorKind::kBusy, what, why);
   throw Error(kind, what, why);
 }
 

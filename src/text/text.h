@@ -58,9 +58,9 @@ struct Message {
 
 // A Jinja chat template as transformers runs it (trim_blocks, lstrip_blocks, tojson,
 // raise_exception, strftime_now; Python's string methods). Error(kModel) with the template's line;
-// BusyError while three runs over a limit have not ended. Templates are not trusted: over 64 KiB, 5
-// seconds or 32 MiB (in a rendering, and what its conversation pays for) is an error. A run has a
-// thread of its own; any number may render at a time.
+// Error(kBusy) while three runs over a limit have not ended. Templates are not trusted: over 64
+// KiB, 5 seconds or 32 MiB (in a rendering, and what its conversation pays for) is an error. A run
+// has a thread of its own; any number may render at a time.
 class ChatTemplate {
  public:
   static std::unique_ptr<ChatTemplate> compile(std::string_view source, std::string_view bos_token,

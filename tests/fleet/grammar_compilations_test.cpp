@@ -6,7 +6,7 @@
 #include <future>
 #include <map>
 
-#include "base/busy_error.h"
+#include "base/error.h"
 
 namespace weft::fleet {
 namespace {
@@ -82,7 +82,8 @@ TEST_F(Queue, HoldsSoManyAndNoMore) {
   try {
     compilations_.submit(1000, named("a"));
     FAIL();
-  } catch (const BusyError& error) {
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kBusy);
     EXPECT_THAT(error.summary(), HasSubstr("too many grammars"));
     EXPECT_THAT(error.why(), HasSubstr("256"));
   }
@@ -95,7 +96,7 @@ TEST_F(Queue, HoldsSoManyBytesAndNoMore) {
   const std::string large(GrammarCompilations::kMostWaitingBytes / 2, 'a');
   compilations_.submit(1, named(large));
   compilations_.submit(2, named(large));
-  EXPECT_THROW(compilations_.submit(3, named("a")), BusyError);
+  EXPECT_THROW(compilations_.submit(3, named("a")), Error);
   compilations_.cancel(2);
   compilations_.submit(4, named("a"));
   EXPECT_EQ(told_with(4).at(4), "a");

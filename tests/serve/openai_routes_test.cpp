@@ -282,6 +282,17 @@ TEST_F(OpenAiRoutes, AFailureBeforeTheFirstChunkHasAStatus) {
   EXPECT_THAT(answer["error"]["message"].get<std::string>(), HasSubstr("no schema"));
 }
 
+TEST_F(OpenAiRoutes, WhatIsBusySaysThatLaterMayDo) {
+  client_->answer = [](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+    fleet::Event event = event_of(request, 0, "", Finish::kError, true);
+    event.error = Error(ErrorKind::kBusy, "too many grammars wait, try again later");
+    on_event(event);
+  };
+  const json answer = chat("", 503);
+  EXPECT_EQ(answer["error"]["code"], "overloaded");
+  EXPECT_THAT(answer["error"]["message"].get<std::string>(), HasSubstr("try again later"));
+}
+
 TEST_F(OpenAiRoutes, AFailureWithinAStreamIsItsLastEvent) {
   client_->answer = [](const fleet::Generate& request, const fleet::OnEvent& on_event) {
     on_event(event_of(request, 0, "Hel"));

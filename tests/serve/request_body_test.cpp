@@ -6,7 +6,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "base/busy_error.h"
 #include "serve/json_source.h"
 #include "serve/request_error.h"
 
@@ -261,7 +260,8 @@ TEST(RequestError, WhatAnEngineSaysNamesAFieldOfTheBody) {
 TEST(RequestError, InsidesAreNotTold) {
   const ErrorObject lost =
       error_object(Error(ErrorKind::kCommunication, "rank 1 at /dev/shm/x is silent"));
-  const ErrorObject busy = error_object(BusyError("too many are stuck, try again later"));
+  const ErrorObject busy =
+      error_object(Error(ErrorKind::kBusy, "too many are stuck, try again later"));
   EXPECT_EQ(busy.status, 503);
   EXPECT_EQ(busy.message, "too many are stuck, try again later");
   EXPECT_EQ(lost.status, 503);
