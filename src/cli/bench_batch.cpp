@@ -4,13 +4,16 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 #include <ostream>
 
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/banner.h"
 #include "cli/commands.h"
 #include "cli/list_values.h"
+#include "cli/machine_report.h"
 #include "cli/model_options.h"
 #include "cli/quantity.h"
 #include "cli/text_table.h"
@@ -95,6 +98,8 @@ class BenchBatchCommand : public Command {
                  0, 1 << 20);
     options_.add("--repeats,-r", &repeats_,
                  {"N", "timed runs of each batch size, in turn; medians are shown"}, 1, 1000);
+    options_.add("--no-bounds", &no_bounds_,
+                 {"", "leave the machine's peaks and its read bandwidth unmeasured"});
     model_.declare(&options_);
     options_.group("Output");
     options_.add("--json", &json_, {"", "one JSON object on standard output and nothing else"});
@@ -103,6 +108,7 @@ class BenchBatchCommand : public Command {
   OptionSet& options() override { return options_; }
 
   int execute(const Context& context) override {
+    const std::vector<int> cpus = usable_cpus();
     const std::vector<int64_t> sizes = parse_counts("--batch-size", batch_sizes_, 1, kMaxBatch);
     engine::EngineOptions options = model_.resolve(context, false);
     options.max_num_seqs = *std::max_element(sizes.begin(), sizes.end());
@@ -119,8 +125,10 @@ class BenchBatchCommand : public Command {
     Console& console = context.console;
     for (const std::string& line : banner_lines(*engine, options)) console.err << line << "\n";
     console.err.flush();
+    std::optional<MachineReport> machine;
+    if (!no_bounds_) machine.emplace(*engine, cpus);
     const std::vector<Figures> figures = measure(*engine, sizes, console);
-    print(*engine, figures, console);
+    print(*engine, figures, machine ? &*machine : nullptr, console);
     return 0;
   }
 
@@ -148,27 +156,34 @@ class BenchBatchCommand : public Command {
   }
 
   void print(const engine::Engine& engine, const std::vector<Figures>& figures,
-             Console& console) const {
+             const MachineReport* machine, Console& console) const {
     if (!json_) {
       console.out << fmt::format("prompt {}, generated {}, depth {}; medians of {}\n", input_len_,
                                  output_len_, depth_, repeats_);
       for (const std::string& line : table_lines(figures)) console.out << line << "\n";
+      if (machine != nullptr) console.out << machine->bounds_line() << "\n";
       console.out.flush();
       return;
     }
     Json rows = Json::array();
     for (const Figures& f : figures) rows.push_back(to_json(f));
-    const Json object = {{"model", engine.model().path},
-                         {"file_type", engine.model().file_type},
-                         {"topology", engine.split().topology},
-                         {"isa", engine.isa()},
-                         {"threads_per_rank", engine.threads_per_rank()},
-                         {"load_s", engine.load_seconds()},
-                         {"input_len", input_len_},
-                         {"output_len", output_len_},
-                         {"depth", depth_},
-                         {"repeats", repeats_},
-                         {"batches", std::move(rows)}};
+    Json object = {{"model", engine.model().path},
+                   {"file_type", engine.model().file_type},
+                   {"topology", engine.split().topology},
+                   {"isa", engine.isa()},
+                   {"threads_per_rank", engine.threads_per_rank()},
+                   {"load_s", engine.load_seconds()},
+                   {"input_len", input_len_},
+                   {"output_len", output_len_},
+                   {"depth", depth_},
+                   {"repeats", repeats_},
+                   {"batches", std::move(rows)}};
+    if (machine != nullptr) {
+      machine->add_to(&object);
+      const Products products = products_of(engine.model());
+      object["layer_parameters"] = products.layer_parameters;
+      object["head_parameters"] = products.head_parameters;
+    }
     console.out << object.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
   }
 
@@ -177,7 +192,7 @@ class BenchBatchCommand : public Command {
   std::string batch_sizes_ = "1";
   int64_t input_len_ = 128, output_len_ = 128, depth_ = 0;
   int repeats_ = 3;
-  bool json_ = false;
+  bool no_bounds_ = false, json_ = false;
 };
 
 }  // namespace

@@ -82,15 +82,19 @@ void MachineReport::add_share(const engine::ModelReport& model, int64_t layer_to
   (*object)["share_of_peak"] = peak.gops > 0 ? Json(gops / peak.gops) : Json(nullptr);
 }
 
+std::string MachineReport::bounds_line() const {
+  return fmt::format(
+      "{}, {}: int8 {:.0f} GOP/s, BF16 {:.0f}, FP32 {:.0f} GFLOP/s, reads {:.1f} GB/s",
+      describe_cpu().model, counted(num_threads_, "thread"), bounds_.int8_gops, bounds_.bf16_gflops,
+      bounds_.f32_gflops, bounds_.read_gb_per_s);
+}
+
 std::vector<std::string> MachineReport::lines(const Json& object) const {
   const std::string share =
       object["share_of_peak"].is_null()
           ? "-"
           : fmt::format("{:.1f} %", 100.0 * object["share_of_peak"].get<double>());
-  return {fmt::format("{}, {}: int8 {:.0f} GOP/s, BF16 {:.0f}, FP32 {:.0f} GFLOP/s, reads {:.1f} "
-                      "GB/s",
-                      describe_cpu().model, counted(num_threads_, "thread"), bounds_.int8_gops,
-                      bounds_.bf16_gflops, bounds_.f32_gflops, bounds_.read_gb_per_s),
+  return {bounds_line(),
           fmt::format("{:.1f} GOP/s of the model's products: {} of the {} peak",
                       object["gops"].get<double>(), share, object["peak"].get<std::string>())};
 }

@@ -38,7 +38,8 @@ class MachineReport {
   // peak, parameters, gops, share_of_peak of so many tokens in so many seconds.
   void add_share(const engine::ModelReport& model, int64_t layer_tokens, int64_t head_tokens,
                  double seconds, nlohmann::ordered_json* object) const;
-  // The same for people.
+  // The bounds, and below them what add_share found, for people.
+  std::string bounds_line() const;
   std::vector<std::string> lines(const nlohmann::ordered_json& object) const;
 
  private:

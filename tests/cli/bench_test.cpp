@@ -21,6 +21,8 @@ TEST(BenchBatch, TimesEverySizeInTurn) {
             0)
       << program.err;
   const json found = json::parse(program.out);
+  EXPECT_GT(found["bounds"]["read_gb_per_s"], 0.0);
+  EXPECT_GT(found["bounds"]["int8_gops"], 0.0);
   ASSERT_EQ(found["batches"].size(), 2u);
   EXPECT_EQ(found["batches"][1]["batch_size"], 4);
   // The fake takes 0.5 s for prompts and 10 ms for each of the 10 later steps.

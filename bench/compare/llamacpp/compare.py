@@ -9,8 +9,11 @@ Needs llama-cpp-python 0.3.36 built for this machine (about 8 minutes on 2 cores
 
 A pair is one run of each; the order turns with every pair. Both keep their cache in 16 bits, each
 in the type that suits it best (--cache, --weft-cache). Weft is started anew for each run and warms
-up by itself (weft bench batch); llama.cpp stays loaded. Printed: medians, the ratio of medians, and
-the range of the pairs' ratios.
+up by itself (weft bench batch); llama.cpp stays loaded. Each run of Weft first probes the machine
+with its own threads. Printed: medians, the ratio of medians, the range of the pairs' ratios, and
+the median share of what the same run probed: of prompts the layers' products (2 a parameter and
+token, the head left out) over the int8 and the BF16 peak, of batches the weights that they read a
+second over the read bandwidth. The file of --json holds every run, and what the machine is.
 """
 
 import argparse
@@ -40,53 +43,63 @@ def main():
     parser.add_argument("--json", type=Path, help="also write every run here")
     args = parser.parse_args()
     batches = [int(b) for b in args.batches.split(",")]
-    rows = []
-    print(f"{'model':28} thr  what            weft  llama.cpp  ratio  (range)")
+    rows, machine = [], {}
+    print(f"{'model':28} thr  what            weft  llama.cpp  ratio  (range)         share")
     for model in args.models:
         for threads in (int(t) for t in args.threads.split(",")):
-            for row in compare(model, threads, batches, args):
+            for row in compare(model, threads, batches, args, machine):
                 rows.append(row)
                 print_row(row)
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=1) + "\n")
+            if args.json:
+                args.json.write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n")
 
 
-def compare(model, threads, batches, args):
-    """A row for the prompt and one for each batch size: tokens/s of each run."""
+def compare(model, threads, batches, args, machine):
+    """A row for the prompt and one for each batch size: tokens/s and shares of each run."""
     most = max(batches)
     room = most * (args.depth + 16 + args.generate) + args.depth + args.prompt
     llama = Llama(model, threads, room, most, args.cache)
-    runs = {what: ([], []) for what in ["prompt", *(f"batch {b}" for b in batches)]}
+    names = ["prompt", *(f"batch {b}" for b in batches)]
+    rows = {what: {"model": model.name, "threads": threads, "what": what, "weft": [],
+                   "llama.cpp": []} for what in names}
     llama_pair(llama, batches, args, steps=4)  # warms memory
     for pair in range(args.pairs):
-        turns = [lambda: weft_pair(model, threads, batches, args),
+        turns = [lambda: weft_pair(model, threads, batches, args, machine),
                  lambda: llama_pair(llama, batches, args, args.generate)]
         results = {}
         for turn in ((0, 1) if pair % 2 == 0 else (1, 0)):
             results[turn] = turns[turn]()
-        for what, (ours, theirs) in runs.items():
-            ours.append(results[0][what])
-            theirs.append(results[1][what])
+        for what, row in rows.items():
+            for key, value in results[0][what].items():
+                row.setdefault(key, []).append(value)
+            row["llama.cpp"].append(results[1][what])
     llama.close()
-    for what, (ours, theirs) in runs.items():
-        yield {"model": model.name, "threads": threads, "what": what, "weft": ours,
-               "llama.cpp": theirs}
+    yield from rows.values()
 
 
-def weft_pair(model, threads, batches, args):
+def weft_pair(model, threads, batches, args, machine):
     def bench(*options):
         command = [args.weft, "bench", "batch", model, "--threads", threads, "--json",
-                   "--kv-cache-dtype", args.weft_cache, "--depth", args.depth, *options]
+                   "--kv-cache-dtype", args.weft_cache, "--depth", args.depth, "--repeats", 1,
+                   *options]
         done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(done.stderr)
-        return json.loads(done.stdout)["batches"]
-    rates = {"prompt": bench("--input-len", args.prompt, "--output-len", 1, "--repeats", 1)
-             [0]["prompt_tokens_per_s"]}
-    for row in bench("--input-len", 16, "--output-len", args.generate + 1, "--repeats", 1,
-                     "--batch-size", ",".join(map(str, batches))):
-        rates[f"batch {row['batch_size']}"] = row["generation_tokens_per_s"]
-    return rates
+        found = json.loads(done.stdout)
+        machine.update({key: found[key] for key in ("machine", "version", "commit", "isa")})
+        return found
+    prompt = bench("--input-len", args.prompt, "--output-len", 1)
+    rate, bounds = prompt["batches"][0]["prompt_tokens_per_s"], prompt["bounds"]
+    products = 2e-9 * prompt["layer_parameters"] * rate
+    rows = {"prompt": {"weft": rate, "of_int8_peak": products / bounds["int8_gops"],
+                       "of_bf16_peak": products / bounds["bf16_gflops"], "bounds": bounds}}
+    generation = bench("--input-len", 16, "--output-len", args.generate + 1, "--batch-size",
+                       ",".join(map(str, batches)))
+    for row in generation["batches"]:
+        rows[f"batch {row['batch_size']}"] = {
+            "weft": row["generation_tokens_per_s"], "bounds": generation["bounds"],
+            "of_read_rate": row["weights_gb_per_s"] / generation["bounds"]["read_gb_per_s"]}
+    return rows
 
 
 def llama_pair(llama, batches, args, steps):
@@ -106,9 +119,14 @@ def llama_pair(llama, batches, args, steps):
 def print_row(row):
     ours, theirs = row["weft"], row["llama.cpp"]
     ratios = sorted(a / b for a, b in zip(ours, theirs))
+    if row["what"] == "prompt":
+        share = (f"{median(row['of_int8_peak']):.2f} of int8, {median(row['of_bf16_peak']):.2f} of "
+                 "BF16 peak")
+    else:
+        share = f"{median(row['of_read_rate']):.2f} of reads"
     print(f"{row['model']:28} {row['threads']:3}  {row['what']:10} {median(ours):9.1f}  "
           f"{median(theirs):9.1f}  {median(ours) / median(theirs):5.2f}  "
-          f"({ratios[0]:.2f} to {ratios[-1]:.2f})", flush=True)
+          f"({ratios[0]:.2f} to {ratios[-1]:.2f})  {share}", flush=True)
 
 
 if __name__ == "__main__":
