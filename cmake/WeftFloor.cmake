@@ -79,10 +79,9 @@ function(weft_test_program name)
     endif()
   endforeach()
   target_include_directories(${name}_test PRIVATE "${CMAKE_SOURCE_DIR}/tests")
-  # Instrumented assertions compile for longer than they run.
-  if(WEFT_SANITIZE)
-    set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS -O0)
-  endif()
+  # Assertions compile for longer than they run, instrumented ones more so.
+  set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS
+                              $<IF:$<BOOL:${WEFT_SANITIZE}>,-O0,-O1>)
 endfunction()
 
 # weft_tests(NAME DEPS ...): such a program, every case of it a test of ctest's own. A case with a

@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-// WEFT_VERSION and WEFT_COMMIT come from src/cli/CMakeLists.txt; the commit is `git describe` at
-// configure time.
+#include "commit.h"  // WEFT_COMMIT, written by every build; WEFT_VERSION is CMake's (CMakeLists.txt)
 
 namespace weft::cli {
 
