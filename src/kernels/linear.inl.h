@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/linear_tile.inl.h"
+#include "kernels/native_tables.h"
 
 namespace weft::kernels {
 namespace {
@@ -229,6 +230,7 @@ void run_matmul(const Matmul& op, const Sink& sink, Range panels, Range tokens) 
   tile.panels = reinterpret_cast<const uint8_t*>(op.panels);
   tile.panel_bytes = layout.panel_bytes();
   tile.input = op.input;
+  tile.fetches_stream = fetches_streams();
   switch (layout.format.codes) {
     case Codes::kF32:
       return run_tiles<Plain<Codes::kF32>, false>(tile, sink, panels, tokens);

@@ -53,6 +53,7 @@ struct Tile {
   Activations input;
   const uint8_t *fetch, *fetch_end;  // what this tile fetches for the next
   int64_t fetch_bytes;               // at each group, whole cache lines
+  bool fetches_stream;               // for one token (native_tables.h)
 };
 
 // Panels are short, a few pages, and the processor's own prefetcher begins anew with each: so a
@@ -68,7 +69,8 @@ WEFT_INLINE void fetch_ahead(const Tile& tile, const uint8_t*& fetch) {
 // The same for one token, whose panels follow each other in one stream: two pages ahead, past the
 // boundary where the processor's prefetcher stops (SmolLM2 Q4_0 at 38 GB/s in place of 29, of 36
 // that plain reads reach; 2 KiB gain nothing, 32 KiB no more). Streams of whole floats are wide
-// enough for the processor alone, and lose by it.
+// enough for the processor alone, and lose by it; on processors where all do, nobody asks
+// (native_tables.h).
 // Headers are asked for too: the line of one that no group's share reaches cost Q4_K a third of its
 // rate on a Zen 4.
 template <int kBytes>
@@ -348,7 +350,7 @@ void run_quantized(const Tile& tile, const Sink& sink) {
   for (int64_t s = 0; s < tile.num_segments; ++s) {
     const Segment segment = tile.segments[s];
     Header<Format> headers[kPanels];
-    if constexpr (kTokens == 1) fetch_stream<Format::kHeaderBytes>(at[0]);
+    if (kTokens == 1 && tile.fetches_stream) fetch_stream<Format::kHeaderBytes>(at[0]);
 #pragma GCC unroll 8
     for (int p = 0; p < kPanels; ++p) {
       headers[p] = load_header<Format>(at[p]);
@@ -357,7 +359,7 @@ void run_quantized(const Tile& tile, const Sink& sink) {
     const uint32_t outliers = outliers_of_segment<kTokens>(tile, s);
     for (int32_t i = 0; i < segment.num_groups; ++i, ++group) {
       if constexpr (kTokens == 1) {
-        fetch_stream<Format::kGroupBytes>(at[0]);
+        if (tile.fetches_stream) fetch_stream<Format::kGroupBytes>(at[0]);
       } else {
         fetch_ahead(tile, fetch);
       }

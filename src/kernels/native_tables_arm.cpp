@@ -33,4 +33,6 @@ const KernelTable* native_table(Isa isa) {
   return &table;
 }
 
+bool fetches_streams() { return true; }  // not measured on any
+
 }  // namespace weft::kernels

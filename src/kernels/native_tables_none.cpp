@@ -5,4 +5,6 @@ namespace weft::kernels {
 
 const KernelTable* native_table(Isa) { return nullptr; }
 
+bool fetches_streams() { return true; }
+
 }  // namespace weft::kernels

@@ -89,7 +89,19 @@ bool bf16_rounds_as_written() {
   return true;
 }
 
+// AMD's family 19h: Zen 4, and Zen 3, which was not measured.
+bool is_family_19h() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  __get_cpuid(1, &eax, &ebx, &ecx, &edx);
+  return __builtin_cpu_is("amd") && (eax >> 8 & 0xf) + (eax >> 20 & 0xff) == 0x19;
+}
+
 }  // namespace
+
+bool fetches_streams() {
+  static const bool gains = !is_family_19h();
+  return gains;
+}
 
 const KernelTable* native_table(Isa isa) {
   if (isa == Isa::kAvx2 && supports_avx2()) {
