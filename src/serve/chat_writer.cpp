@@ -88,9 +88,8 @@ class ChatWriter : public AnswerWriter {
     if (event.finish)
       for (Json& delta : deltas_of(parser.finish(), event.choice))
         deltas.push_back(std::move(delta));
-    const bool tells_tokens =
-        !event.logprobs.empty() || (format_.body.return_token_ids && !event.token_ids.empty());
-    if (deltas.empty() && (event.finish || tells_tokens)) deltas.push_back(Json::object());
+    if (deltas.empty() && (event.finish || tells_tokens(event)))
+      deltas.push_back(empty_delta(event));
     for (size_t i = 0; i < deltas.size(); ++i)
       out += frame_.chunk(
           choice_of(event, std::move(deltas[i]), i == 0, i + 1 == deltas.size(), parser));
@@ -160,6 +159,18 @@ class ChatWriter : public AnswerWriter {
       }
     }
     return deltas;
+  }
+
+  // A token whose text is not there yet has a chunk all the same, as vLLM's: clients count and time
+  // tokens by chunks. Text that the parser holds back comes with a later one.
+  bool tells_tokens(const fleet::Event& event) const {
+    if (!event.logprobs.empty()) return true;
+    return !event.token_ids.empty() && (event.text.empty() || format_.body.return_token_ids);
+  }
+  // Within reasoning or a call there is no content, not even an empty one.
+  Json empty_delta(const fleet::Event& event) const {
+    const bool is_content = !event.finish && !parser_.reasoning && !parser_.tools;
+    return is_content ? Json{{"content", ""}} : Json::object();
   }
 
   // The first chunk of an event has its tokens, the last one its end.

@@ -36,9 +36,9 @@ class CompletionWriter : public AnswerWriter {
     const std::string text = first ? completion_text(format_, part.prompt_ids, event.text)
                              : body.only_echo ? ""
                                               : event.text;
-    const bool tells_tokens =
-        !event.logprobs.empty() || (body.return_token_ids && !event.token_ids.empty());
-    if (text.empty() && !event.finish && !tells_tokens) return "";
+    // A token whose text is not there yet has a chunk all the same, as vLLM's: clients count and
+    // time tokens by chunks.
+    if (text.empty() && !event.finish && event.token_ids.empty()) return "";
     stream.begun = true;  // what stands at the beginning comes with the first chunk that is sent
     Json choice = {{"index", index}, {"text", text}, {"logprobs", nullptr}};
     if (body.sampling.logprobs) {

@@ -199,6 +199,34 @@ TEST_F(OpenAiRoutes, AStreamGivesRolesFirstAndItsUsageLast) {
   EXPECT_EQ(chunks[6]["usage"]["prompt_tokens"], 2);
 }
 
+// Half a character, a special token, a stop string that may come: clients count tokens by chunks.
+TEST_F(OpenAiRoutes, ATokenWithoutTextHasAChunk) {
+  client_->answer = [](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+    fleet::Event empty;
+    on_event(empty);  // no token: no chunk
+    empty.token_ids = {195};
+    on_event(empty);
+    on_event(event_of(request, 0, "x"));
+    empty.finish = Finish::kLength;
+    empty.ended = true;
+    on_event(empty);
+  };
+  const std::vector<json> texts = stream("/v1/completions", R"({"prompt": "a", "stream": true})");
+  ASSERT_EQ(texts.size(), 3u);
+  EXPECT_EQ(texts[0]["choices"][0]["text"], "");
+  EXPECT_TRUE(texts[0]["choices"][0]["finish_reason"].is_null());
+  EXPECT_EQ(texts[1]["choices"][0]["text"], "x");
+  EXPECT_EQ(texts[2]["choices"][0]["finish_reason"], "length");
+  const std::vector<json> chunks =
+      stream("/v1/chat/completions",
+             R"({"messages": [{"role": "user", "content": "hi"}], "stream": true})");
+  ASSERT_EQ(chunks.size(), 4u);
+  EXPECT_EQ(chunks[1]["choices"][0]["delta"], json::parse(R"({"content": ""})"));
+  EXPECT_EQ(chunks[2]["choices"][0]["delta"], json::parse(R"({"content": "x"})"));
+  EXPECT_EQ(chunks[3]["choices"][0]["delta"], json::object());
+  EXPECT_EQ(chunks[3]["choices"][0]["finish_reason"], "length");
+}
+
 TEST_F(OpenAiRoutes, CompletionsOfSeveralPromptsEchoThem) {
   const json answer =
       ask("/v1/completions",
