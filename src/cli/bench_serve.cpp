@@ -18,6 +18,7 @@
 #include "cli/load_figures.h"
 #include "cli/load_prompts.h"
 #include "cli/load_run.h"
+#include "cli/token_counts.h"
 
 namespace weft::cli {
 namespace {
@@ -88,7 +89,17 @@ class BenchServeCommand : public Command {
     const InterruptAction interrupt(
         [](void* flag) { static_cast<std::atomic<bool>*>(flag)->store(true); }, &stop);
     LoadTarget target = make_target(context.environment);
-    const std::vector<LoadPrompt> prompts = dataset_.make(!target.is_chat);
+    std::optional<ServerTokenCounts> counts;
+    const std::vector<LoadPrompt> prompts =
+        dataset_.make(!target.is_chat, [&](const std::vector<std::string>& texts) {
+          if (target.model.empty()) target.model = ask_model(&streams, target, stop);
+          if (!counts) counts.emplace(&streams, base(), target.model, target.api_key);
+          return (*counts)(texts);
+        });
+    if (counts && counts->estimated())
+      context.console.err << "this server counts no tokens (/tokenize): four bytes of a "
+                             "conversation are taken for one"
+                          << std::endl;
     if (target.model.empty()) target.model = ask_model(&streams, target, stop);
     try_out(&streams, target, prompts, context.console, stop);
 

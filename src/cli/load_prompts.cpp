@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "cli/conversations.h"
 #include "cli/workload.h"
 
 namespace weft::cli {
@@ -84,7 +85,7 @@ std::vector<LoadPrompt> read_custom(const std::string& path, int num_prompts, in
     const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
     if (!json.is_object() || !json.contains("prompt") || !json["prompt"].is_string())
       refuse_line(path, number, "no object with a prompt");
-    LoadPrompt prompt{json["prompt"].get<std::string>(), {}, output_len};
+    LoadPrompt prompt{json["prompt"].get<std::string>(), {}, output_len, 0};
     if (output_len < 0) {
       const nlohmann::json length = json.value("output_tokens", nlohmann::json());
       if (!length.is_number_integer() || length.get<int64_t>() < 1 ||
@@ -110,9 +111,9 @@ void LoadDataset::declare(OptionSet* options) {
   options->add("--dataset-name", &name,
                {"NAME",
                 "random: equal lengths; mixed: lengths as of chats; prefix_repetition: shared "
-                "beginnings; custom: a file",
+                "beginnings; custom: a file; sharegpt: a file of recorded conversations",
                 "",
-                {"random", "mixed", "prefix_repetition", "custom"}});
+                {"random", "mixed", "prefix_repetition", "custom", "sharegpt"}});
   options->add("--num-prompts", &num_prompts, {"N", "requests"}, 1, 10'000'000);
   options->add("--seed", &seed, {"N", "of prompts, lengths and arrivals"});
   options->add("--random-input-len,--input-len", &random_input_len, {"TOKENS", "of a prompt"}, 1,
@@ -133,13 +134,19 @@ void LoadDataset::declare(OptionSet* options) {
                1 << 20);
   options->add("--prefix-repetition-output-len", &repetition_output_len, {"TOKENS", "of an answer"},
                1, kMaxOutputLen);
-  options->add("--dataset-path", &path, {"FILE", "of custom prompts, a JSON object a line"});
+  options->add("--dataset-path", &path,
+               {"FILE", "of custom prompts, a JSON object a line; or of ShareGPT"});
   options->add("--custom-output-len", &custom_output_len,
                {"TOKENS", "of an answer; -1: each line's output_tokens"}, -1, kMaxOutputLen);
+  options->add("--sharegpt-output-len", &sharegpt_output_len,
+               {"TOKENS", "of an answer", "as long as the recorded one"}, 1, kMaxOutputLen);
 }
 
-std::vector<LoadPrompt> LoadDataset::make(bool as_ids) const {
+std::vector<LoadPrompt> LoadDataset::make(bool as_ids, const CountTokens& count_tokens) const {
   if (name == "custom") return read_custom(path, num_prompts, custom_output_len);
+  if (name == "sharegpt")
+    return choose_conversations(read_conversations(path), static_cast<size_t>(num_prompts),
+                                sharegpt_output_len, seed, count_tokens);
   const Writer writer(as_ids, vocab_size, seed);
   const std::vector<Lengths> chats =
       name == "mixed" ? chat_lengths(num_prompts, seed) : std::vector<Lengths>();

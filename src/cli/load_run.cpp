@@ -6,6 +6,7 @@
 #include <cmath>
 #include <deque>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/clock.h"
 #include "cli/sse_reader.h"
@@ -65,6 +66,7 @@ class Reading {
   void end(const HttpEnd& http, double now_s) {
     answer_.ended_s = now_s;
     answer_.status = http.status;
+    count_ending();
     if (http.status != 0 && http.status != 200) {
       answer_.error = error_text(http.status, body_);
     } else if (!http.failure.empty()) {
@@ -91,16 +93,9 @@ class Reading {
     }
     if (event.contains("error")) answer_.error = error_text(200, std::string(data));
     const auto choices = event.find("choices");
-    if (choices != event.end() && choices->is_array() && !choices->empty()) {
-      const Json& choice = choices->front();
-      const std::string* text = choice.is_object() ? text_of(choice, target_.is_chat) : nullptr;
-      // A piece without text can be a token whose characters are not whole yet; the first event of
-      // a chat, and the last, are none.
-      if (text != nullptr && (!text->empty() || !answer_.pieces_s.empty() || !is_last(choice))) {
-        if (!text->empty() || !is_last(choice)) answer_.pieces_s.push_back(now_s);
-        answer_.text += *text;
-      }
-    }
+    if (choices != event.end() && choices->is_array() && !choices->empty() &&
+        choices->front().is_object())
+      take_choice(choices->front(), now_s);
     const auto usage = event.find("usage");
     if (usage != event.end() && usage->is_object()) {
       if (const int64_t count = count_at(*usage, "prompt_tokens"); count >= 0)
@@ -110,6 +105,33 @@ class Reading {
     }
   }
 
+  // Every chunk is a token's, whether it has text or not (half a character, a special token), but
+  // one that only tells the role. One that ends the answer may be a token's or nobody's: the usage
+  // decides.
+  void take_choice(const Json& choice, double now_s) {
+    const std::string* text = text_of(choice, target_.is_chat);
+    if (text != nullptr && !text->empty()) {
+      answer_.text += *text;
+    } else if (is_last(choice)) {
+      ending_s_ = now_s;
+      return;
+    } else if (tells_role(choice)) {
+      return;
+    }
+    answer_.pieces_s.push_back(now_s);
+  }
+
+  void count_ending() {
+    const size_t num_pieces = answer_.pieces_s.size();
+    const bool is_token =
+        num_pieces == 0 || answer_.output_tokens > static_cast<int64_t>(num_pieces);
+    if (ending_s_ && is_token) answer_.pieces_s.push_back(*ending_s_);
+  }
+
+  static bool tells_role(const Json& choice) {
+    const auto delta = choice.find("delta");
+    return delta != choice.end() && delta->is_object() && delta->contains("role");
+  }
   static bool is_last(const Json& choice) {
     const auto reason = choice.find("finish_reason");
     return reason != choice.end() && reason->is_string();
@@ -120,6 +142,7 @@ class Reading {
   SseReader reader_;
   std::string body_;
   bool finished_ = false;
+  std::optional<double> ending_s_;  // when a chunk came that has no text and ends the answer
 };
 
 class Loading {
@@ -166,7 +189,8 @@ class Loading {
   }
 
   void send(const LoadPrompt& prompt) {
-    Sent& sent = sent_.emplace_back(target_, static_cast<int64_t>(prompt.ids.size()));
+    const auto num_ids = static_cast<int64_t>(prompt.ids.size());
+    Sent& sent = sent_.emplace_back(target_, num_ids > 0 ? num_ids : prompt.input_len);
     HttpCall call{target_.url, load_body(target_, prompt), target_.api_key};
     ++num_running_;
     sent.answer.sent_s = now_s();

@@ -23,8 +23,8 @@ struct LoadTarget {
 
 struct LoadAnswer {
   double sent_s = 0, ended_s = 0;
-  std::vector<double> pieces_s;                 // when each piece of the answer came
-  int64_t input_tokens = 0, output_tokens = 0;  // by the server's usage; otherwise as sent, pieces
+  std::vector<double> pieces_s;  // when each chunk of the answer came, with text or without
+  int64_t input_tokens = 0, output_tokens = 0;  // by the server's usage; otherwise as sent, chunks
   int status = 0;
   std::string error;  // why it failed; empty: it did not
   std::string text;

@@ -2,13 +2,18 @@
 """weft bench serve against a small server: what is sent, when, and the figures that come of it."""
 
 import json
+import os
+import re
+import subprocess
 import sys
 import tempfile
 import unittest
 from pathlib import Path
 
 from fake_server import Server
-from program import weft
+from program import PROGRAM, environment, weft
+
+TINY = Path(os.environ.get("WEFT_TINY_MODELS", "/nonexistent")) / "qwen2.Q4_K_M.gguf"
 
 
 class BenchServe(unittest.TestCase):
@@ -94,6 +99,46 @@ class BenchServe(unittest.TestCase):
                                  "--random-output-len", 5)
         self.assertEqual((figures["total_input_tokens"], figures["total_output_tokens"]), (18, 10))
 
+    def test_tokens_without_text_are_tokens(self):
+        for backend in ("openai", "openai-chat"):
+            for last_ends in (False, True):
+                with Server(first_s=0.001, each_s=0.001) as server, \
+                        tempfile.TemporaryDirectory() as folder:
+                    server.words, server.last_ends = ["", "", "x"], last_ends
+                    for count in (1, 5):
+                        self.bench(server, "--backend", backend, "--num-prompts", 1,
+                                   "--random-output-len", count, "--save-detailed",
+                                   "--result-dir", folder, "--result-filename", "r.json")
+                        saved = json.loads((Path(folder) / "r.json").read_text())
+                        case = (backend, last_ends, count)
+                        self.assertEqual(len(saved["itls"][0]), count - 1, case)
+                        self.assertEqual(saved["output_lens"], [count], case)
+
+    def test_conversations_of_sharegpt(self):
+        talk = [{"conversations": [{"from": "human", "value": f"what would you say of {i}"},
+                                   {"from": "gpt", "value": "one two three four five"},
+                                   {"from": "human", "value": "and"}]} for i in range(4)]
+        talk.append({"conversations": [{"value": "too short"}, {"value": "a b c d e f"}]})
+        with tempfile.TemporaryDirectory() as folder, \
+                Server(first_s=0.001, each_s=0.001, usage=False) as server:
+            path = Path(folder) / "talk.json"
+            path.write_text(json.dumps(talk))
+            arguments = ("--dataset-name", "sharegpt", "--dataset-path", path, "--num-prompts", 6)
+            figures = self.bench(server, *arguments)
+            sent = server.requests[1:]
+            self.assertEqual(len({body["prompt"] for body in sent}), 4)
+            self.assertEqual({body["max_tokens"] for body in sent}, {5})
+            self.assertEqual((figures["total_input_tokens"], figures["total_output_tokens"]),
+                             (36, 30))
+            server.counts_tokens = False  # 23 bytes are taken for 6 tokens
+            figures = self.bench(server, *arguments, "--sharegpt-output-len", 2)
+            self.assertEqual((figures["total_input_tokens"], figures["total_output_tokens"]),
+                             (36, 12))
+            path.write_text("{}")
+            run = weft("bench", "serve", "--base-url", server.url, *arguments)
+            self.assertEqual(run.returncode, 2)
+            self.assertIn("no ShareGPT file", run.stderr)
+
     def test_keys(self):
         with Server(key="sk-1") as server:
             self.assertIn("Incorrect API key", self.bench(server, "--num-prompts", 1, code=5))
@@ -115,6 +160,50 @@ class BenchServe(unittest.TestCase):
         run = weft("bench", "serve", "--base-url", url, "--model", "m", "--num-prompts", 1)
         self.assertEqual(run.returncode, 5)
         self.assertIn("does not answer as it should", run.stderr)
+
+
+@unittest.skipUnless(TINY.exists(), "WEFT_TINY_MODELS names no folder with the tiny models")
+class AgainstWeftServe(unittest.TestCase):
+    """A model of random weights: most of its tokens are no text."""
+
+    def setUp(self):
+        self.process = subprocess.Popen(
+            [PROGRAM, "serve", str(TINY), "--port", "0", "--tp", "2", "--max-num-seqs", "4",
+             "--no-access-log"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env=environment())
+        self.addCleanup(self.process.stderr.close)
+        self.addCleanup(self.process.wait)
+        self.addCleanup(self.process.kill)
+        said = ""
+        for line in self.process.stderr:
+            said += line
+            if line.startswith("try "):
+                break
+        self.url = re.search(r" at (http://[^ ]*)/v1", said)[1]
+
+    def test_every_token_is_counted_and_timed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            talk = Path(folder) / "talk.json"
+            talk.write_text(json.dumps(
+                [{"conversations": [{"value": f"say something of the number {i}"},
+                                    {"value": "with a few words"}]} for i in range(3)]))
+            for arguments, output_len in (
+                    (("--random-input-len", 20, "--random-output-len", 12,
+                      "--random-vocab-size", 250), 12),
+                    (("--backend", "openai-chat", "--random-input-len", 4,
+                      "--random-output-len", 9), 9),
+                    (("--dataset-name", "sharegpt", "--dataset-path", talk,
+                      "--sharegpt-output-len", 5), 5)):
+                run = weft("bench", "serve", "--base-url", self.url, "--num-prompts", 8,
+                           "--ignore-eos", "--max-concurrency", 5, "--save-detailed",
+                           "--result-dir", folder, "--result-filename", "r.json", *arguments)
+                self.assertEqual(run.returncode, 0, run.stderr)
+                saved = json.loads((Path(folder) / "r.json").read_text())
+                self.assertEqual((saved["completed"], saved["failed"]), (8, 0), saved)
+                self.assertEqual(saved["output_lens"], [output_len] * 8)
+                for gaps in saved["itls"]:
+                    # A step may bring two tokens in one chunk only with speculation.
+                    self.assertEqual(len(gaps), output_len - 1, arguments)
 
 
 if __name__ == "__main__":

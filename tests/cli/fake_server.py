@@ -17,6 +17,8 @@ class Server:
         self.cut = False    # streams end without [DONE]
         self.piece = 7      # bytes of one write
         self.words = ["Wörter", " and", " more", " 文字"]
+        self.last_ends = False     # the last word's chunk ends the answer, as vLLM's does
+        self.counts_tokens = True  # /tokenize: a token a word
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
 
@@ -67,6 +69,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         owner = self.server.owner
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/tokenize":
+            if not owner.counts_tokens:
+                return self.refuse(404, "there is no /tokenize")
+            return self.answer(200, {"count": len(body["prompt"].split())})
         with owner.lock:
             owner.requests.append({**body, "path": self.path, "at": time.monotonic()})
             owner.at_once += 1
@@ -98,9 +104,12 @@ class Handler(BaseHTTPRequestHandler):
                 time.sleep(owner.each_s)
             word = owner.words[i % len(owner.words)]
             choice = {"delta": {"content": word}} if is_chat else {"text": word}
-            self.send_event({"choices": [{**choice, "index": 0, "finish_reason": None}]})
-        choice = {"delta": {}} if is_chat else {"text": ""}
-        self.send_event({"choices": [{**choice, "index": 0, "finish_reason": "length"}]})
+            ends = owner.last_ends and i + 1 == count
+            self.send_event({"choices": [{**choice, "index": 0,
+                                          "finish_reason": "length" if ends else None}]})
+        if not owner.last_ends:
+            choice = {"delta": {}} if is_chat else {"text": ""}
+            self.send_event({"choices": [{**choice, "index": 0, "finish_reason": "length"}]})
         if owner.usage:
             prompt = body.get("prompt")
             self.send_event({"choices": [], "usage": {
