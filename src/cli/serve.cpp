@@ -11,6 +11,7 @@
 #include <ostream>
 
 #include "base/counted.h"
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "cli/commands.h"
@@ -22,6 +23,8 @@
 #include "cli/text_table.h"
 #include "fleet/fingerprint.h"
 #include "fleet/local_engine.h"
+#include "parallel/rank_count.h"
+#include "serve/cpu_shares.h"
 #include "serve/gateway.h"
 #include "serve/limits_table.h"
 
@@ -92,11 +95,18 @@ class ServeCommand : public Command {
     raise_descriptor_limit();
     serve::Gateway gateway(serve_.resolve());  // a port that is taken is known before the load
     const engine::EngineOptions engine_options = model_.resolve(context, serve_.quiet);
-    const std::shared_ptr<fleet::EngineClient> engine = load(context, engine_options);
+    const serve::CpuShares cpus = share_cpus(engine_options);
+    const std::shared_ptr<fleet::EngineClient> engine = [&] {
+      const serve::BoundTo ranks(cpus.ranks);
+      return load(context, engine_options);
+    }();
     Bell bell;
     const InterruptAction interrupt(&Bell::ring, &bell);  // until here a signal ends the program
     const OwnForeground foreground(STDIN_FILENO);
-    gateway.start(engine);
+    {
+      const serve::BoundTo network(cpus.network);
+      gateway.start(engine);
+    }
     announce(gateway, *engine, context.console);
     return serve_until_asked(gateway, *engine, bell);
   }
@@ -111,6 +121,15 @@ class ServeCommand : public Command {
     return fleet::LocalEngine::start(std::move(options), [&](const engine::EngineOptions& wanted) {
       return load_engine(context, wanted, {}, serve_.quiet);
     });
+  }
+
+  static serve::CpuShares share_cpus(const engine::EngineOptions& options) {
+    std::vector<int> named;
+    for (const std::vector<int>& device : parse_devices(options.devices))
+      named.insert(named.end(), device.begin(), device.end());
+    return serve::share_cpus(usable_cpus(), named, parallel::num_ranks(options.topology),
+                             options.threads_per_rank,
+                             options.placement == engine::Placement::kPooled);
   }
 
   int print_limits(Console& console) const {

@@ -7,10 +7,12 @@
 #include <cmath>
 #include <numeric>
 #include <span>
+#include <utility>
 
 #include "base/counted.h"
 #include "base/error.h"
 #include "parallel/partition.h"
+#include "parallel/rank_count.h"
 
 namespace weft::parallel {
 namespace {
@@ -123,17 +125,24 @@ std::vector<Stage> make_stages(std::span<const int64_t> layers,
   return stages;
 }
 
+// Layers and ranks of "12@3".
+std::pair<int64_t, int64_t> parse_stage(std::string_view part, std::string_view whole) {
+  const size_t at = part.find('@');
+  if (at == std::string_view::npos)
+    usage_error(fmt::format("--stages {}: \"{}\" is not layers@ranks", whole, part), "",
+                "write a stage as in --stages 12@1,14@3,4@2");
+  const int64_t layers = parse_count(trimmed(part.substr(0, at)), "--stages", whole);
+  const int64_t width = parse_count(trimmed(part.substr(at + 1)), "--stages", whole);
+  check_degree(width, "--stages");
+  return {layers, width};
+}
+
 std::vector<Stage> parse_stages(const std::string& text, int64_t num_layers) {
   std::vector<int64_t> layers;
   std::vector<std::vector<double>> weights;
   for (const std::string_view part : split_at_commas(text)) {
-    const size_t at = part.find('@');
-    if (at == std::string_view::npos)
-      usage_error(fmt::format("--stages {}: \"{}\" is not layers@ranks", text, part), "",
-                  "write a stage as in --stages 12@1,14@3,4@2");
-    layers.push_back(parse_count(trimmed(part.substr(0, at)), "--stages", text));
-    const int64_t width = parse_count(trimmed(part.substr(at + 1)), "--stages", text);
-    check_degree(width, "--stages");
+    const auto [num, width] = parse_stage(part, text);
+    layers.push_back(num);
     weights.emplace_back(static_cast<size_t>(width), 1.0);
   }
   check_layers(layers, num_layers, fmt::format("--stages {}", text),
@@ -167,6 +176,22 @@ const char* name(PipelineBalance balance) {
       return "mixed";
   }
   return "";
+}
+
+int num_ranks(const TopologyRequest& request) {
+  int64_t count = 0;
+  if (!request.stages.empty()) {
+    for (const std::string_view part : split_at_commas(request.stages))
+      count += parse_stage(part, request.stages).second;
+    return static_cast<int>(count);
+  }
+  const std::string& pp = request.pipeline_parallel;
+  const auto width = static_cast<int64_t>(parse_weights(request).size());
+  if (pp.find(',') != std::string::npos)
+    count = static_cast<int64_t>(split_at_commas(pp).size());
+  else
+    count = pp.empty() ? 1 : parse_count(trimmed(pp), "--pp", pp);
+  return static_cast<int>(count * width);
 }
 
 Topology Topology::resolve(const TopologyRequest& request, int64_t num_layers, StageCosts costs) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "parallel/rank_count.h"
 
 namespace weft::parallel {
 namespace {
@@ -196,6 +197,22 @@ TEST(Topology, DescriptionRoundTrips) {
     for (size_t s = 0; s < first.stages().size(); ++s)
       EXPECT_EQ(second.stages()[s].weights, first.stages()[s].weights);
   }
+}
+
+TEST(Topology, RanksAreCountedBeforeTheModelIsKnown) {
+  const std::vector<std::pair<TopologyRequest, int>> requests = {
+      {{}, 1},
+      {{.tensor_parallel_size = 3}, 3},
+      {{.tp_weights = "2,1"}, 2},
+      {{.tensor_parallel_size = 2, .pipeline_parallel = "4"}, 8},
+      {{.tensor_parallel_size = 2, .pipeline_parallel = "13,13,4"}, 6},
+      {{.stages = "12@1,14@3,4@2"}, 6}};
+  for (const auto& [request, expected] : requests) {
+    EXPECT_EQ(num_ranks(request), expected);
+    EXPECT_EQ(Topology::resolve(request, 30, {}).num_ranks(), expected);
+  }
+  EXPECT_THROW(num_ranks({.stages = "12"}), Error);
+  EXPECT_THROW(num_ranks({.pipeline_parallel = "many"}), Error);
 }
 
 TEST(Topology, ErrorsNameBothNumbers) {
