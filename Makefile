@@ -19,7 +19,7 @@ TEST_ENVIRONMENT = WEFT_TEST_MODELS=$(abspath $(BUILD)/test_models) \
                    WEFT_TINY_MODELS=$(abspath $(BUILD)/tiny_models)
 CTEST = ctest --test-dir $(BUILD) --timeout 600 --parallel $(TEST_JOBS) --output-on-failure --progress
 
-.PHONY: help build run chat check-run test test-full test-aarch64 test-models page test-page test-conformance house clean
+.PHONY: help build run chat check-run test test-full test-aarch64 test-models page test-page test-conformance test-load house clean
 
 help:
 	@echo "make run        build, fetch the default model, serve it on $(RANKS) ranks at 127.0.0.1:$(PORT)"
@@ -31,6 +31,7 @@ help:
 	@echo "make page       build the web page anew (web/dist is committed: nobody else needs Node)"
 	@echo "make test-page  look at it in headless Chromium"
 	@echo "make test-conformance   other people's clients against weft serve (EXAMPLES=200 of a route)"
+	@echo "make test-load  what a started server bears, each measurement small (bench/serving)"
 	@echo "make house      check the rules of the house"
 	@echo "make clean      remove $(BUILD)"
 	@echo "Variables: BUILD, MODEL, RANKS, PORT, JOBS, TEST_JOBS, CTEST_ARGS."
@@ -87,6 +88,14 @@ test-page:
 EXAMPLES ?= 20
 test-conformance: test-models
 	tools/test_conformance $(BUILD) $(EXAMPLES)
+
+# Small; docs/serving.md says what the figures are taken with.
+LOAD_MODEL = $(BUILD)/test_models/SmolLM2-135M-Instruct.Q4_1.gguf --weft $(WEFT)
+test-load: test-models
+	bench/serving/streams.py $(LOAD_MODEL) --seconds 10
+	bench/serving/overload.py $(LOAD_MODEL) --seconds 10
+	bench/serving/connections.py $(LOAD_MODEL) --idle 500 --slow 100
+	bench/serving/disconnects.py $(LOAD_MODEL) --count 2000
 
 house:
 	tools/check_house.py
