@@ -4,10 +4,14 @@
 #include <gtest/gtest.h>
 #include <sys/un.h>
 
+#include <algorithm>
+#include <cctype>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "base/error.h"
 #include "serve/http_client.h"
+#include "serve/openapi_document.h"
 #include "serve/page_files.h"
 #include "serve/scripted_client.h"
 
@@ -62,6 +66,37 @@ TEST(Gateway, WithKeysNothingAnswersWithoutOneButProbesAndThePage) {
         StartsWith("HTTP/1.1 401"))
         << entry.pattern;
   EXPECT_THAT(served.ask(get("/version", "X-Api-Key: secret\r\n")), HasSubstr("1.2.3"));
+}
+
+// Both as lists of parts; {name} stands for one, {name*} for all that are left.
+bool is_documented_as(std::string_view pattern, std::string_view documented) {
+  if (pattern == documented) return true;
+  const size_t brace = documented.find('{');
+  return brace != documented.npos && pattern.size() > brace && documented.ends_with('}') &&
+         pattern.substr(0, brace) == documented.substr(0, brace) &&
+         pattern.find('/', brace) == pattern.npos;
+}
+
+TEST(Gateway, ServesWhatTheDocumentSaysAndNothingElse) {
+  const Served served;
+  const auto document = nlohmann::json::parse(openapi_document());
+  const auto entries = served.gateway.router().entries();
+  const auto is_of = [](const Router::Entry& entry, const std::string& path, std::string method) {
+    for (char& c : method) c = static_cast<char>(std::toupper(c));
+    return entry.method == method && is_documented_as(entry.pattern, path);
+  };
+  std::vector<std::pair<std::string, std::string>> documented;  // path, method
+  for (const auto& [path, operations] : document["paths"].items())
+    for (const auto& [method, operation] : operations.items())
+      documented.emplace_back(path, method);
+  for (const auto& [path, method] : documented)
+    EXPECT_TRUE(std::ranges::any_of(
+        entries, [&](const Router::Entry& entry) { return is_of(entry, path, method); }))
+        << path << " is documented, and not served: " << method;
+  for (const Router::Entry& entry : entries)
+    EXPECT_TRUE(std::ranges::any_of(
+        documented, [&](const auto& one) { return is_of(entry, one.first, one.second); }))
+        << entry.pattern << " is served, and not documented: " << entry.method;
 }
 
 TEST(Gateway, WhatOperatorsDoIsNotDoneAtTheDoorOfUsers) {
