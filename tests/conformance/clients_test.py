@@ -5,7 +5,7 @@ import threading
 import unittest
 
 import litellm
-from langchain_openai import ChatOpenAI, OpenAIEmbeddings  # noqa: F401
+from langchain_openai import ChatOpenAI
 
 import server
 

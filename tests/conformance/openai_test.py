@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The official client of PyPI against a started server: what its users do, and how it fails."""
 
+import json
 import threading
 import unittest
 
@@ -112,7 +113,67 @@ class Completions(unittest.TestCase):
             self.assertLessEqual(chosen, max(best.values()))
 
 
+class Responses(unittest.TestCase):
+    ASKED = {"model": "smollm2", "input": "What is the capital of Japan?", "temperature": 0,
+             "max_output_tokens": 24}
+
+    def test_a_response_is_kept_and_gone_on_from(self):
+        answer = CLIENT.responses.create(**self.ASKED)
+        self.assertIn("Tokyo", answer.output_text)
+        self.assertEqual(answer.usage.total_tokens,
+                         answer.usage.input_tokens + answer.usage.output_tokens)
+        self.assertEqual(CLIENT.responses.retrieve(answer.id).output_text, answer.output_text)
+        items = list(CLIENT.responses.input_items.list(answer.id))
+        self.assertEqual(items[0].content[0].text, self.ASKED["input"])
+        more = CLIENT.responses.create(**{**self.ASKED, "input": "And of France?"},
+                                       previous_response_id=answer.id)
+        self.assertGreater(more.usage.input_tokens, answer.usage.input_tokens)
+        CLIENT.responses.delete(answer.id)
+        with self.assertRaises(openai.NotFoundError):
+            CLIENT.responses.retrieve(answer.id)
+
+    def test_the_events_of_a_stream(self):
+        whole = CLIENT.responses.create(**self.ASKED)
+        with CLIENT.responses.stream(**self.ASKED) as stream:
+            types = [event.type for event in stream]
+            final = stream.get_final_response()
+        self.assertEqual(final.output_text, whole.output_text)
+        self.assertEqual(types[:2], ["response.created", "response.in_progress"])
+        self.assertIn(types[-1], ("response.completed", "response.incomplete"))
+        self.assertIn("response.output_text.delta", types)
+
+    def test_parse_gives_an_object_of_the_schema(self):
+        answer = CLIENT.responses.parse(**{**self.ASKED, "max_output_tokens": 200},
+                                        text_format=City)
+        self.assertIsInstance(answer.output_parsed, City)
+
+    def test_a_required_tool_is_called(self):
+        tool = {"type": "function", "name": "get_weather", "strict": True,
+                "description": "Tells the weather of a city.",
+                "parameters": {"type": "object", "properties": {"city": {"type": "string"}},
+                               "required": ["city"], "additionalProperties": False}}
+        asked = {**self.ASKED, "max_output_tokens": 200, "tools": [tool],
+                 "tool_choice": "required", "parallel_tool_calls": False}
+        answer = CLIENT.responses.create(**asked)
+        call = next(item for item in answer.output if item.type == "function_call")
+        self.assertEqual(call.name, "get_weather")
+        self.assertIn("city", json.loads(call.arguments))
+        with CLIENT.responses.stream(**asked) as stream:
+            final = stream.until_done().get_final_response()
+        streamed = next(item for item in final.output if item.type == "function_call")
+        self.assertEqual(streamed.arguments, call.arguments)
+
+
 class Others(unittest.TestCase):
+    def test_embeddings(self):
+        both = [CLIENT.embeddings.create(model="smollm2", input=["one", "two"], **form).data
+                for form in ({}, {"encoding_format": "float"})]
+        for packed, plain in zip(*both):  # the client asks for base64 unless it is told not to
+            self.assertEqual(len(packed.embedding), len(plain.embedding))
+            self.assertLess(max(abs(a - b) for a, b in zip(packed.embedding, plain.embedding)),
+                            1e-6)
+
+
     def test_models(self):
         self.assertEqual([model.id for model in CLIENT.models.list()], ["smollm2"])
         self.assertEqual(CLIENT.models.retrieve("smollm2").id, "smollm2")

@@ -7,23 +7,28 @@ not, no answer of 5xx, no answer that the document does not know.
 
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
 import server
 
+TEMPLATE = Path(__file__).parents[1] / "text/data/chat_templates/qwen3.jinja"
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance," \
          "response_schema_conformance,negative_data_rejection"
 
 
 def main():
     examples = sys.argv[1] if len(sys.argv) > 1 else "20"
-    url, process = server.start(context=64)  # answers that are soon over
+    # Answers that are soon over, of a model whose words are of no interest.
+    url, process = server.start("--chat-template", str(TEMPLATE), model=server.TINY_MODEL,
+                                context=128)
     threading.Thread(target=process.stderr.read, daemon=True).start()
     program = Path(sys.executable).with_name("schemathesis")
-    run = subprocess.run([program, "run", f"{url}/openapi.json", "--max-examples", examples,
-                          "--checks", CHECKS, "--mode", "all", "--phases", "fuzzing",
-                          "--seed", "1", "--request-timeout", "120"])
+    with tempfile.TemporaryDirectory() as folder:  # where it keeps what it found
+        run = subprocess.run([program, "run", f"{url}/openapi.json", "--max-examples", examples,
+                              "--checks", CHECKS, "--mode", "all", "--phases", "fuzzing",
+                              "--seed", "1", "--request-timeout", "120"], cwd=folder)
     if process.poll() is not None:
         print(f"weft serve ended with {process.returncode}", file=sys.stderr)
         return 1
