@@ -6,12 +6,11 @@
 First the peak: as many clients as answers run at a time, each asking again at once. Then requests
 arrive as a Poisson process at `times` the peak's rate, whether or not others were answered. Counted
 are whole answers and their tokens within the window, and what a refused client waited from its first
-byte to the refusal. A second process asks and is refused beside the load, so that the time that the
-load generator itself needs is not taken for the server's; the figures of both are told."""
+byte to the refusal, the time that the load generator itself needs included."""
 
+import argparse
 import asyncio
 import random
-import subprocess
 import sys
 import time
 
@@ -69,62 +68,30 @@ def main():
     args = parser.parse_args()
     with measuring.Server(args.weft, args.model, "--tp", args.ranks, "--max-num-seqs", args.running,
                           "--max-num-queued-reqs", args.waiting) as server:
-        warm = argparse_copy(args, seconds=2)
-        asyncio.run(peak(server.port, warm))
+        asyncio.run(peak(server.port, argparse.Namespace(**{**vars(args), "seconds": 2})))
         begin = time.monotonic()
         answers, until = asyncio.run(peak(server.port, args))
         at_peak = rate_of(answers, begin, until)
         requests_per_s = at_peak / args.output_len
         server.wait_until_idle()
-        probe = subprocess.Popen([sys.executable, "-B", __file__, "--probe", str(server.port),
-                                  str(args.seconds)], stdout=subprocess.PIPE, text=True)
         answers, begin, until = asyncio.run(flood(server.port, args, args.times * requests_per_s))
-        probed = [float(x) for x in probe.communicate()[0].split()]
         server.wait_until_idle()
     whole = [a for a in answers if a.is_whole]
     refused = [a for a in answers if a.status in (429, 503)]
     other = [a.error for a in answers if not a.is_whole and a.status not in (429, 503)]
     goodput = rate_of(answers, begin, until)
-    # The first second fills the queue: from then on nearly all are refused.
-    probed = probed[len(probed) // 10:]
     figures = {"peak_tokens_per_s": round(at_peak, 1),
                "offered_requests_per_s": round(args.times * requests_per_s, 2),
                "goodput_tokens_per_s": round(goodput, 1), "answered": len(whole),
                "refused": len(refused), "failed": len(other), "reasons": sorted(set(other))[:5],
                "ttft_ms": measuring.milliseconds([a.chunks[0] - a.sent for a in whole]),
                "gap_ms": measuring.milliseconds(measuring.gaps_of(whole)),
-               "refusal_ms": measuring.milliseconds([a.ended - a.sent for a in refused]),
-               "refusal_of_probe_ms": measuring.milliseconds(probed), "probes": len(probed)}
-    p99 = figures["refusal_of_probe_ms"]["p99"]
+               "refusal_ms": measuring.milliseconds([a.ended - a.sent for a in refused])}
+    p99 = figures["refusal_ms"]["p99"]
     return measuring.record(args, "overload", figures,
                             {"goodput_of_peak": (round(goodput / at_peak, 3), ">=", 0.9),
                              "refusal_p99_ms": (p99, "<=", 20), "failed": (len(other), "<=", 0)})
 
 
-def argparse_copy(args, **changes):
-    import argparse
-    return argparse.Namespace(**{**vars(args), **changes})
-
-
-def probe(port, seconds):
-    """Asks ten times a second from a process of its own; prints what each refusal took."""
-    import socket
-    data = measuring.request_bytes("/v1/completions", {"prompt": "x", "max_tokens": 1})
-    until = time.monotonic() + seconds
-    time.sleep(min(2.0, seconds / 10))
-    while time.monotonic() < until:
-        with socket.create_connection(("127.0.0.1", port)) as connection:
-            begin = time.monotonic()
-            connection.sendall(data)
-            head = connection.recv(65536)
-            took = time.monotonic() - begin
-        if head.split(b" ", 2)[1] in (b"429", b"503"):
-            print(took)
-        time.sleep(0.1)
-
-
 if __name__ == "__main__":
-    if len(sys.argv) == 4 and sys.argv[1] == "--probe":
-        probe(int(sys.argv[2]), float(sys.argv[3]))
-        sys.exit(0)
     sys.exit(main())
