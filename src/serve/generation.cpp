@@ -110,6 +110,9 @@ void Generation::prepare_parser(const std::string& rendered) {
   parser_.reasoning = profile.reasoning;
   if (profile.reasoning)
     parser_.reasoning_opened = text::opens_reasoning(*profile.reasoning, rendered);
+  if (profile.reasoning && body_.grammar)
+    body_.grammar = grammar_behind_reasoning(*body_.grammar, *profile.reasoning,
+                                             parser_.reasoning_opened, tokenizer);
   if (tools_.may_call()) {
     parser_.tools = profile.tools;
     parser_.tool_names = tools_.names();

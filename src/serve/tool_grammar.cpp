@@ -202,7 +202,9 @@ std::string behind_reasoning(Writer& writer, text::ReasoningFormat format, bool 
   const text::ReasoningMarks marks = text::reasoning_marks(format);
   const std::string thought =
       fmt::format("{} /\\n{{0,2}}/", text_until(writer, marks.end, "thought"));
-  if (opened) return fmt::format("{} {}", thought, rest);
+  // DeepSeek's models reason whether or not anything opens it (text/reasoning.h).
+  const bool always = opened || format == text::ReasoningFormat::kDeepSeekR1;
+  if (always) return fmt::format("{} {}", thought, rest);
   return fmt::format("({} {})? {}", writer.mark(marks.begin), thought, rest);
 }
 
@@ -225,7 +227,60 @@ std::optional<text::GrammarSpec> strict_grammar(const ChatTools& tools, ToolForm
   return text::GrammarSpec{text::GrammarSpec::Kind::kLark, writer.source(start)};
 }
 
+// A regular expression between Lark's slashes. It is matched as a whole: anchors say nothing more.
+std::string lark_regex(std::string_view source) {
+  if (source.starts_with('^')) source.remove_prefix(1);
+  std::string text = "/";
+  for (size_t i = 0; i < source.size(); ++i) {
+    const char c = source[i];
+    if (c == '$' && i + 1 == source.size()) break;
+    if (c == '/') text += '\\';
+    if (c == '\n') {
+      text += "\\n";
+      continue;
+    }
+    text += c;
+    if (c == '\\' && i + 1 < source.size()) text += source[++i];
+  }
+  return text + "/";
+}
+
+// The rule `answer`, of a grammar that a request gives.
+void add_answer(Writer& writer, const text::GrammarSpec& spec) {
+  using Kind = text::GrammarSpec::Kind;
+  switch (spec.kind) {
+    case Kind::kJsonSchema:
+      return writer.rule("answer", "%json " + spec.source);
+    case Kind::kJsonObject:
+      return writer.rule("answer", "%json {\"type\": \"object\"}");
+    case Kind::kRegex:
+      return writer.rule("answer", lark_regex(spec.source));
+    case Kind::kChoice: {
+      // One terminal, so that a text which begins another one stays a choice.
+      std::string texts;
+      for (const json& text : json::parse(spec.source))
+        texts += (texts.empty() ? "" : " | ") + text.dump();
+      writer.rule("answer", "CHOICE");
+      return writer.rule("CHOICE", texts);
+    }
+    case Kind::kLark:
+      throw Error(ErrorKind::kUsage,
+                  "grammar: a grammar of your own cannot follow the reasoning of this model",
+                  "its rules would have to be told from those of the reasoning",
+                  "a schema, a regular expression or a choice can");
+  }
+}
+
 }  // namespace
+
+text::GrammarSpec grammar_behind_reasoning(const text::GrammarSpec& spec,
+                                           text::ReasoningFormat format, bool opened,
+                                           const text::Tokenizer& tokenizer) {
+  Writer writer(tokenizer, ToolFormat::kHermes);
+  add_answer(writer, spec);
+  const std::string start = behind_reasoning(writer, format, opened, "answer");
+  return {text::GrammarSpec::Kind::kLark, writer.source(start)};
+}
 
 std::optional<text::GrammarSpec> tool_grammar(const ChatTools& tools,
                                               const text::ChatProfile& profile,

@@ -26,4 +26,11 @@ std::optional<text::GrammarSpec> tool_grammar(const ChatTools& tools,
                                               const text::Tokenizer& tokenizer,
                                               bool reasoning_opened = false);
 
+// What a request holds its answer to, where the model reasons first: the reasoning is free, and the
+// answer follows `spec` from its end on. opened: the prompt has begun the reasoning, so that it has
+// to be ended; otherwise an answer without any is fine. Error(kUsage) for a Lark or GBNF grammar.
+text::GrammarSpec grammar_behind_reasoning(const text::GrammarSpec& spec,
+                                           text::ReasoningFormat format, bool opened,
+                                           const text::Tokenizer& tokenizer);
+
 }  // namespace weft::serve

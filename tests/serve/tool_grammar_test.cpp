@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "text/byte_tokenizer.h"
 #include "text/tool_calls.h"
 
 namespace weft::serve {
@@ -99,6 +100,49 @@ TEST(ToolGrammar, PythonicCallsHaveSoManyOptionalParameters) {
   };
   EXPECT_TRUE(asked(128));
   EXPECT_THROW(asked(129), Error);
+}
+
+// Whether an answer, byte by byte, is one that the grammar allows from beginning to end.
+bool allows(text::GrammarCompiler& compiler, const text::GrammarSpec& spec,
+            std::string_view answer) {
+  const auto matcher = compiler.compile(spec)->matcher();
+  for (const char c : answer)
+    if (!matcher->advance(static_cast<unsigned char>(c))) return false;
+  return matcher->may_end();
+}
+
+TEST(ToolGrammar, AnswersFollowTheirGrammarFromTheEndOfTheReasoningOn) {
+  using Kind = text::GrammarSpec::Kind;
+  const text::ByteTokenizer tokenizer;
+  const int32_t end = text::ByteTokenizer::kEnd;
+  const auto compiler = text::GrammarCompiler::make(tokenizer, 300, {&end, 1});
+  const std::vector<std::pair<text::GrammarSpec, std::string>> specs = {
+      {{Kind::kJsonSchema, R"({"type":"array",
+                               "items":{"type":"integer"}})"},
+       "[1, 2]"},
+      {{Kind::kJsonObject, ""}, R"({"a": [null]})"},
+      {{Kind::kRegex, "^[ab]+/\\/\nc$"}, "aba//\nc"},
+      {{Kind::kChoice, R"(["yes","ye","n\"o"])"}, "n\"o"},
+      {{Kind::kChoice, R"(["yes","ye"])"}, "ye"}};
+  for (const auto& [spec, answer] : specs) {
+    const auto of = [&](ReasoningFormat format, bool opened) {
+      return grammar_behind_reasoning(spec, format, opened, tokenizer);
+    };
+    const text::GrammarSpec may = of(ReasoningFormat::kQwen3, false),
+                            must = of(ReasoningFormat::kQwen3, true);
+    for (const std::string thought : {"", "I < you\n{\"", "<think>"}) {
+      EXPECT_TRUE(allows(*compiler, may, "<think>" + thought + "</think>\n\n" + answer)) << answer;
+      EXPECT_TRUE(allows(*compiler, must, thought + "</think>" + answer)) << answer;
+    }
+    EXPECT_TRUE(allows(*compiler, may, answer)) << answer;
+    EXPECT_FALSE(allows(*compiler, must, answer)) << answer;
+    EXPECT_FALSE(allows(*compiler, of(ReasoningFormat::kDeepSeekR1, false), answer)) << answer;
+    EXPECT_FALSE(allows(*compiler, may, "a</think>" + answer)) << answer;
+    EXPECT_FALSE(allows(*compiler, must, "a</think>~" + answer)) << answer;
+  }
+  EXPECT_THROW(grammar_behind_reasoning({Kind::kLark, "start: \"a\""}, ReasoningFormat::kQwen3,
+                                        false, tokenizer),
+               Error);
 }
 
 TEST(ToolGrammar, SchemasAreClosed) {
