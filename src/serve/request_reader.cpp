@@ -7,6 +7,7 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <cctype>
+#include <functional>
 
 #include "base/error.h"
 
@@ -32,6 +33,13 @@ int hex_digit(char c) {
 }
 
 bool begins_a_method(char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0; }
+
+// Whether a chunk's header, of which the parser wants more, is a whole line with a quote in it.
+bool ends_in_a_quote(std::string_view header) {
+  if (header.starts_with("\r\n")) header.remove_prefix(2);  // of the chunk before
+  const size_t end = header.find("\r\n");
+  return end != header.npos && header.substr(0, end).find('"') != header.npos;
+}
 
 RequestReader::Failure failure_of(const boost::system::error_code& error) {
   if (error == http::error::header_limit) return {431, "the header is too large"};
@@ -65,7 +73,15 @@ struct RequestReader::Parser : http::request_parser<http::string_body> {
     header_limit(static_cast<uint32_t>(limits.header_bytes));
     body_limit(limits.body_bytes);
     eager(false);
+    on_chunk_header(refuse_quotes);
   }
+
+  // Beast reads a quoted extension of a chunk over the end of its line, other readers do not.
+  std::function<void(uint64_t, boost::beast::string_view, boost::system::error_code&)>
+      refuse_quotes =
+          [](uint64_t, boost::beast::string_view extensions, boost::system::error_code& error) {
+            if (extensions.find('"') != extensions.npos) error = http::error::bad_chunk_extension;
+          };
 };
 
 RequestReader::RequestReader(const RequestLimits& limits) : limits_(limits) {}
@@ -238,6 +254,8 @@ size_t RequestReader::feed_body(std::string_view data) {
       fail(400, "the header of a chunk is too large");
       return taken;
     }
+    if (error == http::error::need_more && ends_in_a_quote(data.substr(taken)))
+      error = http::error::bad_chunk_extension;
     if (error == http::error::need_more) return taken;
     if (error) {
       failure_ = failure_of(error);
