@@ -1,5 +1,5 @@
-// POST /v1/embeddings: https://platform.openai.com/docs/api-reference/embeddings. The vectors are
-// those of the loaded model, pooled over the prompt; "pooling" chooses how.
+// POST /v1/embeddings. The vectors are those of the loaded model, pooled over the prompt; "pooling"
+// chooses how.
 #include <fmt/format.h>
 
 #include <bit>
@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "serve/answer_json.h"
+#include "serve/embedding_body.h"
 #include "serve/openai_service.h"
-#include "serve/prompt_fields.h"
 #include "serve/request_error.h"
 
 namespace weft::serve {
@@ -17,34 +17,8 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "base64 holds little-endian numbers");
 
-constexpr int64_t kMostInputs = 2048;  // OpenAI's bound
 constexpr std::string_view kDigits =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-struct EmbeddingBody {
-  std::string model;
-  std::vector<Prompt> inputs;
-  bool base64 = false;
-  int64_t dimensions = 0;  // 0: all
-  fleet::Embed::Pooling pooling = fleet::Embed::Pooling::kLast;
-  bool normalize = true;
-};
-
-EmbeddingBody read_embedding(const Fields& fields) {
-  EmbeddingBody body;
-  body.model = fields.text("model").value_or("");
-  body.inputs = prompts_of(fields, "input", kMostInputs);
-  const std::string encoding = fields.text("encoding_format").value_or("float");
-  if (encoding != "float" && encoding != "base64")
-    fields.refuse("encoding_format", "float or base64 is expected");
-  body.base64 = encoding == "base64";
-  body.dimensions = fields.integer("dimensions", 1, INT32_MAX).value_or(0);
-  const std::string pooling = fields.text("pooling").value_or("last");
-  if (pooling != "last" && pooling != "mean") fields.refuse("pooling", "last or mean is expected");
-  if (pooling == "mean") body.pooling = fleet::Embed::Pooling::kMean;
-  body.normalize = fields.flag("normalize").value_or(true);
-  return body;
-}
 
 // The first `dimensions` numbers, of length 1 again where the whole was: OpenAI's rule.
 std::vector<float> cut(std::vector<float> values, const EmbeddingBody& body) {

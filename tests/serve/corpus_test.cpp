@@ -1,4 +1,4 @@
-// The corpus of the fuzz target, in pieces of every size.
+// The corpora of the fuzz targets: requests in pieces of every size, and bodies.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "../../fuzz/http_target.h"
+#include "../../fuzz/request_target.h"
 
 namespace weft::serve {
 namespace {
@@ -47,6 +48,24 @@ TEST(Corpus, LargeChunkHeadersAreReadAlike) {
     for (const size_t piece : {1UL, 60UL, 1'000UL})
       EXPECT_TRUE(fuzz::reads_alike(text, piece)) << length << " by " << piece;
   }
+}
+
+// "valid-..." are read, "bad-..." are refused, as the target sees it.
+TEST(Corpus, BodiesAreReadOrRefused) {
+  int num_files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(
+           std::filesystem::path(__FILE__).parent_path() / "../../fuzz/corpus/fuzz_requests")) {
+    std::ifstream file(entry.path(), std::ios::binary);
+    std::ostringstream bytes;
+    bytes << file.rdbuf();
+    const std::string name = entry.path().filename().string();
+    const bool is_read = fuzz::run_request(bytes.str()) == fuzz::RequestVerdict::kAccepted;
+    if (!name.starts_with("found-")) {
+      EXPECT_EQ(is_read, name.starts_with("valid-")) << name;
+    }
+    ++num_files;
+  }
+  EXPECT_GE(num_files, 45);
 }
 
 }  // namespace

@@ -1,0 +1,28 @@
+#include "serve/embedding_body.h"
+
+#include "serve/prompt_fields.h"
+
+namespace weft::serve {
+namespace {
+
+constexpr int64_t kMostInputs = 2048;  // OpenAI's bound
+
+}  // namespace
+
+EmbeddingBody read_embedding(const Fields& fields) {
+  EmbeddingBody body;
+  body.model = fields.text("model").value_or("");
+  body.inputs = prompts_of(fields, "input", kMostInputs);
+  const std::string encoding = fields.text("encoding_format").value_or("float");
+  if (encoding != "float" && encoding != "base64")
+    fields.refuse("encoding_format", "float or base64 is expected");
+  body.base64 = encoding == "base64";
+  body.dimensions = fields.integer("dimensions", 1, INT32_MAX).value_or(0);
+  const std::string pooling = fields.text("pooling").value_or("last");
+  if (pooling != "last" && pooling != "mean") fields.refuse("pooling", "last or mean is expected");
+  if (pooling == "mean") body.pooling = fleet::Embed::Pooling::kMean;
+  body.normalize = fields.flag("normalize").value_or(true);
+  return body;
+}
+
+}  // namespace weft::serve

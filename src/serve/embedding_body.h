@@ -1,0 +1,26 @@
+// The body of POST /v1/embeddings: https://platform.openai.com/docs/api-reference/embeddings. The
+// field "pooling" is ours.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "fleet/engine_client.h"
+#include "serve/request_body.h"
+
+namespace weft::serve {
+
+struct EmbeddingBody {
+  std::string model;
+  std::vector<Prompt> inputs;
+  bool base64 = false;
+  int64_t dimensions = 0;  // 0: all; no bound of the model's is known yet
+  fleet::Embed::Pooling pooling = fleet::Embed::Pooling::kLast;
+  bool normalize = true;
+};
+
+// RequestError as of Fields.
+EmbeddingBody read_embedding(const Fields& fields);
+
+}  // namespace weft::serve
