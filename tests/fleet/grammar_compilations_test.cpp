@@ -102,5 +102,43 @@ TEST_F(Queue, HoldsSoManyBytesAndNoMore) {
   EXPECT_EQ(told_with(4).at(4), "a");
 }
 
+// A grammar that says that it takes so many bytes.
+class Heavy final : public text::Grammar {
+ public:
+  std::unique_ptr<text::GrammarMatcher> matcher() const override { return nullptr; }
+  int64_t bytes() const override { return GrammarCompilations::kKeptBytes / 4; }
+};
+class HeavyCompiler final : public text::GrammarCompiler {
+ public:
+  std::shared_ptr<const text::Grammar> compile(const text::GrammarSpec&,
+                                               const text::GrammarLimits&) override {
+    return std::make_shared<const Heavy>();
+  }
+};
+
+// Elsewhere a schema with every request filled the memory: compiled grammars are kept up to a
+// number of bytes, and the one that was asked for longest ago goes first (docs/advisories.md).
+TEST(Advisories, CompiledGrammarsAreForgotten) {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<std::weak_ptr<const text::Grammar>> grammars;
+  GrammarCompilations compilations(
+      [] { return std::make_unique<HeavyCompiler>(); },
+      [&](uint64_t, const std::shared_ptr<const text::Grammar>& grammar, std::optional<Error>) {
+        const std::lock_guard lock(mutex);
+        grammars.push_back(grammar);
+        changed.notify_all();
+      });
+  for (uint64_t i = 0; i < 50; ++i)
+    compilations.submit(i, {text::GrammarSpec::Kind::kRegex, fmt::format("a{{{}}}", i)});
+  std::unique_lock lock(mutex);
+  ASSERT_TRUE(
+      changed.wait_for(lock, std::chrono::seconds(20), [&] { return grammars.size() == 50; }));
+  const auto num_kept =
+      std::ranges::count_if(grammars, [](const auto& grammar) { return !grammar.expired(); });
+  EXPECT_GE(num_kept, 1);
+  EXPECT_LE(num_kept, 5);  // four, and perhaps the one in hand
+}
+
 }  // namespace
 }  // namespace weft::fleet
