@@ -60,7 +60,9 @@ class LmEval(unittest.TestCase):
         url, process = server.start("--tp", "2")
         threading.Thread(target=process.stderr.read, daemon=True).start()
         model = Recording(model="smollm2", base_url=f"{url}/v1/completions", num_concurrent=4,
-                          tokenizer_backend="remote", max_retries=1, batch_size=3)
+                          max_retries=1, batch_size=3)
+        self.assertEqual(model.tokenizer_backend, "remote")  # found out by itself
+        self.assertEqual(model.tokenizer.eos_token, "<|im_end|>")
         results = lm_eval.simple_evaluate(model=model, tasks=[TASK], task_manager=TaskManager(),
                                           bootstrap_iters=0)
         samples = results["samples"]["weft_facts"]
