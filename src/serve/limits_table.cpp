@@ -5,6 +5,7 @@
 #include "engine/engine.h"
 #include "serve/request_body.h"
 #include "text/grammar.h"
+#include "text/matcher_memory.h"
 
 namespace weft::serve {
 namespace {
@@ -71,7 +72,10 @@ void add_engine(std::vector<Limit>* table) {
        {"grammar source", bytes(grammar.source_bytes), "schema, expression or grammar", 400},
        {"grammar depth", fmt::format("{}", grammar.depth), "of its brackets", 400},
        {"grammar time", seconds(grammar.compile_ms), "to compile it", 400},
-       {"grammar memory", bytes(grammar.grammar_bytes), "of it, compiled", 400}});
+       {"grammar memory", bytes(grammar.grammar_bytes), "of it, compiled; and what an answer adds",
+        400},
+       {"all grammars", bytes(text::kMatcherBytes), "the places in them of all answers that run",
+        503}});
 }
 
 }  // namespace

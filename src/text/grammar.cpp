@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "text/matcher_memory.h"
 #include "text/rust_bridge.h"
 
 namespace weft::text {
@@ -106,6 +107,13 @@ class CrateCompiler final : public GrammarCompiler {
 std::unique_ptr<GrammarCompiler> GrammarCompiler::make(const Tokenizer& tokenizer,
                                                        int64_t vocab_size,
                                                        std::span<const int32_t> end_ids) {
+  return make_grammar_compiler(tokenizer, vocab_size, end_ids, kMatcherBytes);
+}
+
+std::unique_ptr<GrammarCompiler> make_grammar_compiler(const Tokenizer& tokenizer,
+                                                       int64_t vocab_size,
+                                                       std::span<const int32_t> end_ids,
+                                                       int64_t matcher_bytes) {
   std::string bytes, special;
   std::vector<int32_t> ends;
   for (int64_t i = 0; i < tokenizer.vocab_size(); ++i) {
@@ -114,8 +122,9 @@ std::unique_ptr<GrammarCompiler> GrammarCompiler::make(const Tokenizer& tokenize
     ends.push_back(static_cast<int32_t>(bytes.size()));
     special += tokenizer.is_special(id) ? '\1' : '\0';
   }
-  const WeftVocabulary vocabulary{slice_of(bytes), ends.data(),    ends.size(),   slice_of(special),
-                                  vocab_size,      end_ids.data(), end_ids.size()};
+  const WeftVocabulary vocabulary{slice_of(bytes),   ends.data(),  ends.size(),
+                                  slice_of(special), vocab_size,   end_ids.data(),
+                                  end_ids.size(),    matcher_bytes};
   WeftError error{};
   WeftGrammars* grammars = nullptr;
   throw_if_failed(weft_grammars_new(&vocabulary, &grammars, &error), error);

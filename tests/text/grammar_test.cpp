@@ -3,12 +3,16 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "text/byte_tokenizer.h"
+#include "text/matcher_memory.h"
 
 namespace weft::text {
 namespace {
@@ -313,6 +317,55 @@ TEST(Grammar, ARunawayGrammarEndsItsOwnMatcherAlone) {
     EXPECT_EQ(error.kind(), ErrorKind::kUsage);
   }
   EXPECT_TRUE(failed);
+  EXPECT_THROW(mask_of(*one), Error);
+  EXPECT_EQ(follow(*other, "abab"), 4U);
+}
+
+// As many answers as run at a time have a matcher each: together they are bounded, and whoever
+// finds no room is told to come again.
+TEST(Grammar, MatchersShareABoundOfMemory) {
+  constexpr int64_t kMost = 4 << 20;
+  const auto few =
+      make_grammar_compiler(ByteTokenizer(), kVocabSize, std::vector<int32_t>{kEnd}, kMost);
+  const auto grammar = few->compile({Kind::kJsonObject, ""});
+  std::vector<std::unique_ptr<GrammarMatcher>> matchers;
+  std::optional<Error> refused;
+  while (!refused && matchers.size() < 100'000) {
+    try {
+      matchers.push_back(matchers.size() % 2 == 0 ? grammar->matcher() : matchers[0]->clone());
+    } catch (const Error& error) {
+      refused = error;
+    }
+  }
+  ASSERT_TRUE(refused);
+  EXPECT_EQ(refused->kind(), ErrorKind::kBusy);
+  EXPECT_NE(std::string(refused->what()).find("4 MiB are shared"), std::string::npos);
+  // A matcher takes no less than its mask and no more than its grammar.
+  EXPECT_GT(static_cast<int64_t>(matchers.size()), kMost / std::max<int64_t>(1, grammar->bytes()));
+  EXPECT_LT(matchers.size(), 100'000u);
+  EXPECT_EQ(follow(*matchers[0], R"({"a": 1})"), 8U);  // those that are there go on
+  matchers.resize(matchers.size() / 2);
+  EXPECT_NE(grammar->matcher(), nullptr);  // and what they took is given back
+}
+
+TEST(Grammar, WhoGrowsBeyondTheSharedBoundIsEnded) {
+  const auto few = make_grammar_compiler(ByteTokenizer(), kVocabSize, std::vector<int32_t>{kEnd},
+                                         /*matcher_bytes=*/6 << 20);
+  const auto other = few->compile({Kind::kRegex, "(a|b)*"})->matcher();
+  const auto one = few->compile({Kind::kRegex, "(a|b)*a(a|b){24}c"})->matcher();
+  std::optional<Error> ended;
+  uint32_t bits = 1;
+  for (int i = 0; i < 200'000 && !ended; ++i) {
+    bits = bits * 1664525u + 1013904223u;
+    try {
+      ASSERT_TRUE(one->advance((bits >> 30) & 1 ? 'a' : 'b'));
+      static_cast<void>(mask_of(*one));
+    } catch (const Error& error) {
+      ended = error;
+    }
+  }
+  ASSERT_TRUE(ended);
+  EXPECT_EQ(ended->kind(), ErrorKind::kBusy);
   EXPECT_THROW(mask_of(*one), Error);
   EXPECT_EQ(follow(*other, "abab"), 4U);
 }

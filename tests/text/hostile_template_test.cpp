@@ -145,12 +145,13 @@ std::string rendered(const ChatTemplate& chat, const std::string& messages) {
   }
 }
 
-// What one step asks for cannot be taken back, and is lost: a template whose own steps do that is
-// held to three of them.
+// One that asks for more than six times its bound cannot be taken back, and is lost: a template
+// whose own steps do that is held to three of them.
 TEST(HostileTemplate, WaitsAfterThreeRunsThatCannotEnd) {
-  const auto chat = ChatTemplate::compile("{{ ('x' * messages[0]) ~ 'y' }}", "", "");
+  const auto chat =
+      ChatTemplate::compile("{{ ('x' * messages[0]) ~ ('y' * messages[0]) }}", "", "");
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(rendered(*chat, "[2]"), "xxy");
+    EXPECT_EQ(rendered(*chat, "[2]"), "xxyy");
     EXPECT_THAT(rendered(*chat, "[90000000]"), HasSubstr("too much memory"));
   }
   EXPECT_THAT(rendered(*chat, "[2]"), HasSubstr("try again later"));
@@ -159,6 +160,18 @@ TEST(HostileTemplate, WaitsAfterThreeRunsThatCannotEnd) {
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kBusy);
+  }
+}
+
+// One that asks for more than twice its bound runs on beside its caller, ends where its memory is
+// looked at next, and gives all back: any number of them is no reason to refuse others for good.
+TEST(HostileTemplate, RunsThatAskForTooMuchAtOnceEnd) {
+  const auto chat = ChatTemplate::compile("{{ 'x' * messages[0] }}", "", "");
+  for (int i = 0; i < 12 && !HasFailure(); ++i) {
+    EXPECT_THAT(rendered(*chat, "[40000000]"), HasSubstr("it may hold"));
+    for (int j = 0; j < 1000 && rendered(*chat, "[2]") != "xx"; ++j)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    EXPECT_EQ(rendered(*chat, "[2]"), "xx");
   }
 }
 

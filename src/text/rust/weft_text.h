@@ -96,6 +96,7 @@ typedef struct {
   int64_t vocab_size; /* the model's, which may have more ids */
   const int32_t* end_ids;
   size_t num_end_ids;
+  int64_t matcher_bytes; /* that all matchers together may take: beyond it 2 */
 } WeftVocabulary;
 
 int32_t weft_grammars_new(const WeftVocabulary* vocabulary, WeftGrammars** out, WeftError* error);

@@ -3,17 +3,19 @@
 //!
 //! The interpreter of templates counts its steps, but one step may ask for a terabyte or double a
 //! string, and a failed allocation or a full stack ends the process: neither can be caught. So
-//! this crate's allocator counts what a confined thread holds, and there are three ways out:
+//! this crate's allocator counts what a confined thread holds, and there are four ways out:
 //!
 //! - Work that asks `check` now and then is told that it holds too much, or that its time is over,
 //!   and ends with an error of its own. Nothing is lost.
 //! - Where the time is over, the caller gets an error at once. The thread goes on at the lowest
 //!   priority until `check` or the work's own bound of steps ends it, and counts as `LeftBehind`
 //!   until then.
-//! - Where one request for memory would pass twice the bound, the thread sleeps inside the
-//!   allocator for good, and its caller gets an error. What it holds is lost until the process ends,
-//!   and it counts as `LeftBehind` for good: callers see to it that only what they could not
-//!   foresee comes to this.
+//! - Where one request for memory would pass twice the bound, the caller gets an error at once. The
+//!   thread goes on, on an overdraft that all such threads share, so that `check` or a bound of the
+//!   work itself comes to end it: its memory is free again, and nothing is lost.
+//! - Only where the overdraft is used up does it sleep inside the allocator, until others end. One
+//!   that asks for more than six times its bound sleeps for good, and counts as `LeftBehind` for
+//!   good: callers see to it that only what they could not foresee comes to this.
 //!
 //! Rejected: returning null (the standard library then aborts), unwinding or jumping out of the
 //! allocator (undefined), freeing what a sleeping thread holds (statics may point into it), and a
@@ -24,14 +26,14 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::panic::resume_unwind;
 use std::ptr::null;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 /// What a piece of work may take.
 pub struct Bounds {
     pub name: &'static str,
-    /// `check` fails beyond it, and no request for memory is granted beyond twice as much.
+    /// `check` fails beyond it, and beyond twice as much the caller waits no longer.
     pub bytes: usize,
     pub time: Duration,
 }
@@ -49,6 +51,11 @@ impl LeftBehind {
 /// Recursion over nested values needs at most this much stack for a byte of their memory. The
 /// stack is address space; only what a recursion touches becomes memory.
 const STACK_PER_MEMORY: usize = 16;
+
+/// What all confined threads together may hold beyond twice their bounds. One of them may four times
+/// its bound: what doubles without end must not take it from the others.
+const OVERDRAFT: i64 = 1 << 30;
+static OVERDRAWN: AtomicI64 = AtomicI64::new(0);
 
 /// Why a confined thread was left behind.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -111,7 +118,11 @@ impl Warden {
 thread_local! {
     /// Null on every thread but a confined one.
     static WARDEN: Cell<*const Warden> = const { Cell::new(null()) };
+    /// Whether what this thread asks for and gives back is counted.
+    static COUNTS: Cell<bool> = const { Cell::new(false) };
     static HELD_BYTES: Cell<i64> = const { Cell::new(0) };
+    /// This thread's part of the overdraft, which it keeps to its end.
+    static OVERDRAFT_TAKEN: Cell<i64> = const { Cell::new(0) };
     #[cfg(target_os = "linux")]
     static IS_LATE: Cell<bool> = const { Cell::new(false) };
 }
@@ -122,6 +133,7 @@ struct Confined(Arc<Warden>);
 impl Confined {
     fn enter(warden: Arc<Warden>) -> Confined {
         WARDEN.set(Arc::as_ptr(&warden));
+        COUNTS.set(true);
         Confined(warden)
     }
 }
@@ -129,6 +141,8 @@ impl Confined {
 impl Drop for Confined {
     fn drop(&mut self) {
         WARDEN.set(null());
+        COUNTS.set(false);
+        OVERDRAWN.fetch_sub(OVERDRAFT_TAKEN.replace(0), Ordering::Relaxed);
         self.0.report(State::Finished);
     }
 }
@@ -149,6 +163,22 @@ fn silence_confined_panics() {
 /// Bytes that the work on this confined thread holds.
 pub fn held_bytes() -> i64 {
     HELD_BYTES.get()
+}
+
+/// Does `work`, and says how much more this thread holds after it. On any thread.
+pub fn metered<T>(work: impl FnOnce() -> T) -> (T, i64) {
+    struct Counting(bool);
+    impl Drop for Counting {
+        fn drop(&mut self) {
+            COUNTS.set(self.0);
+        }
+    }
+    let counting = Counting(COUNTS.replace(true));
+    let before = HELD_BYTES.get();
+    let value = work();
+    let growth = HELD_BYTES.get() - before;
+    drop(counting);
+    (value, growth)
 }
 
 /// Whether the work on this thread is within its bounds still.
@@ -207,38 +237,65 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 /// Does not return where a confined thread may not have `bytes` more.
 #[inline]
 fn claim(bytes: usize) {
-    let warden = WARDEN.get();
-    if !warden.is_null() {
-        // SAFETY: `Confined` keeps the warden alive while the pointer is set.
-        claim_from(unsafe { &*warden }, bytes);
+    if COUNTS.get() {
+        claim_counted(bytes);
     }
 }
 
 #[inline(never)]
-fn claim_from(warden: &Warden, bytes: usize) {
+fn claim_counted(bytes: usize) {
     let held = HELD_BYTES
         .get()
         .saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
+    let warden = WARDEN.get();
+    if !warden.is_null() {
+        // SAFETY: `Confined` keeps the warden alive while the pointer is set.
+        claim_from(unsafe { &*warden }, held);
+    }
+    HELD_BYTES.set(held);
+}
+
+fn claim_from(warden: &Warden, held: i64) {
+    let beyond = held.saturating_sub(warden.bytes.saturating_mul(2));
     #[cfg(target_os = "linux")] // where it is this thread's alone
     if warden.time_is_over.load(Ordering::Relaxed) && !IS_LATE.replace(true) {
         // SAFETY: plain numbers.
         unsafe { libc::setpriority(libc::PRIO_PROCESS as _, 0, 19) };
     }
     // A panic is on its way to an error already, and holds the runtime's locks.
-    if std::thread::panicking() || held <= warden.bytes.saturating_mul(2) {
-        HELD_BYTES.set(held);
+    if beyond > 0 && !std::thread::panicking() {
+        warden.report(State::OutOfMemory);
+        overdraw(beyond, warden.bytes.saturating_mul(4));
+    }
+}
+
+/// Returns once this thread may hold so much beyond twice its bound; never where it may not.
+fn overdraw(beyond: i64, most: i64) {
+    let more = beyond - OVERDRAFT_TAKEN.get();
+    if more <= 0 {
         return;
     }
-    warden.report(State::OutOfMemory);
-    loop {
-        // SAFETY: no arguments, no memory.
-        unsafe { libc::pause() };
+    let take = |all: i64| {
+        all.checked_add(more)
+            .filter(|&all| all <= OVERDRAFT && beyond <= most)
+    };
+    while OVERDRAWN
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+        .is_err()
+    {
+        let pause = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 50_000_000,
+        };
+        // SAFETY: a time that lives through the call; no memory.
+        unsafe { libc::nanosleep(&pause, std::ptr::null_mut()) };
     }
+    OVERDRAFT_TAKEN.set(beyond);
 }
 
 #[inline]
 fn release(bytes: usize) {
-    if !WARDEN.get().is_null() {
+    if COUNTS.get() {
         HELD_BYTES.set(HELD_BYTES.get().saturating_sub(bytes as i64));
     }
 }

@@ -1,5 +1,6 @@
 //! An error on its way to the C boundary: what happened in one line, and why.
 
+#[derive(Clone)]
 pub struct Failure {
     pub what: String,
     pub why: String,

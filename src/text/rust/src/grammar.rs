@@ -2,9 +2,11 @@
 //!
 //! A grammar is compiled on a confined thread (a schema comes from whoever sends a request), and
 //! what it costs later is bounded by the parser's own limits. Each matcher has the lexer's states to
-//! itself: shared ones would let an answer that runs into a limit end those beside it.
+//! itself: shared ones would let an answer that runs into a limit end those beside it. What all
+//! matchers hold is kept in a ledger, which new ones have to find room in.
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use llguidance::toktrie::{
 };
 use llguidance::{ParserFactory, TokenParser};
 
-use crate::confinement::{self, confine, held_bytes, Bounds, Breach, LeftBehind};
+use crate::confinement::{self, confine, held_bytes, metered, Bounds, Breach, LeftBehind};
 use crate::failure::Failure;
 use crate::grammar_source::{self, Kind};
 use crate::pieces::Pieces;
@@ -42,15 +44,61 @@ const BYTES_PER_STATE: usize = 2 << 10;
 /// it, so there are only so many of them at a time.
 const MAX_LEFT_BEHIND: u32 = 8;
 
+/// What the matchers of one vocabulary hold. Each is a copy of its grammar that grows with its
+/// answer, so as many as run at a time, each within its own limits, would be no bound.
+struct Ledger {
+    held: AtomicI64,
+    /// No matcher is made beyond it, and none grows beyond twice as much.
+    most: i64,
+}
+
+impl Ledger {
+    fn busy(&self) -> Failure {
+        Failure::busy(
+            "too many answers are held to grammars, try again later",
+            format!(
+                "their places in them take {} MiB, where {} MiB are shared by all",
+                self.held.load(Ordering::Relaxed) >> 20,
+                self.most >> 20
+            ),
+        )
+    }
+
+    fn admit(&self) -> Result<(), Failure> {
+        if self.held.load(Ordering::Relaxed) < self.most {
+            return Ok(());
+        }
+        Err(self.busy())
+    }
+
+    /// Whether far too much is held with these bytes.
+    fn add(&self, bytes: i64) -> bool {
+        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
+        bytes > 0 && before + bytes > 2 * self.most
+    }
+
+    /// Growth that is nobody's fault, however much is held.
+    fn spared_growth(&self) -> i64 {
+        self.most / 128
+    }
+}
+
 /// The vocabulary, ready for grammars.
 pub struct Grammars {
     factory: Arc<ParserFactory>,
+    ledger: Arc<Ledger>,
     num_words: usize,
     left_behind: Arc<LeftBehind>,
 }
 
 impl Grammars {
-    pub fn new(pieces: &Pieces, vocab_size: usize, end_ids: &[i32]) -> Result<Grammars, Failure> {
+    /// matcher_bytes: what all matchers together may take.
+    pub fn new(
+        pieces: &Pieces,
+        vocab_size: usize,
+        end_ids: &[i32],
+        matcher_bytes: i64,
+    ) -> Result<Grammars, Failure> {
         let mut words = words_of(pieces);
         words.resize(vocab_size, Vec::new());
         let ends: Vec<u32> = end_ids
@@ -73,6 +121,10 @@ impl Grammars {
         factory.quiet();
         Ok(Grammars {
             factory: Arc::new(factory),
+            ledger: Arc::new(Ledger {
+                held: AtomicI64::new(0),
+                most: matcher_bytes,
+            }),
             num_words: vocab_size.div_ceil(32),
             left_behind: Arc::default(),
         })
@@ -87,6 +139,7 @@ impl Grammars {
             ));
         }
         let (factory, num_words) = (Arc::clone(&self.factory), self.num_words);
+        let ledger = Arc::clone(&self.ledger);
         let source = source.to_string();
         let bounds = Bounds {
             name: "grammar",
@@ -97,7 +150,7 @@ impl Grammars {
         let confined = confine(bounds, &self.left_behind, move || {
             let top = grammar_source::read(kind, &source, limits)?;
             check()?;
-            let grammar = Grammar::new(&factory, top, num_words, limits)?;
+            let grammar = Grammar::new(&factory, top, num_words, limits, ledger)?;
             check()?;
             Ok(grammar)
         });
@@ -151,6 +204,7 @@ impl Grammar {
         top: TopLevelGrammar,
         num_words: usize,
         limits: Limits,
+        ledger: Arc<Ledger>,
     ) -> Result<Grammar, Failure> {
         let parser_limits = ParserLimits {
             step_lexer_fuel: MASK_LEXER_FUEL,
@@ -175,7 +229,7 @@ impl Grammar {
             ));
         }
         parser.start_without_prompt();
-        let mut first = Matcher::new(parser, num_words);
+        let mut first = Matcher::new(parser, num_words, limits.bytes as i64, ledger);
         first.ready()?;
         Ok(Grammar {
             first: Mutex::new(first),
@@ -183,7 +237,7 @@ impl Grammar {
         })
     }
 
-    pub fn matcher(&self) -> Matcher {
+    pub fn matcher(&self) -> Result<Matcher, Failure> {
         self.first
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -209,27 +263,60 @@ pub struct Matcher {
     /// Ending ids that were consumed, which the parser is not told of.
     num_ends: usize,
     broken: Option<Failure>,
+    /// What it takes, as the ledger knows it, and how much of that came after its beginning. Not of
+    /// a grammar's own, which its compilation bounds.
+    is_counted: bool,
+    bytes: i64,
+    growth: i64,
+    most_growth: i64,
+    ledger: Arc<Ledger>,
+}
+
+impl Drop for Matcher {
+    fn drop(&mut self) {
+        self.ledger.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 impl Matcher {
-    fn new(parser: TokenParser, num_words: usize) -> Matcher {
+    /// Of a grammar, whose memory is its own.
+    fn new(
+        parser: TokenParser,
+        num_words: usize,
+        most_growth: i64,
+        ledger: Arc<Ledger>,
+    ) -> Matcher {
         Matcher {
             parser,
             mask: vec![0; num_words],
             has_mask: false,
             num_ends: 0,
             broken: None,
+            is_counted: false,
+            bytes: 0,
+            growth: 0,
+            most_growth,
+            ledger,
         }
     }
 
-    pub fn copy(&self) -> Matcher {
-        Matcher {
+    pub fn copy(&self) -> Result<Matcher, Failure> {
+        self.ledger.admit()?;
+        let (mut copy, bytes) = metered(|| Matcher {
             parser: self.parser.deep_clone(),
             mask: self.mask.clone(),
             has_mask: self.has_mask,
             num_ends: self.num_ends,
             broken: None,
-        }
+            is_counted: true,
+            bytes: 0,
+            growth: self.growth,
+            most_growth: self.most_growth,
+            ledger: Arc::clone(&self.ledger),
+        });
+        copy.bytes = bytes;
+        copy.ledger.add(bytes);
+        Ok(copy)
     }
 
     /// Computes the mask of this place.
@@ -321,18 +408,37 @@ impl Matcher {
         body: impl FnOnce(&mut TokenParser) -> anyhow::Result<T>,
     ) -> Result<T, Failure> {
         if let Some(failure) = &self.broken {
-            return Err(Failure::new(failure.what.clone(), failure.why.clone()));
+            return Err(failure.clone());
         }
         let parser = &mut self.parser;
-        let done = catch_unwind(AssertUnwindSafe(|| body(parser)));
-        let why = match done {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => reason(&error),
-            Err(_) => "the grammar library stopped".to_string(),
+        let (done, bytes) = metered(|| catch_unwind(AssertUnwindSafe(|| body(parser))));
+        let within = self.grow(bytes);
+        let why = match (done, within) {
+            (Ok(Ok(value)), Ok(())) => return Ok(value),
+            (Ok(Ok(_)), Err(failure)) => return Err(self.broken.insert(failure).clone()),
+            (Ok(Err(error)), _) => reason(&error),
+            (Err(_), _) => "the grammar library stopped".to_string(),
         };
         let failure = Failure::new("the grammar cannot go on", why);
-        self.broken = Some(Failure::new(failure.what.clone(), failure.why.clone()));
-        Err(failure)
+        Err(self.broken.insert(failure).clone())
+    }
+
+    fn grow(&mut self, bytes: i64) -> Result<(), Failure> {
+        if !self.is_counted {
+            return Ok(());
+        }
+        self.bytes += bytes;
+        self.growth += bytes;
+        if self.ledger.add(bytes) && self.growth > self.ledger.spared_growth() {
+            return Err(self.ledger.busy());
+        }
+        if self.growth <= self.most_growth {
+            return Ok(());
+        }
+        Err(Failure::new(
+            "the grammar takes too much memory",
+            format!("an answer of it may take {} MiB", self.most_growth >> 20),
+        ))
     }
 }
 

@@ -40,6 +40,7 @@ pub struct WeftVocabulary {
     vocab_size: i64,
     end_ids: *const i32,
     num_end_ids: usize,
+    matcher_bytes: i64,
 }
 
 #[no_mangle]
@@ -61,7 +62,7 @@ pub unsafe extern "C" fn weft_grammars_new(
             strips_leading_space: false,
         };
         let end_ids = array(given.end_ids, given.num_end_ids);
-        Grammars::new(&pieces, vocab_size, end_ids)
+        Grammars::new(&pieces, vocab_size, end_ids, given.matcher_bytes)
     })
 }
 
@@ -112,7 +113,7 @@ pub unsafe extern "C" fn weft_matcher_new(
     error: *mut WeftError,
 ) -> i32 {
     guarded(out.cast::<Handle<Matcher>>(), error, || {
-        Ok((*grammar).matcher())
+        (*grammar).matcher()
     })
 }
 
@@ -123,7 +124,7 @@ pub unsafe extern "C" fn weft_matcher_copy(
     error: *mut WeftError,
 ) -> i32 {
     guarded(out.cast::<Handle<Matcher>>(), error, || {
-        Ok((*matcher).copy())
+        (*matcher).copy()
     })
 }
 
