@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "serve/request_error.h"
+#include "serve/structural_tag.h"
 
 namespace weft::serve {
 namespace {
@@ -90,7 +91,9 @@ std::optional<GrammarSpec> response_format(const Fields& fields) {
   const std::string type = format.text("type").value_or("");
   if (type == "text") return std::nullopt;
   if (type == "json_object") return GrammarSpec{Kind::kJsonObject, ""};
-  if (type != "json_schema") format.refuse("type", "text, json_object or json_schema is expected");
+  if (type == "structural_tag") return read_structural_tag(format);
+  if (type != "json_schema")
+    format.refuse("type", "text, json_object, json_schema or structural_tag is expected");
   const json* inner = format.find("json_schema");
   if (inner == nullptr) format.refuse("json_schema", "an object is expected");
   const Fields named = format.inside(*inner, "json_schema");
@@ -100,13 +103,23 @@ std::optional<GrammarSpec> response_format(const Fields& fields) {
   return named.has("schema") ? schema(named, "schema") : GrammarSpec{Kind::kJsonObject, ""};
 }
 
+// An object, or a text that holds one, as vLLM has it.
+std::optional<GrammarSpec> structural_tag(const Fields& fields, const char* name) {
+  const json* value = fields.find(name);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_string()) return read_structural_tag(fields.inside(*value, name));
+  const std::string& text = value->get_ref<const std::string&>();
+  const json parsed = parse_json(text, name);
+  if (!parsed.is_object()) fields.refuse(name, "an object is expected");
+  return read_structural_tag(Fields(parsed, "", name, text));
+}
+
 std::optional<GrammarSpec> structured_outputs(const Fields& fields) {
   const json* value = fields.find("structured_outputs");
   if (value == nullptr) return std::nullopt;
   const Fields inner = fields.inside(*value, "structured_outputs");
-  if (inner.has("structural_tag"))
-    inner.refuse_as_missing("structural_tag", "json, regex, choice and grammar are there");
   Asked asked(inner);
+  asked.add("structural_tag", structural_tag(inner, "structural_tag"));
   asked.add("json", schema(inner, "json"));
   asked.add("regex", source(inner, "regex", Kind::kRegex));
   asked.add("choice", choice(inner, "choice"));

@@ -97,8 +97,16 @@ TEST(RequestBody, RefusalsNameTheFieldWithACode) {
       {R"("guided_regex": "a", "guided_json": {})", "guided_regex", "invalid_value", "both given"},
       {R"("structured_outputs": {"choice": []})", "structured_outputs.choice", "invalid_value",
        "one text at least"},
-      {R"("structured_outputs": {"structural_tag": "x"})", "structured_outputs.structural_tag",
-       "unsupported_parameter", "structural_tag"},
+      {R"("structured_outputs": {"structural_tag": {"structures": []}})",
+       "structured_outputs.structural_tag.triggers", "missing_required_parameter",
+       "a list of texts"},
+      {R"("structured_outputs": {"structural_tag": "{\"triggers\": [\"<f\"]}"})",
+       "structural_tag.structures", "missing_required_parameter", "a list of tags"},
+      {R"("response_format": {"type": "structural_tag", "format": {"type": "sequence"}})",
+       "response_format.format.type", "invalid_value", "'sequence' cannot be honoured"},
+      {R"("response_format": {"type": "structural_tag", "triggers": ["<f"],
+          "structures": [{"begin": "<g", "schema": {}, "end": ""}]})",
+       "response_format.structures[0].begin", "invalid_value", "begins with a trigger"},
   };
   for (const Case& one : cases) {
     const json error = refusal(one.fields);
