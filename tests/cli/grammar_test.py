@@ -1,105 +1,39 @@
 #!/usr/bin/env python3
-"""Answers under grammars, with the default model: the options of `weft run`, and random schemas.
-
-Schemas are nested and bounded in size, answers are drawn at temperature 1, and every one of them
-must end by itself and be valid to a validator that shares nothing with Weft (fastjsonschema). 40 of
-them; 500 with WEFT_FULL_TESTS=1.
+"""Answers under grammars, with the default model: the options of `weft run`, and random schemas
+(random_schemas.py): 40 of them; 500 with WEFT_FULL_TESTS=1.
 """
 
 import json
 import os
-import random
 import re
 import sys
 import tempfile
 import unittest
 from pathlib import Path
 
+import random_schemas
 from program import MODEL, PROGRAM, answer, needs_the_model, weft
 
 # The environment of the tests (tools/test_models) lies beside the program.
 sys.path += [str(path) for path in Path(PROGRAM).parent.glob("venv/lib/python3*/site-packages")]
 
 COUNT = 500 if os.environ.get("WEFT_FULL_TESTS") == "1" else 40
-WORDS = ["name", "size", "kind of thing", "x", "größe", "a/b", "list", "flag"]
-
-
-def string(draw):
-    kind = draw.randrange(4)
-    if kind == 0:
-        return {"type": "string", "pattern": draw.choice(["^[A-Z][a-z]{1,5}$", "^\\d{2}-\\d{2}$",
-                                                          "^(ab|cd){1,3}$"])}
-    if kind == 1:
-        return {"enum": draw.sample(["red", "dark red", "\"quoted\"", "naïve"], 2)}
-    least = draw.randrange(3)
-    return {"type": "string", "minLength": least, "maxLength": least + draw.randrange(9)}
-
-
-def number(draw):
-    low = draw.randrange(-50, 50)
-    if draw.randrange(2):
-        return {"type": "integer", "minimum": low, "maximum": low + draw.randrange(1000)}
-    return {"enum": [low, low + 0.5, True, None]}
-
-
-def schema(draw, depth):
-    kind = draw.randrange(7) if depth > 0 else draw.randrange(4)
-    if kind == 0:
-        return {"type": "boolean"} if draw.randrange(2) else {"const": draw.choice(["c", 7, None])}
-    if kind == 1:
-        return number(draw)
-    if kind in (2, 3):
-        return string(draw)
-    if kind == 4:
-        least = draw.randrange(3)
-        return {"type": "array", "items": schema(draw, depth - 1), "minItems": least,
-                "maxItems": least + draw.randrange(3)}
-    if kind == 5:
-        return {"anyOf": [schema(draw, depth - 1) for _ in range(2)]}
-    return record(draw, depth)
-
-
-def record(draw, depth):
-    names = draw.sample(WORDS, draw.randrange(1, 5))
-    required = [name for name in names if draw.randrange(3)]
-    return {"type": "object", "properties": {n: schema(draw, depth - 1) for n in names},
-            "required": required, "additionalProperties": False}
-
-
-def root(seed):
-    """A record, some of whose parts are references to definitions."""
-    draw = random.Random(seed)
-    made = record(draw, 3)
-    made["definitions"] = {"part": schema(draw, 1)}
-    made["properties"]["ref"] = {"$ref": "#/definitions/part"}
-    return made
 
 
 @needs_the_model
 class RandomSchemas(unittest.TestCase):
     def test_every_answer_is_valid_and_ends_by_itself(self):
-        import fastjsonschema
-        schemas = [root(seed) for seed in range(COUNT)]
-        lines = [{"custom_id": str(i), "url": "/v1/chat/completions",
-                  "body": {"messages": [{"role": "user", "content": "Make something up."}],
-                           "temperature": 1, "seed": i, "max_tokens": 2000,
-                           "response_format": {"type": "json_schema",
-                                               "json_schema": {"name": "s", "schema": made}}}}
-                 for i, made in enumerate(schemas)]
-        with tempfile.TemporaryDirectory() as folder:
-            prompts, out = Path(folder, "prompts.jsonl"), Path(folder, "answers.jsonl")
-            prompts.write_text("".join(json.dumps(line) + "\n" for line in lines))
-            run = weft("run", MODEL, "--file", prompts, "--out", out, "--quiet",
-                       "--max-num-seqs", 32, "--num-speculative-tokens", 3)
-            self.assertEqual(run.returncode, 0, run.stderr)
-            found = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-        self.assertEqual(len(found), COUNT)
-        for line in found:
-            made = schemas[int(line["custom_id"])]
-            choice = line["response"]["body"]["choices"][0]
-            with self.subTest(schema=json.dumps(made), answer=choice):
-                self.assertEqual(choice["finish_reason"], "stop")
-                fastjsonschema.validate(made, json.loads(choice["message"]["content"]))
+        for number, body in enumerate(random_schemas.answers_of_run(PROGRAM, MODEL, COUNT)):
+            with self.subTest(schema=json.dumps(random_schemas.root(number)), answer=body):
+                self.assertIsNone(random_schemas.failure(number, body))
+
+    def test_a_failure_is_seen(self):
+        made = random_schemas.root(0)
+        def body(content, reason="stop"):
+            return {"choices": [{"message": {"content": content}, "finish_reason": reason}]}
+        self.assertIn("type", json.dumps(made))
+        for wrong in (body("[]"), body("{"), body('{"unknown": 1}'), body("{}", "length"), {}):
+            self.assertIsNotNone(random_schemas.failure(0, wrong))
 
 
 @needs_the_model
