@@ -12,9 +12,11 @@
 #include "cli/bench_pipeline.h"
 #include "cli/bench_report.h"
 #include "cli/commands.h"
+#include "cli/grammar_options.h"
 #include "cli/load_engine.h"
 #include "cli/long_prompt.h"
 #include "cli/machine_report.h"
+#include "cli/mask_cost.h"
 #include "cli/model_options.h"
 #include "cli/quantity.h"
 #include "cli/serving.h"
@@ -104,8 +106,10 @@ class BenchThroughputCommand : public Command {
                               longest(), options.max_model_len),
                   "", "raise --max-model-len, or leave it out");
     output_.check();
+    check_grammar();
     pipeline_.prepare(&options);
     trace_.prepare(&options);
+    if (grammar_.is_given()) options.max_num_seqs = std::max(options.max_num_seqs, num_prompts());
     if (workload_ == "long-prompt")  // all of them run at once
       options.max_num_seqs = std::max(options.max_num_seqs, num_prompts() + 1);
     max_num_seqs_ = options.max_num_seqs;
@@ -125,7 +129,9 @@ class BenchThroughputCommand : public Command {
                         context.console);
     const Work work{*engine, machine ? &*machine : nullptr, context.console};
     std::vector<std::string> lines;
-    if (workload_ == "long-prompt") {
+    if (grammar_.is_given()) {
+      measure_masks(work, &object, &lines);
+    } else if (workload_ == "long-prompt") {
       measure_long_prompt(work, &object, &lines);
     } else if (workload_ == "shared-prefix") {
       measure_shared_prefix(work, &object, &lines);
@@ -156,8 +162,9 @@ class BenchThroughputCommand : public Command {
                   "",
                   {"fixed", "mix", "repetitive", "shared-prefix", "long-prompt"}});
     options_.add("--num-prompts", &num_prompts_,
-                 {"N", "requests; of long-prompt the answers that run", "128; long-prompt 16"}, 1,
-                 1'000'000);
+                 {"N", "requests; of long-prompt the answers that run",
+                  "128; 16 with long-prompt or a grammar"},
+                 1, 1'000'000);
     options_.add("--input-len", &input_len_,
                  {"TOKENS", "prompt of each request; after the prefix that they share"}, 1,
                  1 << 20);
@@ -178,10 +185,27 @@ class BenchThroughputCommand : public Command {
     options_.add("--seed", &seed_, {"N", "of the lengths and the prompts"});
     options_.add("--no-bounds", &no_bounds_,
                  {"", "leave the machine's peaks and its read bandwidth unmeasured"});
+    options_.group("Structured output");
+    grammar_.declare(&options_);
+    options_.add("--structured-output-ratio", &grammar_ratio_,
+                 {"R", "share of the requests that have the grammar"}, 0.0F, 1.0F);
+    options_.add("--turns", &num_turns_,
+                 {"N", "how often the requests run with their grammar and without, in turn"}, 1,
+                 1000);
+  }
+
+  // The grammar's work needs no model, its reading no waiting.
+  void check_grammar() const {
+    if (!grammar_.is_given()) return;
+    if (workload_ != "fixed" || batching_ != "continuous")
+      throw Error(ErrorKind::kUsage, "a grammar needs --workload fixed and continuous batching",
+                  "it is compared with the same steps without one");
+    static_cast<void>(grammar_.spec());
   }
 
   int64_t num_prompts() const {
-    return num_prompts_ > 0 ? num_prompts_ : workload_ == "long-prompt" ? 16 : 128;
+    if (num_prompts_ > 0) return num_prompts_;
+    return workload_ == "long-prompt" || grammar_.is_given() ? 16 : 128;
   }
 
   // Tokens of the longest sequence.
@@ -250,6 +274,39 @@ class BenchThroughputCommand : public Command {
     (*object)["batching"] = batching_;
     const ServingRun run = serve_all(work, requests, "answering", max_concurrency_);
     report(work, run, object, lines);
+  }
+
+  // All at once, so that every step is one of --num-prompts tokens.
+  void measure_masks(const Work& work, Json* object, std::vector<std::string>* lines) const {
+    const engine::ModelReport& model = work.engine.model();
+    const int64_t begin_ns = now_ns();
+    const auto compiler = text::GrammarCompiler::make(work.engine.tokenizer(), model.vocab_size,
+                                                      work.engine.end_ids());
+    const int64_t compiler_ns = now_ns();
+    MaskCostOptions options;
+    options.grammar = compiler->compile(*grammar_.spec());
+    const int64_t grammar_ns = now_ns();
+    for (int64_t i = 0; i < num_prompts(); ++i)
+      options.requests.push_back(
+          bench_request(random_ids(input_len_, seed_, static_cast<uint64_t>(i), model.vocab_size),
+                        output_len_, kSharedSalt));
+    options.ratio = grammar_ratio_;
+    options.num_turns = num_turns_;
+    Progress progress(work.console.err, {.label = "runs with and without masks",
+                                         .total = 2 * num_turns_,
+                                         .unit = Progress::Unit::kItems,
+                                         .is_terminal = work.console.err_is_terminal});
+    options.on_run = [&] { progress.add(1); };
+    const MaskCost cost = measure_mask_cost(work.engine, options);
+    progress.finish();
+    (*object)["num_prompts"] = num_prompts();
+    (*object)["output_len"] = output_len_;
+    Json& found = (*object)["structured_output"];
+    found = mask_cost_json(cost);
+    found["ratio_of_requests"] = grammar_ratio_;
+    found["vocabulary_ms"] = 1e3 * seconds_between(begin_ns, compiler_ns);
+    found["compile_ms"] = 1e3 * seconds_between(compiler_ns, grammar_ns);
+    lines->push_back(mask_cost_line(cost));
   }
 
   // The same requests twice: each with a salt of its own, which shares nothing, and with one salt.
@@ -374,10 +431,13 @@ class BenchThroughputCommand : public Command {
   BenchOutput output_;
   BenchPipeline pipeline_;
   TraceOption trace_;
+  GrammarOptions grammar_;
   std::string workload_ = "fixed", batching_ = "continuous";
   int64_t num_prompts_ = 0, input_len_ = 128, output_len_ = 128;
   int64_t prefix_len_ = 1024, long_len_ = 4096, max_concurrency_ = 0, max_num_seqs_ = 1;
   uint64_t seed_ = 0;
+  float grammar_ratio_ = 1.0F;
+  int64_t num_turns_ = 5;
   bool no_bounds_ = false;
   engine::SpeculationStats guessed_before_;  // the run that is measured
 };

@@ -149,6 +149,31 @@ TEST(BenchThroughput, TheMachineStandsBesideTheFigures) {
   EXPECT_TRUE(found["commit"].is_string());
 }
 
+// The fake engine knows no grammars: what is shown is who has one, in which order, and what counts.
+TEST(BenchThroughput, MeasuresMasksInTurn) {
+  Program program;
+  ASSERT_EQ(program.run({"bench", "throughput", ".", "--regex", "[a-z]+", "--num-prompts", "4",
+                         "--output-len", "9", "--turns", "2", "--structured-output-ratio", "0.5",
+                         "--no-bounds", "--json"}),
+            0)
+      << program.err;
+  const json found = json::parse(program.out)["structured_output"];
+  ASSERT_EQ(found["turns"].size(), 2u);
+  EXPECT_GT(found["step_ratio"], 0.0);
+  // Of nine tokens the first is the prompt's, and in the last step all answers end.
+  EXPECT_EQ(found["turns"][0]["with"]["num_steps"], 7);
+  std::vector<bool> masked;
+  for (const engine::Request& request : program.state.submitted)
+    if (request.sampling.max_tokens == 9) masked.push_back(request.grammar != nullptr);
+  const std::vector<bool> with = {true, true, false, false}, without(4, false);
+  std::vector<bool> expected;
+  for (const auto& run : {without, with, with, without})
+    expected.insert(expected.end(), run.begin(), run.end());
+  EXPECT_EQ(masked, expected);
+  EXPECT_EQ(program.run({"bench", "throughput", ".", "--regex", "a", "--workload", "mix"}), 2);
+  EXPECT_EQ(program.run({"bench", "throughput", ".", "--regex", "(", "--num-prompts", "1"}), 2);
+}
+
 TEST(BenchThroughput, WhatDoesNotFitIsRefusedBeforeLoading) {
   Program program;
   EXPECT_EQ(program.run({"bench", "throughput", ".", "--max-model-len", "100"}), 2);
