@@ -1,29 +1,26 @@
-// A conversation in the terminal. The whole of it is rendered again for every answer, since one
-// request at a time keeps no cache between answers.
+// A conversation in the terminal.
 #pragma once
 
 #include <functional>
 #include <string>
-#include <vector>
 
-#include "cli/commands.h"
+#include "cli/chat_partner.h"
 #include "cli/line_reader.h"
 
 namespace weft::cli {
 
 using ReadLine = std::function<TypedLine(const std::string& prompt)>;
-// Sets everything of a request but its prompt.
-using MakeRequest = std::function<engine::Request()>;
 
 struct ChatOptions {
-  std::string system;  // may be empty
+  std::string system = {};  // may be empty
   bool stats = false;
-  int terminal = -1;  // descriptor of the terminal whose Ctrl-C is to reach this process alone
+  std::string home = {};  // what ~ stands for in the name of a file
 };
 
-// Reads lines until /quit, the end of input, or Ctrl-C twice. Returns the exit code. A request
-// that fails (too long, say) is told and the chat goes on; a lost rank or a bug ends it.
-int chat(engine::Engine& engine, const ChatOptions& options, const MakeRequest& make_request,
+// Reads lines until /quit, the end of input, or Ctrl-C twice. Returns the exit code. A request that
+// fails (too long, say, or a server that is away) is told and the chat goes on; what leaves the
+// engine in doubt, a lost rank or a bug, ends it.
+int chat(ChatPartner& partner, const ChatOptions& options, ChatParameters parameters,
          const ReadLine& read_line, Console& console);
 
 }  // namespace weft::cli

@@ -97,6 +97,34 @@ engine::SamplingParams GenerationOptions::sampling() const {
   return params;
 }
 
+ChatParameters GenerationOptions::parameters(bool only_given) const {
+  ChatParameters fields;
+  const auto add = [&](const char* option, const char* field, const auto& value, bool always) {
+    if (always || options_->origin(option) != Origin::kDefault) fields.set(field, value);
+  };
+  const bool all = !only_given;
+  add("--temperature", "temperature", temperature_, all);
+  add("--top-p", "top_p", top_p_, false);
+  add("--top-k", "top_k", int64_t{top_k_}, false);
+  add("--min-p", "min_p", min_p_, false);
+  add("--typical-p", "typical_p", typical_p_, false);
+  add("--seed", "seed", static_cast<int64_t>(seed_), all);
+  add("--max-tokens", "max_tokens", max_tokens_, all);
+  add("--min-tokens", "min_tokens", min_tokens_, false);
+  add("--repetition-penalty", "repetition_penalty", repetition_penalty_, false);
+  add("--presence-penalty", "presence_penalty", presence_penalty_, false);
+  add("--frequency-penalty", "frequency_penalty", frequency_penalty_, false);
+  if (!stop_.empty()) fields.set("stop", std::span<const std::string>(stop_));
+  if (stop_token_ids_)
+    fields.set("stop_token_ids", std::span<const int32_t>(
+                                     parse_ids("--stop-token-ids", *stop_token_ids_, INT32_MAX)));
+  if (ignore_eos_) fields.set("ignore_eos", true);
+  if (logprobs_ >= 0) fields.set("logprobs", true);
+  if (logprobs_ > 0) fields.set("top_logprobs", int64_t{logprobs_});
+  if (prompt_logprobs_ >= 0) fields.set("prompt_logprobs", int64_t{prompt_logprobs_});
+  return fields;
+}
+
 void GenerationOptions::apply_given(engine::SamplingParams* params) const {
   if (options_->origin("--max-tokens") != Origin::kDefault) params->max_tokens = max_tokens_;
   if (options_->origin("--temperature") != Origin::kDefault) params->temperature = temperature_;

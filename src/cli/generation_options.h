@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/options.h"
+#include "cli/chat_parameters.h"
 #include "engine/sampling.h"
 
 namespace weft::cli {
@@ -23,6 +24,9 @@ class GenerationOptions {
   engine::SamplingParams sampling() const;
   // Of a line of a file: what was given, over what is there.
   void apply_given(engine::SamplingParams* params) const;
+  // As the fields of a chat's requests. only_given: without the defaults of this program, which a
+  // server need not share.
+  ChatParameters parameters(bool only_given) const;
   uint64_t seed() const { return seed_; }
 
  private:

@@ -61,4 +61,11 @@ std::string pull_hub_model(const std::string& typed, const Context& context, boo
   return fetch(require_name(typed), hub::read_settings(context.environment), context, quiet);
 }
 
+std::string public_name(const std::string& typed) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(typed, ignored)) return typed;
+  const std::filesystem::path path = std::filesystem::weakly_canonical(typed, ignored);
+  return path.extension() == ".gguf" ? path.stem() : path.filename();
+}
+
 }  // namespace weft::cli

@@ -19,6 +19,10 @@ std::string obtain_hub_model(const std::string& typed, const Context& context, b
 // The newest state of a hub's model, whatever is there already: weft pull.
 std::string pull_hub_model(const std::string& typed, const Context& context, bool quiet);
 
+// A name of the model for others, which says nothing of the machine's folders: a file's without its
+// folders, or what was typed.
+std::string public_name(const std::string& typed);
+
 // Whether it is shaped like a name of a hub and is no file or folder here.
 bool is_hub_name(const std::string& typed);
 

@@ -7,13 +7,16 @@
 #include "base/error.h"
 #include "cli/answer_report.h"
 #include "cli/chat.h"
+#include "cli/engine_partner.h"
 #include "cli/generation_options.h"
 #include "cli/grammar_options.h"
 #include "cli/interrupt.h"
 #include "cli/load_engine.h"
 #include "cli/model_options.h"
+#include "cli/named_model.h"
 #include "cli/prompt.h"
 #include "cli/run_file.h"
+#include "cli/server_partner.h"
 #include "cli/trace_file.h"
 
 namespace weft::cli {
@@ -42,6 +45,7 @@ class RunCommand : public Command {
     options_.exclude("--system", "--no-chat-template",
                      [this] { return !system_.empty() && no_chat_template_; });
     declare_file();
+    server_.declare(&options_);
     model_.declare(&options_);
     model_.declare_scheduling(&options_);
     generation_.declare(&options_);
@@ -61,15 +65,16 @@ class RunCommand : public Command {
   OptionSet& options() override { return options_; }
 
   int execute(const Context& context) override {
+    server_.check(options_);
     check_together();
     generation_.check();
+    if (server_.is_given()) return run_with_server(context);
     Console& console = context.console;
     engine::EngineOptions engine_options = model_.resolve(context, quiet_);
     trace_.prepare(&engine_options);
     if (file_) return answer_file(context, engine_options);
     engine_options.max_num_seqs = 1;
-    const bool one_answer = prompt_ || prompt_ids_ || json_;
-    const bool chats = !one_answer && console.in_is_terminal && console.out_is_terminal;
+    const bool chats = is_chat(console);
     // Before the model is loaded, which may take long.
     const PromptText prompt = chats || prompt_ids_ ? PromptText{} : find_prompt(console);
     std::vector<int32_t> prompt_ids;
@@ -88,7 +93,9 @@ class RunCommand : public Command {
     const std::unique_ptr<engine::Engine> engine =
         load_engine(context, engine_options, check, quiet_);
     if (chats) {
-      const int code = hold_chat(*engine, console);
+      const auto partner = make_engine_partner(
+          *engine, {model_name(), logits_hash_, STDIN_FILENO, grammar, compiled_});
+      const int code = hold_chat(*partner, parameters(/*only_given=*/false), context);
       write_trace(*engine, console);
       return code;
     }
@@ -198,13 +205,54 @@ class RunCommand : public Command {
     if (prompt_ids_) return parse_ids("--prompt-ids", *prompt_ids_, model.report.vocab_size);
     const PromptWriter writer{model.tokenizer, model.chat_template};
     if (no_chat_template_) return writer.plain_ids(text);
-    std::vector<text::Message> messages;
-    if (!system_.empty()) messages.push_back({"system", system_});
-    messages.push_back({"user", text});
     if (model.chat_template == nullptr && !quiet_) {
       console.err << "this model ships no chat template: the prompt is continued as plain text\n";
     }
-    return writer.conversation_ids(messages);
+    return writer.conversation_ids(conversation(text));
+  }
+
+  std::vector<text::Message> conversation(const std::string& question) const {
+    std::vector<text::Message> messages;
+    if (!system_.empty()) messages.push_back({"system", system_});
+    messages.push_back({"user", question});
+    return messages;
+  }
+
+  // Nothing here is loaded.
+  int run_with_server(const Context& context) const {
+    Console& console = context.console;
+    const bool chats = is_chat(console);
+    const PromptText prompt = chats ? PromptText{} : find_prompt(console);
+    const auto partner =
+        connect(server_, model_.model, context.environment, chats ? STDIN_FILENO : -1);
+    const ChatParameters asked = parameters(/*only_given=*/true);
+    partner->check(asked);
+    if (chats) return hold_chat(*partner, asked, context);
+    if (prompt.is_built_in && !quiet_) console.err << "> " << prompt.text << std::endl;
+    std::ostream unseen(nullptr);
+    Console shown{console.in, json_ ? unseen : console.out, console.err};
+    std::vector<text::Message> messages = conversation(prompt.text);
+    const ChatReply reply = partner->answer(&messages, asked, shown);
+    console.out << (json_ ? reply_json(reply, partner->model()) : "") << std::endl;
+    if (stats_)
+      for (const std::string& line : reply.stats) console.err << line << "\n";
+    return reply.finish_reason == kCancelled ? kInterruptedExit : 0;
+  }
+
+  bool is_chat(const Console& console) const {
+    const bool one_answer = prompt_ || prompt_ids_ || json_;
+    return !one_answer && console.in_is_terminal && console.out_is_terminal;
+  }
+
+  ChatParameters parameters(bool only_given) const {
+    ChatParameters fields = generation_.parameters(only_given);
+    if (const std::optional<text::GrammarSpec> grammar = grammar_.spec()) fields.set(*grammar);
+    return fields;
+  }
+
+  // As `weft serve` calls it.
+  std::string model_name() const {
+    return public_name(model_.model.empty() ? model_.hf_repo : model_.model);
   }
 
   int answer_file(const Context& context, const engine::EngineOptions& engine_options) const {
@@ -240,11 +288,13 @@ class RunCommand : public Command {
     return defaults;
   }
 
-  int hold_chat(engine::Engine& engine, Console& console) const {
+  int hold_chat(ChatPartner& partner, const ChatParameters& fields, const Context& context) const {
     LineReader reader;
+    const auto home = context.environment.find("HOME");
     return chat(
-        engine, {system_, stats_, STDIN_FILENO}, [&] { return request(); },
-        [&](const std::string& prompt) { return reader.read(prompt); }, console);
+        partner,
+        {system_, stats_, home == context.environment.end() ? std::string() : home->second}, fields,
+        [&](const std::string& prompt) { return reader.read(prompt); }, context.console);
   }
 
   int answer_once(engine::Engine& engine, std::vector<int32_t> prompt_ids, Console& console) const {
@@ -286,6 +336,7 @@ class RunCommand : public Command {
   ModelOptions model_;
   GenerationOptions generation_;
   GrammarOptions grammar_;
+  ServerAddress server_;
   std::shared_ptr<const text::Grammar> compiled_;  // of grammar_, once the model is open
   TraceOption trace_;
   std::optional<std::string> prompt_, prompt_ids_, file_, out_;

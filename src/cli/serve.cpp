@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
 #include <ostream>
 
 #include "base/counted.h"
@@ -19,6 +18,7 @@
 #include "cli/interrupt.h"
 #include "cli/load_engine.h"
 #include "cli/model_options.h"
+#include "cli/named_model.h"
 #include "cli/serve_options.h"
 #include "cli/text_table.h"
 #include "fleet/fingerprint.h"
@@ -67,14 +67,6 @@ void raise_descriptor_limit() {
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-// A name of the model that says nothing of the machine's folders.
-std::string public_name(const std::string& model) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(model, ignored)) return model;
-  const std::filesystem::path path = std::filesystem::weakly_canonical(model, ignored);
-  return path.extension() == ".gguf" ? path.stem() : path.filename();
 }
 
 class ServeCommand : public Command {

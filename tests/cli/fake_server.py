@@ -17,6 +17,11 @@ class Server:
         self.cut = False    # streams end without [DONE]
         self.piece = 7      # bytes of one write
         self.words = ["Wörter", " and", " more", " 文字"]
+        self.thoughts = []  # reasoning before them
+        self.models = ["fake/model"]  # None: there is no such route
+        self.streams = True  # otherwise answers are whole, whatever was asked for
+        self.breaks = False  # the connection ends after the first word
+        self.error = None    # an event in place of the words from the second on
         self.last_ends = False     # the last word's chunk ends the answer, as vLLM's does
         self.counts_tokens = True  # /tokenize: a token a word
         self.at_once = self.most_at_once = 0
@@ -64,7 +69,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         if not self.is_allowed():
             return self.refuse(401, "Incorrect API key provided")
-        self.answer(200, {"object": "list", "data": [{"id": "fake/model", "object": "model"}]})
+        models = self.server.owner.models
+        if models is None or not self.path.endswith("/v1/models"):
+            return self.refuse(404, "no such route")
+        self.answer(200, {"object": "list", "data": [{"id": name, "object": "model"}
+                                                     for name in models]})
 
     def do_POST(self):
         owner = self.server.owner
@@ -83,6 +92,9 @@ class Handler(BaseHTTPRequestHandler):
                 return self.refuse(401, "Incorrect API key provided")
             if status != 200:
                 return self.refuse(status, "too busy")
+            if not owner.streams:
+                return self.answer(200, {"choices": [{"finish_reason": "stop", "message": {
+                    "role": "assistant", "content": "".join(owner.words)}}]})
             self.stream(body)
         finally:
             with owner.lock:
@@ -99,7 +111,15 @@ class Handler(BaseHTTPRequestHandler):
         if is_chat:
             self.send_event({"choices": [{"delta": {"role": "assistant", "content": ""}}]})
         time.sleep(owner.first_s)
+        for thought in owner.thoughts:
+            self.send_event({"choices": [{"delta": {"reasoning_content": thought}}]})
         for i in range(count):
+            if i == 1 and owner.breaks:
+                self.close_connection = True
+                return
+            if i == 1 and owner.error:
+                self.send_event({"error": {"message": owner.error}})
+                break
             if i > 0:
                 time.sleep(owner.each_s)
             word = owner.words[i % len(owner.words)]

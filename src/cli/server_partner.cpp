@@ -1,0 +1,316 @@
+#include "cli/server_partner.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <ostream>
+
+#include "base/clock.h"
+#include "base/counted.h"
+#include "base/did_you_mean.h"
+#include "base/error.h"
+#include "cli/foreground.h"
+#include "cli/http_streams.h"
+#include "cli/interrupt.h"
+#include "cli/server_stream.h"
+
+namespace weft::cli {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr auto kLookTimeout = std::chrono::seconds(30);
+constexpr auto kAnswerTimeout = std::chrono::hours(1);
+constexpr size_t kMaxRefusal = 65'536;
+constexpr auto kPatience = std::chrono::milliseconds(100);  // until Ctrl-C is noticed
+
+// Options of `weft run` that say something of a prompt, an answer or how it is shown: with a server
+// all others are its own affair.
+constexpr std::array<std::string_view, 32> kOfAnswers = {"url",
+                                                         "model",
+                                                         "api-key",
+                                                         "prompt",
+                                                         "system",
+                                                         "max-tokens",
+                                                         "n-predict",
+                                                         "min-tokens",
+                                                         "temperature",
+                                                         "temp",
+                                                         "top-k",
+                                                         "top-p",
+                                                         "min-p",
+                                                         "typical-p",
+                                                         "typical",
+                                                         "repetition-penalty",
+                                                         "repeat-penalty",
+                                                         "presence-penalty",
+                                                         "frequency-penalty",
+                                                         "seed",
+                                                         "stop",
+                                                         "stop-token-ids",
+                                                         "ignore-eos",
+                                                         "json-schema",
+                                                         "regex",
+                                                         "choice",
+                                                         "grammar",
+                                                         "json",
+                                                         "stats",
+                                                         "quiet",
+                                                         "config",
+                                                         "help"};
+
+// http://host:port/v1 out of what was typed: a scheme and /v1 where they are missing.
+std::string base_url(std::string_view typed) {
+  std::string url(typed);
+  if (url.find("://") == std::string::npos) url = "http://" + url;
+  const size_t host = url.find("://") + 3;
+  const bool is_http = url.starts_with("http://") || url.starts_with("https://");
+  if (!is_http || url.size() == host || url.find_first_of(" \t?#") != std::string::npos)
+    throw Error(ErrorKind::kUsage, fmt::format("--url: '{}' is no address of a server", typed), "",
+                "give http://HOST:PORT or http://HOST:PORT/v1");
+  if (url.substr(host, url.find('/', host) - host).find('@') != std::string::npos)
+    throw Error(ErrorKind::kUsage, "--url holds a name before an @",
+                "it would be shown wherever the address is", "give the key with --api-key");
+  while (url.ends_with('/')) url.pop_back();
+  for (const std::string_view route : {"/chat/completions", "/completions", "/models"})
+    if (url.ends_with(route)) url.resize(url.size() - route.size());
+  return url.find('/', host) == std::string::npos ? url + "/v1" : url;
+}
+
+// What a status other than 200 means to who asked.
+[[noreturn]] void refuse(const std::string& base, int status, const std::string& body,
+                         bool has_key) {
+  const std::string words = error_text(status, body);
+  if (status == 401 || status == 403)
+    throw Error(ErrorKind::kUsage,
+                fmt::format("{} {}", base, has_key ? "refuses the key" : "wants a key"), words,
+                "give it with --api-key, WEFT_API_KEY or OPENAI_API_KEY");
+  if (status == 429 || status == 503)
+    throw Error(ErrorKind::kBusy, fmt::format("{} is busy", base), words, "ask again later");
+  if (status >= 300 && status < 400)
+    throw Error(ErrorKind::kUsage, fmt::format("{} is elsewhere", base), words,
+                "give --url the address that it redirects to");
+  if (status >= 400 && status < 500)
+    throw Error(ErrorKind::kUsage, fmt::format("{} refuses the request", base), words);
+  throw Error(ErrorKind::kCommunication, fmt::format("{} failed", base), words);
+}
+
+[[noreturn]] void refuse_silence(const std::string& base, const std::string& failure) {
+  throw Error(ErrorKind::kCommunication, fmt::format("no server answers at {}", base), failure,
+              "start one (weft serve MODEL), or see to --url");
+}
+
+class ServerPartner : public ChatPartner {
+ public:
+  ServerPartner(std::string base, std::string model, std::string api_key,
+                const Environment& environment, int terminal)
+      : base_(std::move(base)),
+        model_(std::move(model)),
+        api_key_(std::move(api_key)),
+        environment_(environment),
+        terminal_(terminal) {}
+
+  std::string model() const override { return model_; }
+  std::string unset() const override { return "the server's"; }
+  bool is_remote() const override { return true; }
+  std::string greeting() const override { return fmt::format("{} at {}", model_, base_); }
+  void check(const ChatParameters& parameters) override { parameters.read(); }
+
+  // A server without a list of its models is believed to serve the one that was named.
+  void look_for_model() {
+    HttpStreams streams(environment_, kLookTimeout);
+    const HttpAnswer answer = ask(&streams, {base_ + "/models", "", api_key_});
+    if (answer.end.status == 0) refuse_silence(base_, answer.end.failure);
+    const std::vector<std::string> served = models_of(answer.body);
+    const bool has_list = answer.end.status == 200 && !served.empty();
+    if (answer.end.status != 200 && answer.end.status != 404 && answer.end.status != 405)
+      refuse(base_, answer.end.status, answer.body, !api_key_.empty());
+    if (!has_list && model_.empty())
+      throw Error(ErrorKind::kUsage, fmt::format("{}/models names no model", base_),
+                  answer.end.status == 200 ? "" : error_text(answer.end.status, answer.body),
+                  "name one with --model, or see to --url");
+    if (model_.empty()) model_ = served.front();
+    if (has_list && std::ranges::find(served, model_) == served.end())
+      throw Error(ErrorKind::kUsage, fmt::format("{} does not serve '{}'", base_, model_),
+                  fmt::format("it serves {}", fmt::join(served, ", ")),
+                  fmt::format("name one of them with --model{}", did_you_mean(model_, served)));
+  }
+
+  ChatReply answer(std::vector<text::Message>* messages, const ChatParameters& parameters,
+                   Console& console) override {
+    if (streams_ == nullptr) streams_ = std::make_unique<HttpStreams>(environment_, kAnswerTimeout);
+    const int64_t begin_ns = now_ns();
+    int64_t first_ns = 0;
+    const auto note_first = [&] {
+      if (first_ns == 0) first_ns = now_ns();
+    };
+    ServerStream stream({.on_text =
+                             [&](const std::string& piece) {
+                               note_first();
+                               console.out << piece << std::flush;
+                             },
+                         .on_reasoning =
+                             [&](const std::string& piece) {
+                               note_first();
+                               console.err << piece << std::flush;
+                             }});
+    const bool was_stopped = receive(body_of(*messages, parameters), stream);
+    return {stream.text(),
+            was_stopped ? std::string(kCancelled) : stream.finish_reason(),
+            {},
+            stats_of(stream, begin_ns, first_ns),
+            stream.prompt_tokens(),
+            stream.output_tokens()};
+  }
+
+ private:
+  static std::vector<std::string> models_of(const std::string& body) {
+    std::vector<std::string> names;
+    const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+    const auto data = json.is_object() ? json.find("data") : json.end();
+    if (!json.is_object() || data == json.end() || !data->is_array()) return names;
+    for (const Json& model : *data)
+      if (model.is_object() && model.contains("id") && model["id"].is_string())
+        names.push_back(model["id"]);
+    return names;
+  }
+
+  std::string body_of(const std::vector<text::Message>& messages,
+                      const ChatParameters& parameters) const {
+    nlohmann::ordered_json body = {{"model", model_}};
+    body["messages"] = nlohmann::ordered_json::array();
+    for (const text::Message& message : messages)
+      body["messages"].push_back({{"role", message.role}, {"content", message.content}});
+    body["stream"] = true;
+    body["stream_options"] = {{"include_usage", true}};
+    for (const ChatParameters::Parameter& parameter : parameters.all())
+      body[parameter.name] = nlohmann::ordered_json::parse(parameter.json);
+    return body.dump(-1, ' ', false, Json::error_handler_t::replace);
+  }
+
+  // Whether Ctrl-C ended it: the connection is closed then, which ends the answer at the server.
+  bool receive(std::string body, ServerStream& stream) {
+    std::atomic<bool> stop{false};
+    const OwnForeground foreground(terminal_);
+    const InterruptAction interrupt(
+        [](void* flag) { static_cast<std::atomic<bool>*>(flag)->store(true); }, &stop);
+    std::string refusal;
+    std::optional<HttpEnd> end;
+    streams_->start(
+        {base_ + "/chat/completions", std::move(body), api_key_},
+        [&](int status, std::span<const char> bytes) {
+          if (status == 200) return stream.take(bytes);
+          refusal.append(bytes.data(), std::min(bytes.size(), kMaxRefusal - refusal.size()));
+        },
+        [&](const HttpEnd& http) { end = http; });
+    while (!end && !stop.load()) streams_->drive(kPatience);
+    if (!end) {
+      streams_.reset();
+      return true;
+    }
+    require_whole(*end, refusal, stream);
+    return false;
+  }
+
+  void require_whole(const HttpEnd& end, const std::string& refusal, ServerStream& stream) const {
+    if (end.status == 0) refuse_silence(base_, end.failure);
+    if (end.status != 200) refuse(base_, end.status, refusal, !api_key_.empty());
+    if (end.failure.empty()) stream.end();
+    if (!stream.error().empty())
+      throw Error(ErrorKind::kCommunication, fmt::format("{} failed", base_), stream.error());
+    if (!end.failure.empty() || !stream.is_whole())
+      throw Error(ErrorKind::kCommunication, "the answer broke off",
+                  end.failure.empty() ? "the stream ended before it" : end.failure, "ask again");
+  }
+
+  static std::vector<std::string> stats_of(const ServerStream& stream, int64_t begin_ns,
+                                           int64_t first_ns) {
+    if (first_ns == 0) return {"nothing came"};
+    const double first_s = seconds_between(begin_ns, first_ns);
+    const double rest_s = seconds_between(first_ns, now_ns());
+    const bool is_counted = stream.output_tokens() >= 0;
+    const int64_t count = is_counted ? stream.output_tokens() : stream.num_pieces();
+    const std::string prompt =
+        stream.prompt_tokens() < 0 ? "" : counted(stream.prompt_tokens(), "token") + ", ";
+    std::string rate;
+    if (count > 1 && rest_s > 0)
+      rate = fmt::format(": {:.1f} {}/s", static_cast<double>(count - 1) / rest_s,
+                         is_counted ? "tokens" : "pieces");
+    return {fmt::format("prompt      {}the first piece after {:.3f} s", prompt, first_s),
+            fmt::format("generation  {}, {:.3f} s after the first{}",
+                        counted(count, is_counted ? "token" : "piece"), rest_s, rate)};
+  }
+
+  std::string base_, model_, api_key_;
+  const Environment& environment_;
+  int terminal_;
+  std::unique_ptr<HttpStreams> streams_;  // keeps its connection from one answer to the next
+};
+
+}  // namespace
+
+void ServerAddress::declare(OptionSet* options) {
+  options->group("Server");
+  options->add("--url", &url_,
+               {.unit = "URL",
+                .help = "of a running server of OpenAI's API, which answers in place of a MODEL "
+                        "here: http://HOST:PORT or http://HOST:PORT/v1",
+                .may_be_empty = false});
+  options->add("--model", &model_,
+               {.unit = "NAME",
+                .help = "as the server calls it (MODEL does too)",
+                .unset = "its first one",
+                .may_be_empty = false});
+  options->add("--api-key", &api_key_,
+               {.unit = "KEY", .help = "sent with each request", .unset = "OPENAI_API_KEY"});
+  options->stands_alone("--url");
+}
+
+void ServerAddress::check(const OptionSet& options) const {
+  for (const std::string& key : options.keys()) {
+    const std::string flag = "--" + key;
+    const bool given = options.origin(flag) == Origin::kFlag;
+    const bool of_server = key == "url" || key == "model" || key == "api-key";
+    if (!url_ && given && of_server)
+      throw Error(ErrorKind::kUsage, fmt::format("{} needs --url", flag),
+                  "a model of this machine has neither another name nor a key", "");
+    if (!url_ || !given || std::ranges::find(kOfAnswers, key) != kOfAnswers.end()) continue;
+    throw Error(ErrorKind::kUsage, fmt::format("{} and --url are both given", flag),
+                "how a server runs its model is settled there", fmt::format("leave out {}", flag));
+  }
+}
+
+std::string reply_json(const ChatReply& reply, const std::string& model) {
+  const auto count = [](int64_t n) {
+    return n < 0 ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(n);
+  };
+  const nlohmann::ordered_json object = {{"text", reply.text},
+                                         {"prompt_tokens", count(reply.prompt_tokens)},
+                                         {"generated_tokens", count(reply.generated_tokens)},
+                                         {"finish_reason", reply.finish_reason},
+                                         {"model", model}};
+  return object.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::unique_ptr<ChatPartner> connect(const ServerAddress& address, const std::string& model,
+                                     const Environment& environment, int terminal) {
+  if (address.model_ && !model.empty() && *address.model_ != model)
+    throw Error(ErrorKind::kUsage,
+                fmt::format("MODEL is {} and --model is {}", model, *address.model_), "",
+                "give one of the two");
+  const auto variable = environment.find("OPENAI_API_KEY");
+  const std::string key = address.api_key_                ? *address.api_key_
+                          : variable != environment.end() ? variable->second
+                                                          : "";
+  auto partner = std::make_unique<ServerPartner>(
+      base_url(*address.url_), address.model_.value_or(model), key, environment, terminal);
+  partner->look_for_model();
+  return partner;
+}
+
+}  // namespace weft::cli
