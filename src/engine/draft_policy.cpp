@@ -114,8 +114,7 @@ double DraftPolicy::draft_seconds(int64_t num_tokens, const Step& step) const {
 double DraftPolicy::seconds_with(int64_t num_guessed, int64_t num_lagging, int64_t num_sequences,
                                  int64_t depth, const Step& step) const {
   const int64_t context = step.load.attention_pairs / step.load.num_tokens;
-  const StepLoad load{step.load.num_tokens + num_guessed,
-                      step.load.attention_pairs + num_guessed * context};
+  const StepLoad load = step.load.with_guesses(num_guessed, num_guessed * context);
   return step.turns * *target_.predict(load) + draft_seconds(num_lagging, step) +
          static_cast<double>(depth - 1) * draft_seconds(num_sequences, step);
 }

@@ -233,12 +233,9 @@ PipelineCosts LocalEngine::calibrate(const CalibrationRange& range, const OnCali
   served.num_decodes = std::min(range.num_decodes, options_.max_num_seqs);
   served.chunk_tokens = std::min(range.chunk_tokens, replica_->shape().max_batch_tokens);
   served.context = std::min(range.context, max_model_len_);
-  const auto fits = [this](const BatchWorkload& w) {
-    return blocks_for_all(split_report_, w.batch_size, w.input_len + w.output_len, options_);
-  };
   prepare_this_thread();
   loop_->clear_cache();
-  return calibrate_stages(*replica_, *pools_, source_->config.vocab_size, served, fits, on_size);
+  return calibrate_stages(*replica_, *pools_, source_->config.vocab_size, served, on_size);
 }
 
 uint64_t LocalEngine::submit(Request request) {

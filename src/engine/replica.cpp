@@ -222,7 +222,9 @@ const StepAnswer& Replica::await() {
         "a rank of the last stage is silent"));
   throw_if_failed();
   plan();
-  return slots_[num_awaited_++ % kRingSlots].answer;
+  const Slot& slot = slots_[num_awaited_ % kRingSlots];
+  step_log_.worked(num_awaited_++, *std::max_element(slot.work_ns.begin(), slot.work_ns.end()));
+  return slot.answer;
 }
 
 void Replica::fail(const Error& error) {

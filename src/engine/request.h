@@ -127,7 +127,8 @@ struct EngineStats {
   int64_t num_idle_blocks = 0;  // held by the prefix cache alone
   // The same of all groups with a window together; those above are of full attention.
   int64_t num_window_blocks = 0, num_free_window_blocks = 0, num_idle_window_blocks = 0;
-  double scheduler_s = 0;  // planning
+  double scheduler_s = 0;  // planning: deciding and filling plans
+  double schedule_s = 0;   // deciding alone (engine/scheduler.h)
 };
 
 }  // namespace weft::engine

@@ -110,6 +110,7 @@ bool RequestLoop::submit_next() {
   Flight& flight = ring_[num_submitted_ % ring_.size()];
   const int64_t begin_ns = now_ns();
   scheduler_.schedule(flight.schedule);
+  totals_.schedule_s += seconds_between(begin_ns, now_ns());
   note_scheduled(flight.schedule);
   if (flight.schedule.empty()) return false;
   const int64_t scheduled_ns = now_ns();
@@ -117,6 +118,8 @@ bool RequestLoop::submit_next() {
   const int64_t guessed_ns = now_ns();
   StepPlan& plan = replica_.next_plan();
   fill_plan(flight, plan);
+  // With those of prompts whose logprobs are asked for, which the scheduler knows nothing of.
+  flight.schedule.load.num_rows = static_cast<int64_t>(plan.rows.size());
   totals_.scheduler_s +=
       seconds_between(begin_ns, scheduled_ns) + seconds_between(guessed_ns, now_ns());
   flight.draft_s = seconds_between(scheduled_ns, guessed_ns);
@@ -139,9 +142,12 @@ StepContext RequestLoop::context_of(const Schedule& schedule) const {
   uint64_t needed = number >= most ? number + 1 - most : 0;
   for (const Schedule::Chunk& chunk : schedule.chunks)
     needed = std::max(needed, chunk.sequence->num_answers_needed);
-  return {scheduler_.num_running(), scheduler_.num_waiting(),
-          pools_.full().num_blocks() - pools_.full().num_free(), schedule.load,
-          std::min(needed, replica_.num_awaited())};
+  return {scheduler_.num_running(),
+          scheduler_.num_waiting(),
+          pools_.full().num_blocks() - pools_.full().num_free(),
+          schedule.load,
+          std::min(needed, replica_.num_awaited()),
+          times_.predict(schedule.load).value_or(0.0)};
 }
 
 void RequestLoop::note_scheduled(const Schedule& schedule) {
@@ -319,9 +325,9 @@ void RequestLoop::note_gain(const Flight& flight, int64_t num_accepted) {
   StepLoad plain, decodes;
   bool has_guesses = false;
   for (const Schedule::Chunk& chunk : flight.schedule.chunks) {
-    plain.add(chunk.positions.begin, chunk.positions.size());
+    plain.add(chunk.positions.begin, chunk.positions.size(), chunk.samples ? 1 : 0);
     plain.has_prompt = plain.has_prompt || chunk.positions.size() > 1;
-    if (chunk.samples && chunk.positions.size() == 1) decodes.add(chunk.positions.begin, 1);
+    if (chunk.samples && chunk.positions.size() == 1) decodes.add(chunk.positions.begin, 1, 1);
     has_guesses = has_guesses || !chunk.guesses.empty() || chunk.num_to_draft > 0;
   }
   if (!has_guesses || decodes.num_tokens == 0) return;

@@ -16,6 +16,8 @@ constexpr int64_t kLeastPipelineChunk = 64;
 constexpr int64_t kChunksPerStage = 4;
 // Waiting sequences that one plan looks at: bounds its time where many wait for one prefix.
 constexpr size_t kMostLooks = 64;
+// A step's time is an estimate: a batch is cut for more than its error.
+constexpr double kGainOfSplit = 0.98;
 
 bool comes_before(const Sequence& a, const Sequence& b) {
   return a.priority != b.priority ? a.priority < b.priority : a.number < b.number;
@@ -37,6 +39,11 @@ void erase_from(std::vector<Sequence*>& list, const Sequence& sequence) {
 // Tokens that may be taken over from the cache: one at least is computed, for its logits.
 int64_t reusable(const Sequence& s) {
   return std::min(s.reuse_limit, static_cast<int64_t>(s.tokens.size()) - 1);
+}
+
+// One token of so many sequences.
+StepLoad decodes_of(int64_t count, int64_t pairs) {
+  return {.num_tokens = count, .attention_pairs = pairs, .num_rows = count};
 }
 
 int64_t common_prefix(const Sequence& a, const Sequence& b) {
@@ -174,13 +181,13 @@ void Scheduler::plan_some_decodes(Schedule& out) {
               [](const Sequence* a, const Sequence* b) { return comes_before(*a, *b); });
   }
   StepLoad load;
-  for (const Sequence* s : ready) load.add(s->num_planned, 1);
+  for (const Sequence* s : ready) load.add(s->num_planned, 1, 1);
   wish_for_guesses(load);
   for (Sequence* s : ready) {
     // An earlier one may have pre-empted it.
     if (s->state != Sequence::State::kRunning || !make_room(*s, out)) continue;
     const int64_t count = num_guesses(*s, load, options_.max_num_batched_tokens - load.num_tokens);
-    load.add(s->num_planned + 1, count);
+    load.add(s->num_planned + 1, count, count);
     plan(out, *s, 1, count);
   }
 }
@@ -240,11 +247,11 @@ int64_t Scheduler::wanted_in_flight() const {
   double best_cycle = 0;
   for (int64_t m = 1; m <= std::min(most, n); ++m) {
     StepLoad load;
-    load.num_tokens = ceil_div(n, m);
+    load.num_tokens = load.num_rows = ceil_div(n, m);
     const std::optional<double> seconds = times_.predict(load);
     if (!seconds) return std::min(most, n);
     const double cycle = std::max(static_cast<double>(m), depth) * *seconds;
-    if (m == 1 || cycle < best_cycle) {
+    if (m == 1 || cycle < kGainOfSplit * best_cycle) {
       best = m;
       best_cycle = cycle;
     }
@@ -266,11 +273,11 @@ int64_t Scheduler::decodes_at_once(uint64_t turn) const {
 StepLoad Scheduler::typical_decodes() const {
   StepLoad all;
   for (const Sequence* s : running_) {
-    if (s->decodes()) all.add(static_cast<int64_t>(s->tokens.size()) - 1, 1);
+    if (s->decodes()) all.add(static_cast<int64_t>(s->tokens.size()) - 1, 1, 1);
   }
   if (all.num_tokens == 0) return all;
   const int64_t count = std::min(decodes_at_once(next_number_), all.num_tokens);
-  return {count, all.attention_pairs / all.num_tokens * count};
+  return decodes_of(count, all.attention_pairs / all.num_tokens * count);
 }
 
 // The same where all who wait, as far as they will be let in, decode too: the step that running
@@ -280,7 +287,7 @@ StepLoad Scheduler::with_those_who_wait(const StepLoad& decodes) const {
   const int64_t running = num_decoding();
   const int64_t all = std::min(num_running() + num_waiting(), options_.max_num_seqs);
   if (running == 0 || all <= running) return decodes;
-  return {decodes.num_tokens * all / running, decodes.attention_pairs * all / running};
+  return decodes_of(decodes.num_tokens * all / running, decodes.attention_pairs * all / running);
 }
 
 // ---- prompts
@@ -311,7 +318,7 @@ int64_t Scheduler::chunk_of(const Schedule& out, const Sequence& sequence,
   if (!alone) return most;
   const auto affordable = [&](int64_t count) {
     StepLoad load = out.load;
-    load.add(sequence.num_planned, count);
+    load.add(sequence.num_planned, count, count == sequence.num_unplanned() ? 1 : 0);
     load.has_prompt = true;
     return *times_.predict(load) <= options_.max_slowdown * *alone;
   };
@@ -455,7 +462,7 @@ void Scheduler::plan(Schedule& out, Sequence& s, int64_t count, int64_t num_gues
   chunk.guesses = {first_guess, static_cast<int64_t>(out.guesses.size())};
   chunk.num_to_draft = s.draft_wish.num_tokens;
   s.draft_wish = {};
-  out.load.add(positions.begin, count + num_guesses);
+  out.load.add(positions.begin, count + num_guesses, samples ? 1 + num_guesses : 0);
   if (count > 1) out.load.has_prompt = true;
   s.num_planned = positions.end;
   s.sampling = samples;

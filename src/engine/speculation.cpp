@@ -48,8 +48,7 @@ int64_t best_num_guesses(const StepTimes& times, const StepLoad& load, double ch
   for (int64_t k = 1; k <= most; ++k) {
     power *= chance;
     expected += power;
-    const StepLoad with{load.num_tokens + k, load.attention_pairs + k * pairs};
-    const double rate = (others + expected) / *times.predict(with);
+    const double rate = (others + expected) / *times.predict(load.with_guesses(k, k * pairs));
     if (rate <= best_rate) continue;
     best = k;
     best_rate = rate;

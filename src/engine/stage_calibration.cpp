@@ -1,116 +1,239 @@
 #include "engine/stage_calibration.h"
 
 #include <algorithm>
-#include <bit>
-#include <set>
 
 #include "base/clock.h"
-#include "engine/batch_run.h"
+#include "base/error.h"
+#include "base/random.h"
+#include "cache/sequence_blocks.h"
 
 namespace weft::engine {
 namespace {
 
-constexpr int64_t kDecodeSteps = 6;
-constexpr int64_t kShortPrompt = 8;
-// Prompt tokens that are computed only to have contexts to decode in: below a second on most
-// machines.
+constexpr int64_t kCountedSteps = 4;  // of each size
+constexpr int64_t kShortContext = 8;
+// Tokens of the contexts in which attention is timed: below a second on most machines.
 constexpr int64_t kContextTokens = 2048;
-// Step times know no longer steps (engine/step_times.h).
-constexpr int64_t kMostTokens = 8192;
 
-std::vector<BatchWorkload> decode_sizes(const CalibrationRange& range) {
-  std::vector<BatchWorkload> sizes;
-  const int64_t longest = std::max<int64_t>(1, range.context - kDecodeSteps - 1);
-  const auto add = [&](int64_t count, int64_t prompt) {
-    sizes.push_back(
-        {.batch_size = count,
-         .input_len = prompt,
-         .output_len = std::clamp<int64_t>(range.context - prompt, 1, kDecodeSteps + 1)});
-  };
-  const int64_t prompt = std::min(kShortPrompt, longest);
-  for (int64_t count = 1; count < range.num_decodes; count *= 2) add(count, prompt);
-  add(range.num_decodes, prompt);
-  if (longest <= 4 * prompt) return sizes;
-  // What a position costs that a token attends to: some sequences, with a long context.
-  const int64_t depth = std::min(longest, kContextTokens);
-  const int64_t count = std::clamp<int64_t>(kContextTokens / depth, 1, range.num_decodes);
-  add(static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(count))), depth);
-  return sizes;
-}
+// What every step of a stream holds.
+struct StepSize {
+  int64_t num_decodes = 0, depth = 0;  // sequences, and the tokens before the first step of each
+  int64_t chunk_tokens = 0;            // of one more sequence, from its first position on
+};
 
-std::vector<BatchWorkload> prompt_sizes(const CalibrationRange& range) {
-  std::vector<BatchWorkload> sizes;
-  const int64_t longest = std::min(range.chunk_tokens, std::max<int64_t>(1, range.context - 1));
-  for (int64_t tokens = std::min<int64_t>(16, longest);; tokens = std::min(2 * tokens, longest)) {
-    for (int i = 0; i < 3; ++i) sizes.push_back({.input_len = tokens, .output_len = 1});
-    if (tokens == longest) return sizes;
+// Sequences of random ids whose next tokens are asked for whether or not the last ones are known.
+class StepStream {
+ public:
+  StepStream(Replica& replica, cache::BlockPools& pools, int64_t vocab_size, const StepSize& size)
+      : replica_(replica), vocab_size_(vocab_size), size_(size) {
+    for (int64_t i = 0; i < size.num_decodes; ++i)
+      decodes_.push_back({cache::SequenceBlocks(pools)});
+    if (size.chunk_tokens > 0) chunk_.push_back({cache::SequenceBlocks(pools)});
   }
-}
+
+  // Room for so many steps. False where a pool is too small.
+  bool reserve(int64_t num_steps) {
+    const auto has_room = [](std::vector<Sequence>& sequences, int64_t num_tokens) {
+      return std::all_of(sequences.begin(), sequences.end(), [&](Sequence& s) {
+        return s.blocks.grow_full(num_tokens) && s.blocks.grow(std::min(num_tokens, s.length + 1));
+      });
+    };
+    return has_room(decodes_, size_.depth + num_steps) &&
+           has_room(chunk_, size_.chunk_tokens * num_steps);
+  }
+
+  // The contexts of the decodes; with none the cache's memory may never have been written.
+  void fill_contexts() {
+    const int64_t most = replica_.shape().max_batch_tokens;
+    for (Sequence& s : decodes_) {
+      while (s.length < size_.depth) {
+        StepPlan& plan = begin_plan();
+        add(plan, s, std::min(most, size_.depth - s.length), false);
+        replica_.submit();
+        replica_.await();
+      }
+    }
+  }
+
+  void submit() {
+    StepPlan& plan = begin_plan();
+    for (Sequence& s : decodes_) add(plan, s, 1, true);
+    for (Sequence& s : chunk_) add(plan, s, size_.chunk_tokens, false);
+    load_ = record_of(plan).load;
+    replica_.submit();
+  }
+  // Of the step submitted last.
+  const StepLoad& load() const { return load_; }
+
+ private:
+  struct Sequence {
+    cache::SequenceBlocks blocks;
+    int64_t length = 0;  // tokens of plans made
+  };
+
+  StepPlan& begin_plan() {
+    StepPlan& plan = replica_.next_plan();
+    plan.clear();
+    return plan;
+  }
+
+  void add(StepPlan& plan, Sequence& s, int64_t count, bool chooses) {
+    s.blocks.slide(s.length);
+    WEFT_CHECK(s.blocks.grow(s.length + count), "the pools have room");
+    ids_.clear();
+    for (int64_t i = 0; i < count; ++i)
+      ids_.push_back(static_cast<int32_t>(uniform_bits(0, 0, next_id_++) %
+                                          static_cast<uint64_t>(vocab_size_)));
+    const int64_t first = plan.add(ids_, s.length, s.blocks.full().ids());
+    for (int group = 1; group < s.blocks.num_groups(); ++group) {
+      const cache::BlockTable& table = s.blocks.table(group);
+      plan.add_table(group, table.first_block(), table.ids());
+    }
+    s.length += count;
+    if (chooses) plan.rows.push_back({.token = first + count - 1, .position = s.length - 1});
+  }
+
+  Replica& replica_;
+  const int64_t vocab_size_;
+  const StepSize size_;
+  std::vector<Sequence> decodes_, chunk_;  // of the latter one at most
+  std::vector<int32_t> ids_;
+  uint64_t next_id_ = 0;
+  StepLoad load_;
+};
 
 class Calibration {
  public:
-  Calibration(Replica& replica, cache::BlockPools& pools, int64_t vocab_size)
-      : replica_(replica), pools_(pools), vocab_size_(vocab_size) {
+  Calibration(Replica& replica, cache::BlockPools& pools, int64_t vocab_size, int64_t context)
+      : replica_(replica), pools_(pools), vocab_size_(vocab_size), context_(context) {
     costs_.stages.resize(replica.shape().time_rows().size());
   }
 
-  void measure(const BatchWorkload& workload) {
-    BatchRun(replica_, pools_, workload, vocab_size_, [this](const StepPlan& plan, double seconds) {
-      learn(record_of(plan), seconds);
-    }).run();
+  // With every stage at work.
+  void measure_work(const StepSize& size) {
+    StepStream stream(replica_, pools_, vocab_size_, size);
+    // While the ring fills and drains, some stages have the machine for themselves.
+    const auto alone = static_cast<int64_t>(costs_.stages.size());
+    const int64_t wanted = 2 * alone + kCountedSteps;
+    const int64_t room = size.chunk_tokens > 0 ? context_ / size.chunk_tokens : wanted;
+    const int64_t count = std::min({wanted, room, context_ - size.depth});
+    if (count < 1 || !stream.reserve(count)) return;
+    stream.fill_contexts();
+    loads_.clear();
+    int64_t num_taken = 0;
+    const auto take = [&] {
+      replica_.await();
+      const int64_t step = num_taken++;
+      // Where the context ends early, what there is has to do.
+      const bool counts =
+          count < wanted ? step > 0 || count == 1 : step >= alone && step < count - alone;
+      if (counts) learn_work(loads_[static_cast<size_t>(step)]);
+    };
+    for (int64_t i = 0; i < count; ++i) {
+      if (replica_.in_flight() == replica_.max_in_flight()) take();
+      stream.submit();
+      loads_.push_back(stream.load());
+    }
+    while (replica_.in_flight() > 0) take();
+    replica_.settle();
+  }
+
+  // One step after another.
+  void measure_hops(const StepSize& size) {
+    StepStream stream(replica_, pools_, vocab_size_, size);
+    constexpr int64_t kSteps = 4;
+    const int64_t room = size.chunk_tokens > 0 ? context_ / size.chunk_tokens : kSteps;
+    const int64_t count = std::min({kSteps, room, context_ - size.depth});
+    if (count < 1 || !stream.reserve(count)) return;
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t begin_ns = now_ns();
+      stream.submit();
+      replica_.await();
+      // The first one touches memory for the first time.
+      if (i > 0) learn_hop(stream.load().num_tokens, seconds_between(begin_ns, now_ns()));
+    }
+    replica_.settle();
   }
 
   PipelineCosts costs_;
 
  private:
-  void learn(const StepRecord& step, double seconds) {
-    // The first of its kind touches memory for the first time.
-    const int64_t bucket = std::bit_width(static_cast<uint64_t>(step.load.num_tokens));
-    if (seen_.insert(step.load.has_prompt ? -bucket : bucket).second) return;
-    double work = 0;
-    for (size_t s = 0; s < costs_.stages.size(); ++s) {
-      const double own = seconds_between(0, replica_.work_ns()[s]);
-      costs_.stages[s].learn(step.load, own);
-      work += own;
-    }
-    costs_.hop.learn({step.load.num_tokens, 0},
-                     std::max(0.0, seconds - work) / static_cast<double>(costs_.stages.size()));
+  void learn_work(const StepLoad& load) {
+    for (size_t s = 0; s < costs_.stages.size(); ++s)
+      costs_.stages[s].learn(load, seconds_between(0, replica_.work_ns()[s]));
+  }
+
+  void learn_hop(int64_t num_tokens, double seconds) {
+    double rest = seconds;
+    for (const int64_t work_ns : replica_.work_ns()) rest -= seconds_between(0, work_ns);
+    costs_.hop.learn({num_tokens, 0}, rest / static_cast<double>(costs_.stages.size()));
   }
 
   Replica& replica_;
   cache::BlockPools& pools_;
-  const int64_t vocab_size_;
-  std::set<int64_t> seen_;
+  const int64_t vocab_size_, context_;
+  std::vector<StepLoad> loads_;
 };
 
-void set_simulated(const std::vector<double>& stage_seconds, PipelineCosts& costs) {
-  for (size_t s = 0; s < costs.stages.size(); ++s) {
-    costs.stages[s] = {};
-    for (int64_t tokens = 1; tokens <= kMostTokens; tokens *= 2)
-      costs.stages[s].learn({tokens, 0}, stage_seconds[s]);
+std::vector<int64_t> doubling(int64_t first, int64_t last, int64_t factor = 2) {
+  std::vector<int64_t> sizes;
+  for (int64_t size = first; size < last; size *= factor) sizes.push_back(size);
+  sizes.push_back(last);
+  return sizes;
+}
+
+std::vector<StepSize> sizes_of_work(const CalibrationRange& range) {
+  std::vector<StepSize> sizes;
+  const int64_t longest = std::max<int64_t>(1, range.context - 1);
+  const int64_t chunk = std::min(range.chunk_tokens, longest);
+  const int64_t depth = std::min(kShortContext, longest - 1);
+  for (const int64_t count : doubling(1, range.num_decodes))
+    sizes.push_back({.num_decodes = count, .depth = depth});
+  for (const int64_t tokens : doubling(std::min<int64_t>(16, chunk), chunk, 4))
+    sizes.push_back({.chunk_tokens = tokens});
+  // What continuous batching is made of: parts of prompts beside answers.
+  for (const int64_t count : {range.num_decodes / 4, range.num_decodes}) {
+    if (count > 0 && chunk - count >= 16)
+      sizes.push_back({.num_decodes = count, .depth = depth, .chunk_tokens = chunk - count});
   }
+  if (longest <= 4 * kShortContext) return sizes;
+  // What a position costs that a token attends to: some sequences, with a long context.
+  const int64_t deep = std::min(longest / 2, kContextTokens);
+  sizes.push_back({.num_decodes = std::clamp<int64_t>(kContextTokens / deep, 1, range.num_decodes),
+                   .depth = deep});
+  return sizes;
+}
+
+std::vector<StepSize> sizes_of_hops(const CalibrationRange& range) {
+  const int64_t chunk = std::clamp<int64_t>(range.context - 1, 1, range.chunk_tokens);
+  return {{.num_decodes = 1}, {.num_decodes = range.num_decodes}, {.chunk_tokens = chunk}};
 }
 
 }  // namespace
 
 PipelineCosts calibrate_stages(Replica& replica, cache::BlockPools& pools, int64_t vocab_size,
-                               const CalibrationRange& range,
-                               const std::function<bool(const BatchWorkload&)>& fits,
-                               const OnCalibration& on_size) {
+                               const CalibrationRange& range, const OnCalibration& on_size) {
   const std::vector<double>& simulated = replica.shape().stage_seconds;
-  std::vector<BatchWorkload> sizes =
-      decode_sizes(simulated.empty() ? range : CalibrationRange{.context = range.context});
-  if (simulated.empty()) {
-    for (const BatchWorkload& size : prompt_sizes(range)) sizes.push_back(size);
+  const std::vector<StepSize> work =
+      simulated.empty() ? sizes_of_work(range) : std::vector<StepSize>();
+  const std::vector<StepSize> hops =
+      simulated.empty() ? sizes_of_hops(range) : std::vector<StepSize>{{.num_decodes = 1}};
+  const auto total = static_cast<int64_t>(work.size() + hops.size());
+  Calibration calibration(replica, pools, vocab_size, range.context);
+  int64_t done = 0;
+  const auto say = [&] {
+    if (on_size) on_size(++done, total);
+  };
+  for (const StepSize& size : hops) {
+    calibration.measure_hops(size);
+    say();
   }
-  std::erase_if(sizes, [&](const BatchWorkload& size) { return !fits(size); });
-  Calibration calibration(replica, pools, vocab_size);
-  for (size_t i = 0; i < sizes.size(); ++i) {
-    calibration.measure(sizes[i]);
-    if (on_size) on_size(static_cast<int64_t>(i + 1), static_cast<int64_t>(sizes.size()));
+  for (const StepSize& size : work) {
+    calibration.measure_work(size);
+    say();
   }
-  replica.settle();
-  if (!simulated.empty()) set_simulated(simulated, calibration.costs_);
+  for (size_t s = 0; s < simulated.size(); ++s)
+    calibration.costs_.stages[s] = StepTimes::constant(simulated[s]);
   return std::move(calibration.costs_);
 }
 

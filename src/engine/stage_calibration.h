@@ -1,5 +1,9 @@
-// Stage times for a forecast, measured before the run that they are to predict: a few steps of each
-// size that the run will need, one at a time, so that nothing of a pipeline's overlap is in them.
+// Stage times for a forecast, measured before the run that they are to predict: steps of the sizes
+// that the run will need, of random ids, so that none waits for an answer.
+//
+// Equal steps follow each other with the ring full, and those count that had company on every
+// stage: stages that work side by side share the memory bus, caches and clocks, and alone each is
+// 10 to 30 % faster than in the run. What passes between stages is measured one step at a time.
 #pragma once
 
 #include <cstdint>
@@ -11,11 +15,9 @@
 namespace weft::engine {
 
 // With nothing in flight. Planning is not measured here: planning_s stays 0. A replica of simulated
-// stages has the times that it was given; only its hops are measured. Sizes that the pool has no
+// stages has the times that it was given; only its hops are measured. Sizes that the pools have no
 // room for are left out.
 PipelineCosts calibrate_stages(Replica& replica, cache::BlockPools& pools, int64_t vocab_size,
-                               const CalibrationRange& range,
-                               const std::function<bool(const BatchWorkload&)>& fits,
-                               const OnCalibration& on_size);
+                               const CalibrationRange& range, const OnCalibration& on_size);
 
 }  // namespace weft::engine

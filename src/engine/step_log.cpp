@@ -17,6 +17,7 @@ StepRecord record_of(const StepPlan& plan) {
                            : Range{std::min(record.positions.begin, positions.begin),
                                    std::max(record.positions.end, positions.end)};
   }
+  record.load.num_rows = static_cast<int64_t>(plan.rows.size());
   return record;
 }
 
@@ -25,6 +26,14 @@ void StepLog::add(const StepRecord& record) {
   const std::lock_guard lock(mutex_);
   ring_[num_added_ % ring_.size()] = record;
   ++num_added_;
+}
+
+void StepLog::worked(uint64_t id, int64_t work_ns) {
+  if (ring_.empty()) return;
+  const std::lock_guard lock(mutex_);
+  // Steps are numbered as they are added, so its place is known.
+  StepRecord& record = ring_[id % ring_.size()];
+  if (num_added_ > 0 && record.id == id) record.work_ns = work_ns;
 }
 
 std::vector<StepRecord> StepLog::since(int64_t begin_ns) const {

@@ -21,6 +21,7 @@ struct StepContext {
   int64_t num_running = 0, num_waiting = 0, num_used_blocks = 0;
   std::optional<StepLoad> load;
   std::optional<uint64_t> num_needed;
+  double predicted_s = 0;  // what the step times said of it (engine/step_times.h); 0: nothing
 };
 
 struct StepRecord {
@@ -33,6 +34,7 @@ struct StepRecord {
   int64_t num_sequences = 0;
   Range positions;  // from the first that is computed to the end of the last
   StepContext context;
+  int64_t work_ns = 0;  // what its slowest stage worked on it; 0 until it was answered
 };
 
 // Of a plan; times and needs are the caller's to fill in. Several tokens of a sequence count as a
@@ -46,6 +48,8 @@ class StepLog {
   // Before the first `add`.
   void keep(int64_t count) { ring_.resize(static_cast<size_t>(count)); }
   void add(const StepRecord& record);
+  // A step was answered.
+  void worked(uint64_t id, int64_t work_ns);
   // Those submitted from a moment on (base/clock.h) that are still there, in order.
   std::vector<StepRecord> since(int64_t begin_ns) const;
 

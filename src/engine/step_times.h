@@ -1,19 +1,22 @@
-// What a step costs: a table over the number of tokens, and a price for each pair of a token and a
-// position that it attends to. Learned from the steps that ran, or set by whoever simulates a
-// machine; the scheduler only reads it, so that the same table replays the same decisions. No bit
-// of an answer depends on it.
+// What a step costs, learned from the steps that ran, or set by whoever simulates a machine. The
+// scheduler only reads it, so that the same times replay the same decisions. No bit of an answer
+// depends on it.
 //
-//   time(step) = linear(num_tokens) + price(num_tokens) * attention_pairs
+//   time(step) = fixed + slopes over its tokens + rows + pairs
+//     fixed     reading the weights, and all that a step costs whatever it holds
+//     slopes    what one more token costs: a price for each stretch of 1, 2, 4, ... 8192 tokens,
+//               since few tokens hide behind the weights and many do not
+//     rows      the head: its weights where any logits are wanted, and a price a row
+//     pairs     a token and a position that it attends to: one price where a sequence has a single
+//               token in the step, which reads the cache for itself, another where it has several
 //
-// Both are interpolated between the measured buckets of 1, 2, 4, ... 8192 tokens, which is fine
-// enough: a step grows with its tokens first by a fixed read of the weights, then by products. A
-// bucket has a price of its own as far as its steps tell: attention of few tokens reads the cache
-// once for each few, so a pair costs them several times what it costs a chunk of hundreds.
-//
-// Steps that hold a part of a prompt are told apart from those that only decode: the two share
-// buckets, and what running answers would take alone must stay known while a long prompt is
-// computed beside them. Each kind answers for the other where that has seen no step so large: what
-// 64 decodes would take is known from chunks before any 64 have decoded.
+// The prices are estimated together, by recursive least squares over relative errors (a Kalman
+// filter whose state drifts by kDrift a step): a step says how much its terms cost in sum, and
+// their uncertainty decides which of them it tells about. So a chunk of a long prompt that runs
+// alone teaches what its attention will cost beside answers, and steps that mix both do not blur
+// what answers take alone. Rejected: a table of mean times by number of tokens. Steps of one size
+// differ by their depth, and a controller that holds a step's time (Scheduler::chunk_of) moves size
+// and depth against each other: such a table was a fifth too low for deep chunks among answers.
 //
 // Thread rule: the planner's thread.
 #pragma once
@@ -30,17 +33,31 @@ struct StepLoad {
   int64_t num_tokens = 0;
   int64_t attention_pairs = 0;  // sum over its tokens of the positions each attends to
   bool has_prompt = false;      // a part of a prompt among them
+  int64_t chunk_pairs = 0;      // of attention_pairs: of sequences with several tokens in the step
+  int64_t num_rows = 0;         // tokens whose logits are computed
 
-  // Adds tokens [first, first + count) of one sequence.
-  void add(int64_t first_position, int64_t count) {
+  // Adds tokens [first, first + count) of one sequence; the logits of `rows` of them are wanted.
+  void add(int64_t first_position, int64_t count, int64_t rows = 0) {
+    const int64_t pairs = count * first_position + count * (count + 1) / 2;
     num_tokens += count;
-    attention_pairs += count * first_position + count * (count + 1) / 2;
+    attention_pairs += pairs;
+    if (count > 1) chunk_pairs += pairs;
+    num_rows += rows;
+  }
+  // The same step with tokens that are guessed: `pairs` of them together, a row each.
+  StepLoad with_guesses(int64_t count, int64_t pairs) const {
+    return {num_tokens + count, attention_pairs + pairs, has_prompt, chunk_pairs + pairs,
+            num_rows + count};
   }
 };
 
 class StepTimes {
  public:
-  // A finished step. Recent ones count most: each moves its bucket by an eighth.
+  // Every step takes so long.
+  static StepTimes constant(double seconds);
+
+  // A finished step. One that took far too long counts only where the next ones do too: a step that
+  // the machine held up teaches nothing.
   void learn(const StepLoad& load, double seconds);
   // A finished step, from the nanoseconds that each stage worked on it: the slowest one decides how
   // fast steps follow each other.
@@ -48,41 +65,27 @@ class StepTimes {
   // How many stages as slow as the slowest one a step takes to pass: num_stages where they are
   // equal, less otherwise. None before stages were learned.
   std::optional<double> depth() const { return depth_; }
-  // None before any step was learned.
+  // None before any step was learned. Never falls as any part of the load grows.
   std::optional<double> predict(const StepLoad& load) const;
-  // Seconds of a pair in steps of so many tokens.
-  double pair_price(const StepLoad& load) const;
 
  private:
-  static constexpr int kNumBuckets = 14;  // 2^0 .. 2^13: --max-num-batched-tokens ends there
-  // Least squares of seconds over pairs, around running means.
-  struct PairSums {
-    double squared = 0, products = 0;
-    void add(double more_pairs, double more_seconds);
-    double price() const { return squared > 0 ? products / squared : 0.0; }
-  };
-  struct Bucket {
-    bool is_known = false;
-    double tokens = 0, pairs = 0, seconds = 0;  // running means
-    PairSums sums;
-  };
-  // Of one kind of step.
-  struct Table {
-    std::array<Bucket, kNumBuckets> buckets;
-    PairSums sums;  // of all of them
-    bool is_empty = true;
+  static constexpr int kNumSlopes = 13;  // the last stretch ends at 2^13 and goes on beyond
+  enum Term { kFixed, kSlopes, kAnyRow = kSlopes + kNumSlopes, kRows, kSinglePairs, kChunkPairs };
+  static constexpr int kNumTerms = kChunkPairs + 1;
+  using Terms = std::array<double, kNumTerms>;
 
-    bool reaches(size_t bucket) const;  // knows steps of as many tokens, or more
-    void learn(double tokens, double pairs, double seconds, Bucket& bucket);
-    double price_in(const Bucket& bucket) const;
-    double linear_part(const Bucket& bucket) const;
-    double predict(double tokens, double pairs) const;
-  };
+  static Terms terms_of(const StepLoad& load);
+  void begin(const StepLoad& load, double seconds);
+  void drift();
+  bool is_held_up(double seconds, double expected, double deviation);
+  void correct(const Terms& terms, double error, double variance);
+  void keep_positive();
 
-  static size_t bucket_of(int64_t num_tokens);
-  const Table& table_of(const StepLoad& load) const;
-
-  Table decoding_, with_prompt_;
+  bool knows_any_ = false;
+  Terms prices_{};
+  Terms most_variance_{};                      // of a price of which nothing is known
+  std::array<Terms, kNumTerms> covariance_{};  // of the prices
+  int num_surprises_ = 0;                      // steps in a row that took far too long
   std::optional<double> depth_;
 };
 

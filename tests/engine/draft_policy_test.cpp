@@ -80,8 +80,8 @@ TEST(DraftPolicy, GuessesMoreWhereMoreIsRight) {
 }
 
 TEST(DraftPolicy, WantsNothingOfADraftModelThatIsTooSlow) {
-  const StepTimes target = machine(0.010, 0.0001);
-  Decoding one(1, 40, target, machine(0.009, 0.0001));
+  const StepTimes target = machine(0.010, 0.0001), draft = machine(0.009, 0.0001);
+  Decoding one(1, 40, target, draft);
   for (int i = 0; i < 30; ++i) one.verify(0, 5, 4);
   one.choose();
   EXPECT_EQ(one.guesses(0), 0);

@@ -11,11 +11,8 @@ namespace {
 PipelineCosts costs_of(const std::vector<double>& stage_s, double hop_s = 0,
                        double planning_s = 0) {
   PipelineCosts costs;
-  for (const double seconds : stage_s) {
-    costs.stages.emplace_back();
-    costs.stages.back().learn({1, 0}, seconds);
-  }
-  costs.hop.learn({1, 0}, hop_s);
+  for (const double seconds : stage_s) costs.stages.push_back(StepTimes::constant(seconds));
+  costs.hop = StepTimes::constant(hop_s);
   costs.planning_s = planning_s;
   return costs;
 }
@@ -114,6 +111,11 @@ TEST(StepLog, KeepsTheLastSteps) {
   const std::vector<StepRecord> last = log.since(3);
   ASSERT_EQ(last.size(), 4u);
   EXPECT_EQ(last.front().id, 6u);
+  EXPECT_EQ(last.front().work_ns, 0);
+  log.worked(8, 55);
+  log.worked(3, 66);  // is not kept any more
+  EXPECT_EQ(log.since(7)[1].work_ns, 55);
+  for (const StepRecord& step : log.since(0)) EXPECT_NE(step.work_ns, 66);
   EXPECT_EQ(log.since(8).size(), 2u);
   EXPECT_TRUE(log.since(10).empty());
 }

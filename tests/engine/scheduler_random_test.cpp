@@ -131,9 +131,13 @@ TEST(SchedulerRandom, SmallCasesEqualAPlainOracle) {
   }
 }
 
-// 256 answers of 512 tokens, one plan after another. The bound is five times what is aimed at
-// (50 us): this runs beside other tests, in any build.
-double us_of_a_plan(size_t num_groups) {
+// Microseconds of a plan: the least, which is what it takes on an idle machine, and the median.
+struct PlanTime {
+  double least = 0, median = 0;
+};
+
+// 256 answers of 512 tokens, one plan after another.
+PlanTime time_of_a_plan(size_t num_groups) {
   SchedulerOptions options;
   options.max_num_seqs = 256;
   options.max_num_batched_tokens = 8192;
@@ -167,16 +171,36 @@ double us_of_a_plan(size_t num_groups) {
     }
   }
   EXPECT_GT(times_ns.size(), 50u);
-  std::nth_element(times_ns.begin(), times_ns.begin() + 25, times_ns.end());
+  std::sort(times_ns.begin(), times_ns.end());
   for (const auto& s : sequences) scheduler.remove(*s);
-  return static_cast<double>(times_ns[25]) / 1e3;
+  return {static_cast<double>(times_ns[0]) / 1e3,
+          static_cast<double>(times_ns[times_ns.size() / 2]) / 1e3};
+}
+
+// Optimised, and nobody counts what is read and written.
+bool is_release_build() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
+  return false;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
+    __has_feature(memory_sanitizer)
+  return false;
+#else
+  return true;
+#endif
+#else
+  return true;
+#endif
 }
 
 TEST(SchedulerRandom, APlanIsCheap) {
   for (const size_t num_groups : {1u, 2u}) {
-    const double us = us_of_a_plan(num_groups);
-    std::printf("a plan of 256 sequences in %zu groups takes %.1f us\n", num_groups, us);
-    EXPECT_LT(us, 250.0);
+    const PlanTime us = time_of_a_plan(num_groups);
+    std::printf("a plan of 256 sequences in %zu groups takes %.1f us (median %.1f)\n", num_groups,
+                us.least, us.median);
+    if (is_release_build()) {
+      EXPECT_LT(us.least, 50.0);
+    }
   }
 }
 
