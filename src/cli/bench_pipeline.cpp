@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/pipeline_table.h"
+#include "cli/step_predictions.h"
 
 namespace weft::cli {
 namespace {
@@ -76,13 +77,16 @@ void BenchPipeline::calibrate(engine::Engine& engine, const engine::CalibrationR
 void BenchPipeline::report(const engine::Engine& engine, nlohmann::ordered_json* object,
                            std::vector<std::string>* lines) const {
   const engine::PipelineReport report = engine.report_window();
+  const std::vector<engine::StepRecord> steps = engine.trace().steps;
   std::optional<engine::Forecast> forecast;
   if (costs_) {
-    const std::vector<engine::StepRecord> steps = engine.trace().steps;
     // Of a run that is longer than the log nothing is predicted.
     if (static_cast<int64_t>(steps.size()) == report.num_steps)
       forecast = engine::forecast(*costs_, steps);
   }
+  const std::vector<PredictionGroup> predictions = group_predictions(steps);
+  (*object)["step_predictions"] = predictions_json(predictions);
+  for (std::string& line : prediction_lines(predictions)) lines->push_back(std::move(line));
   (*object)["pipeline"] = pipeline_json(report, forecast);
   if (report.stages.empty()) return;
   for (std::string& line : pipeline_lines(report, forecast)) lines->push_back(std::move(line));

@@ -138,7 +138,7 @@ void ModelOptions::declare_scheduling(OptionSet* options) {
                {"", "let the draft model guess also where it loses, to compare with"});
   options->add("--no-prefix-caching", &no_prefix_caching,
                {"", "compute every prompt anew, even where the cache knows its beginning"});
-  options->add("--no-chunked-prefill", &no_chunked_prefill,
+  options->add("--no-chunked-prefill,--no-enable-chunked-prefill", &no_chunked_prefill,
                {"", "compute a prompt whole before any running answer goes on"});
 }
 

@@ -83,6 +83,7 @@ Json pipeline_json(const engine::PipelineReport& report,
                       {"bubble", t.bubble()},
                       {"inner_bubble", t.inner_bubble()},
                       {"predicted_bubble", forecast ? Json(forecast->bubble(s)) : Json(nullptr)},
+                      {"predicted_work_s", forecast ? Json(forecast->work_s[s]) : Json(nullptr)},
                       {"fill_s", t.fill_s},
                       {"drain_s", t.drain_s}});
   }

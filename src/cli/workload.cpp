@@ -10,7 +10,9 @@ namespace weft::cli {
 namespace {
 
 // Streams of the counter-based numbers.
-constexpr uint64_t kInputStream = 1, kOutputStream = 2;
+constexpr uint64_t kInputStream = 1, kOutputStream = 2, kAnswerStream = 3;
+// Logits of some tens shrink to tenths: the likeliest token is hardly likelier than the others.
+constexpr float kFlatTemperature = 100.0f;
 
 double normal_cdf(double x) { return 0.5 * std::erfc(-x / std::numbers::sqrt2); }
 
@@ -85,6 +87,25 @@ engine::Request bench_request(std::vector<int32_t> prompt_ids, int64_t output_le
   request.sampling.ignore_eos = true;
   request.cache_salt = salt;
   return request;
+}
+
+engine::Request random_request(std::vector<int32_t> prompt_ids, int64_t output_len, uint64_t salt,
+                               uint64_t seed) {
+  engine::Request request = bench_request(std::move(prompt_ids), output_len, salt);
+  request.sampling.temperature = kFlatTemperature;
+  request.sampling.seed = seed;
+  return request;
+}
+
+engine::Request request_of(const std::string& text, const Lengths& lengths, uint64_t seed,
+                           uint64_t number, int64_t vocab_size, uint64_t salt) {
+  if (text == "repetitive")
+    return bench_request(repeated_ids(lengths.input, seed, number, vocab_size), lengths.output,
+                         salt);
+  std::vector<int32_t> ids = random_ids(lengths.input, seed, number, vocab_size);
+  if (text != "random") return bench_request(std::move(ids), lengths.output, salt);
+  return random_request(std::move(ids), lengths.output, salt,
+                        uniform_bits(seed, kAnswerStream, number));
 }
 
 }  // namespace weft::cli

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "engine/engine.h"
@@ -41,5 +42,15 @@ std::vector<int32_t> repeated_ids(int64_t count, uint64_t seed, uint64_t stream,
 
 // Greedy, and to its full length: what is measured does not hang on what is said.
 engine::Request bench_request(std::vector<int32_t> prompt_ids, int64_t output_len, uint64_t salt);
+// The same, but every token is about as likely as any other: text that nobody guesses ahead, where
+// greedy answers of small models repeat themselves before long.
+engine::Request random_request(std::vector<int32_t> prompt_ids, int64_t output_len, uint64_t salt,
+                               uint64_t seed);
+
+// What a bench's requests of equal lengths say.
+inline const std::vector<std::string> kTexts = {"fixed", "repetitive", "random"};
+// One of them, the number-th: random ids; a phrase over and over; or random ids answered by others.
+engine::Request request_of(const std::string& text, const Lengths& lengths, uint64_t seed,
+                           uint64_t number, int64_t vocab_size, uint64_t salt);
 
 }  // namespace weft::cli

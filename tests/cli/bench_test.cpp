@@ -109,6 +109,32 @@ TEST(BenchThroughput, SharedPrefixesComeFromTheCache) {
   EXPECT_EQ(found["nothing_shared"]["cached_input_tokens"], 0);
   EXPECT_EQ(found["max_concurrency"], 1);
   EXPECT_TRUE(found["ttft_ratio"].is_number());
+  EXPECT_EQ(found["num_unshared"], 20);
+  Program fewer;
+  ASSERT_EQ(fewer.run({"bench", "throughput", ".", "--workload", "shared-prefix", "--num-prompts",
+                       "20", "--num-unshared", "2", "--prefix-len", "100", "--input-len", "7",
+                       "--output-len", "3", "--no-bounds", "--json"}),
+            0)
+      << fewer.err;
+  EXPECT_EQ(json::parse(fewer.out)["nothing_shared"]["num_requests"], 2);
+  EXPECT_EQ(json::parse(fewer.out)["num_requests"], 20);
+}
+
+// Answers that are drawn, so that nothing of them can be guessed; each has a seed of its own.
+TEST(BenchThroughput, RandomTextIsDrawn) {
+  for (const char* bench : {"throughput", "latency"}) {
+    Program program;
+    ASSERT_EQ(program.run({"bench", bench, ".", "--workload", "random", "--input-len", "4",
+                           "--output-len", "3", "--no-bounds", "--json"}),
+              0)
+        << program.err;
+    EXPECT_EQ(json::parse(program.out)["workload"], "random");
+    const std::vector<engine::Request>& asked = program.state.submitted;
+    const engine::Request &last = asked.back(), &before = asked[asked.size() - 2];
+    EXPECT_EQ(last.sampling.temperature, 100.0f);
+    EXPECT_NE(last.sampling.seed, before.sampling.seed);
+    EXPECT_NE(last.prompt_ids, before.prompt_ids);
+  }
 }
 
 TEST(BenchThroughput, ALongPromptComesAmongRunningAnswers) {
@@ -129,6 +155,26 @@ TEST(BenchThroughput, ALongPromptComesAmongRunningAnswers) {
   EXPECT_THAT(program.err, HasSubstr("long prompt alone, runs: 3 in"));
   EXPECT_THAT(program.err, HasSubstr("answers alone, tokens: 219 in"));
   EXPECT_THAT(program.err, HasSubstr("answers beside the long prompt, tokens: "));
+}
+
+TEST(BenchThroughput, WithoutChunksTheStallIsShown) {
+  for (const char* option : {"--no-chunked-prefill", "--no-enable-chunked-prefill"}) {
+    Program program;
+    program.state.max_running = 8;
+    program.state.max_model_len = 5120;
+    ASSERT_EQ(program.run({"bench", "throughput", ".", "--workload", "long-prompt", "--num-prompts",
+                           "3", "--input-len", "4", "--long-len", "50", "--no-bounds",
+                           "--output-json", testing::TempDir() + "whole.json", option}),
+              0)
+        << program.err;
+    EXPECT_FALSE(program.state.loaded_with.chunked_prefill);
+    EXPECT_THAT(program.out, HasSubstr("without chunks all answers wait for it"));
+    std::ifstream in(testing::TempDir() + "whole.json");
+    const json found = json::parse(in);
+    EXPECT_EQ(found["chunked_prefill"], false);
+    EXPECT_TRUE(found["max_slowdown"].is_null());
+    EXPECT_TRUE(found["max_gap_during_ms"].is_number());
+  }
 }
 
 TEST(BenchThroughput, TheMachineStandsBesideTheFigures) {
