@@ -54,12 +54,14 @@ Answering::Answering(uint64_t id, Request request, std::span<const int32_t> end_
   state_.choices.resize(num_choices);
   told_.resize(num_choices);
   if (p.prompt_logprobs) state_.prompt_logprobs.emplace_back();
+  // Tokens and blocks grow by one at a time; one allocation for all of them.
+  const int64_t max_tokens = std::min(longest, state_.num_prompt_tokens + p.max_tokens) + 1;
   for (size_t c = 0; c < num_choices; ++c) {
     text::TextStreamOptions text{p.stop, p.include_stop_str_in_output, p.skip_special_tokens};
     // The text is that of the grammar, to its first blank.
     text.strip_leading_space = request_.grammar == nullptr;
     branches_.push_back(
-        std::make_unique<Branch>(pools,
+        std::make_unique<Branch>(pools, max_tokens,
                                  ChoiceTokens(rules_, request_.prompt_ids, p.seed.value(),
                                               static_cast<uint32_t>(c), request_.grammar.get()),
                                  text::TextStream(tokenizer, std::move(text))));
@@ -70,8 +72,7 @@ Answering::Answering(uint64_t id, Request request, std::span<const int32_t> end_
     s.priority = request_.priority;
     s.salt = request_.cache_salt;
     s.num_prompt = state_.num_prompt_tokens;
-    // Grows by a token a step; one allocation for all of them.
-    s.tokens.reserve(static_cast<size_t>(std::min(longest, s.num_prompt + p.max_tokens) + 1));
+    s.tokens.reserve(static_cast<size_t>(max_tokens));
     s.tokens = request_.prompt_ids;
     const int64_t most = std::min(p.max_tokens, longest) + 1;
     state_.choices[c].token_ids.reserve(static_cast<size_t>(most));

@@ -36,8 +36,9 @@ class Answering {
  public:
   // One of the answers.
   struct Branch {
-    Branch(cache::BlockPools& pools, ChoiceTokens of_choice, text::TextStream of_text)
-        : sequence(pools), tokens(std::move(of_choice)), stream(std::move(of_text)) {}
+    Branch(cache::BlockPools& pools, int64_t max_tokens, ChoiceTokens of_choice,
+           text::TextStream of_text)
+        : sequence(pools, max_tokens), tokens(std::move(of_choice)), stream(std::move(of_text)) {}
 
     Sequence sequence;
     ChoiceTokens tokens;

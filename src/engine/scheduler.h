@@ -61,7 +61,8 @@ class Answering;
 
 // One choice of a request, as the scheduler sees it.
 struct Sequence {
-  explicit Sequence(cache::BlockPools& pools) : blocks(pools) {}
+  // max_tokens: as SequenceBlocks'.
+  explicit Sequence(cache::BlockPools& pools, int64_t max_tokens = 0) : blocks(pools, max_tokens) {}
 
   // Whose it is; the scheduler never looks.
   Answering* answering = nullptr;
