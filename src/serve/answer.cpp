@@ -128,6 +128,7 @@ bool Answer::write(const std::string& chunk) {
       pending_ += "\r\n";
     }
     if (keeps) {
+      last_said_ns_ = now_ns();
       num_bytes_ += static_cast<int64_t>(chunk.size());
       wakes = should_wake();
     }
@@ -160,6 +161,27 @@ void Answer::on_gone(std::function<void()> gone) {
     }
   }
   gone();
+}
+
+void Answer::on_quiet(int64_t after_ns, std::function<void()> quiet) {
+  const std::lock_guard lock(mutex_);
+  if (phase_ == Phase::kEnded || gone_) return;
+  on_quiet_ = std::move(quiet);
+  quiet_after_ns_ = after_ns;
+  last_said_ns_ = now_ns();
+}
+
+void Answer::check_quiet(int64_t now) {
+  std::function<void()> quiet;
+  {
+    const std::lock_guard lock(mutex_);
+    const bool is_waiting = phase_ != Phase::kEnded && !gone_ && pending_.empty();
+    if (!is_waiting || num_in_flight_ > 0 || quiet_after_ns_ == 0) return;
+    if (now - last_said_ns_ < quiet_after_ns_) return;
+    last_said_ns_ = now;
+    quiet = on_quiet_;
+  }
+  quiet();
 }
 
 void Answer::abandon() {

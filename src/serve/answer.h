@@ -49,6 +49,7 @@ class Answer {
   bool write(const std::string& chunk);
   void end_stream();
   void on_gone(std::function<void()> gone);
+  void on_quiet(int64_t after_ns, std::function<void()> quiet);
   // The route dropped its exchange: 500 where nothing was begun, a cut where a stream was.
   void abandon();
 
@@ -65,6 +66,8 @@ class Answer {
   Next take(std::string* out);
   // Whether to drop the client now, whatever is under way to it.
   bool is_cut();
+  // Tells the route where it has said nothing for long, and nothing waits to be sent.
+  void check_quiet(int64_t now);
   // The client has left (or is made to): whoever waits for that is told.
   void leave();
 
@@ -95,6 +98,8 @@ class Answer {
   int64_t in_flight_since_ns_ = 0;
   bool gone_ = false, cut_ = false, woken_ = false;
   std::function<void()> on_gone_;
+  std::function<void()> on_quiet_;
+  int64_t quiet_after_ns_ = 0, last_said_ns_ = 0;
   int status_ = 0;
   int64_t num_bytes_ = 0;
 };
@@ -138,6 +143,9 @@ class AnswerExchange : public Exchange {
   bool write(std::string chunk) override { return answer_->write(chunk); }
   void end_stream() override { answer_->end_stream(); }
   void on_gone(std::function<void()> gone) override { answer_->on_gone(std::move(gone)); }
+  void on_quiet(int64_t after_ns, std::function<void()> quiet) override {
+    answer_->on_quiet(after_ns, std::move(quiet));
+  }
   bool is_gone() const override { return answer_->is_gone(); }
   void release_body() override {
     std::string().swap(request_.body);

@@ -44,6 +44,7 @@ void Connection::set_deadline(int64_t milliseconds) {
 void Connection::check_deadline(int64_t now) {
   // Where nothing is read ahead any more, no read tells that the client has left.
   if (phase_ == Phase::kWork && !reading_ && transport_->peer_has_ended()) return close(false);
+  if (phase_ == Phase::kWork) answer_->check_quiet(now);
   if (deadline_ns_ == 0 || now < deadline_ns_ || phase_ == Phase::kClosed) return;
   const bool has_begun = phase_ == Phase::kBody || (phase_ == Phase::kHeader && !received_.empty());
   if (!has_begun) return close(phase_ == Phase::kWork);

@@ -62,6 +62,10 @@ class Exchange {
   // Whether it has left already: work for it is in vain.
   virtual bool is_gone() const { return false; }
 
+  // Called from any thread, again and again, each time that a stream has said nothing for so long,
+  // also before it has begun. Must not block, nor keep the exchange.
+  virtual void on_quiet(int64_t /*after_ns*/, std::function<void()> /*quiet*/) {}
+
   // The body was read and is not needed any more, by anyone: its memory is given back.
   virtual void release_body() {}
 };

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/random.h"
+#include "serve/lark_marks.h"
 #include "serve/request_error.h"
 #include "serve/tool_grammar.h"
 
@@ -183,6 +184,10 @@ void Generation::submit() {
   exchange_->on_gone([weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->cancel();
   });
+  if (body_.streams && service_->options().ping_ns > 0)
+    exchange_->on_quiet(service_->options().ping_ns, [weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->ping();
+    });
   try {
     for (size_t i = 0; i < messages_.size(); ++i) {
       const uint64_t request = service_->engine().generate(
@@ -216,16 +221,32 @@ void Generation::receive(size_t part, fleet::Event event) {
   service_->pool().post([self = shared_from_this()] { self->drain(); });
 }
 
+// A stream that waits, in the queue or for its prompt, says that it is alive: what stands between a
+// client and this server takes silence for death after a minute or so. From the first such comment
+// on a failure is the stream's last event; until then it has a status.
+void Generation::ping() {
+  {
+    const std::lock_guard lock(mutex_);
+    wants_ping_ = true;
+    if (draining_) return;
+    draining_ = true;
+  }
+  service_->pool().post([self = shared_from_this()] { self->drain(); });
+}
+
 void Generation::drain() {
   for (;;) {
     std::vector<std::pair<size_t, fleet::Event>> events;
+    bool pings = false;
     {
       const std::lock_guard lock(mutex_);
       events.swap(inbox_);
-      draining_ = !events.empty();
+      pings = std::exchange(wants_ping_, false);
+      draining_ = !events.empty() || pings;
       if (!draining_) return;
     }
     try {
+      if (pings && events.empty() && !done_) write(": keep-alive\n\n");
       for (const auto& [part, event] : events) take(part, event);
     } catch (const std::exception& error) {
       log_error("an answer failed: {} (request {})", error.what(), exchange_->request().request_id);

@@ -63,6 +63,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void finish();
   void write(std::string text);
   // Any thread.
+  void ping();
   void cancel();
   bool is_cancelled();
 
@@ -86,6 +87,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   std::mutex mutex_;  // of what follows
   std::vector<std::pair<size_t, fleet::Event>> inbox_;
+  bool wants_ping_ = false;
   bool draining_ = true;  // until all parts are with the engine nobody drains
   std::vector<uint64_t> requests_;
   bool cancelled_ = false;

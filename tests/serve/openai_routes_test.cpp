@@ -283,6 +283,58 @@ TEST_F(OpenAiRoutes, AFailureWithinAStreamIsItsLastEvent) {
   EXPECT_THAT(chunks.back().dump(), testing::Not(HasSubstr("/dev")));
 }
 
+TEST_F(OpenAiRoutes, AStreamThatWaitsSaysThatItIsAlive) {
+  std::function<void()> go_on;
+  client_->answer = [&](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+    go_on = [request, on_event] { on_event(event_of(request, 0, "Hello", Finish::kStop, true)); };
+  };
+  const auto exchange = send("POST", "/v1/completions", R"({"prompt": "a", "stream": true})");
+  const auto until = [](const std::function<bool()>& holds) {
+    for (int i = 0; i < 2000 && !holds(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return holds();
+  };
+  ASSERT_TRUE(until([&] { return !client_->requests().empty(); }));
+  ASSERT_TRUE(until([&] { return exchange->be_quiet(); }));
+  EXPECT_EQ(exchange->quiet_after_ns, 15'000'000'000);
+  ASSERT_TRUE(until([&] { return exchange->said() == ": keep-alive\n\n"; }));
+  EXPECT_EQ(exchange->status, 200);
+  go_on();
+  ASSERT_TRUE(exchange->wait());
+  EXPECT_THAT(exchange->body, StartsWith(": keep-alive\n\ndata: {"));
+  EXPECT_THAT(exchange->body, testing::EndsWith("data: [DONE]\n\n"));
+  exchange->be_quiet();  // too late to be of interest
+  EXPECT_THAT(exchange->body, testing::EndsWith("data: [DONE]\n\n"));
+}
+
+TEST_F(OpenAiRoutes, AFailureAfterAKeepAliveIsAnEvent) {
+  std::function<void()> go_on;
+  client_->answer = [&](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+    go_on = [request, on_event] {
+      fleet::Event event = event_of(request, 0, "", Finish::kError, true);
+      event.error = Error(ErrorKind::kCommunication, "a rank was lost");
+      on_event(event);
+    };
+  };
+  const auto exchange = send("POST", "/v1/completions", R"({"prompt": "a", "stream": true})");
+  for (int i = 0; i < 2000 && exchange->said().empty(); ++i) {
+    exchange->be_quiet();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  go_on();
+  ASSERT_TRUE(exchange->wait());
+  EXPECT_EQ(exchange->status, 200);
+  EXPECT_THAT(exchange->body, HasSubstr("data: {\"error\""));
+}
+
+TEST_F(OpenAiRoutes, OnlyStreamsSayThatTheyAreAlive) {
+  client_->answer = nullptr;
+  const auto exchange = send("POST", "/v1/completions", R"({"prompt": "a"})");
+  for (int i = 0; i < 2000 && client_->requests().empty(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_FALSE(exchange->be_quiet());
+}
+
 TEST_F(OpenAiRoutes, WhoLeavesIsCancelled) {
   client_->answer = nullptr;
   const auto exchange =

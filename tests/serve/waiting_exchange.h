@@ -33,16 +33,36 @@ class WaitingExchange : public Exchange {
   }
   void end_stream() override { end(status, "", {}); }
   void on_gone(std::function<void()> gone) override { gone_ = std::move(gone); }
+  void on_quiet(int64_t after_ns, std::function<void()> quiet) override {
+    const std::lock_guard lock(mutex_);
+    quiet_after_ns = after_ns;
+    quiet_ = std::move(quiet);
+  }
 
   bool is_gone() const override { return has_left; }
 
   void leave() { gone_(); }
+  // Nothing was said for long; whether anybody wants to know.
+  bool be_quiet() {
+    std::function<void()> quiet;
+    {
+      const std::lock_guard lock(mutex_);
+      quiet = quiet_;
+    }
+    if (quiet) quiet();
+    return quiet != nullptr;
+  }
+  std::string said() {
+    const std::lock_guard lock(mutex_);
+    return body;
+  }
   bool wait(double seconds = 20) {
     std::unique_lock lock(mutex_);
     return changed_.wait_for(lock, std::chrono::duration<double>(seconds), [&] { return ended_; });
   }
 
   int status = 0;
+  int64_t quiet_after_ns = 0;
   std::string content_type, body;
   HttpHeaders headers;
   std::atomic<bool> refuses_writes{false}, has_left{false};
@@ -61,7 +81,7 @@ class WaitingExchange : public Exchange {
   std::mutex mutex_;
   std::condition_variable changed_;
   bool ended_ = false;
-  std::function<void()> gone_;
+  std::function<void()> gone_, quiet_;
 };
 
 }  // namespace weft::serve
