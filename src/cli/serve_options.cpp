@@ -59,9 +59,33 @@ void ServeOptions::declare(OptionSet* options) {
                {.unit = "FILE",
                 .help = "Jinja template of conversations, in place of the model's",
                 .may_be_empty = false});
+  declare_answers(options);
   declare_access(options);
   declare_load(options);
   declare_operation(options);
+}
+
+void ServeOptions::declare_answers(OptionSet* options) {
+  options->group("Answers");
+  options->add("--tool-call-parser", &tool_parser,
+               {.unit = "NAME",
+                .help = "how the model writes calls of tools",
+                .unset = "what its chat template shows",
+                .choices = text::tool_format_names(),
+                .may_be_empty = false});
+  options->add("--enable-auto-tool-choice", &ignored_auto_tool_choice,
+               {"", "accepted, as vLLM has it: a model may always call the tools it is given"});
+  options->add("--reasoning-parser", &reasoning_parser,
+               {.unit = "NAME",
+                .help = "how the model marks what it thinks before it answers",
+                .unset = "by its vocabulary",
+                .choices = text::reasoning_format_names(),
+                .may_be_empty = false});
+  options->add("--sse-ping-interval", &ping_interval_s,
+               {"S",
+                "a stream that has waited so long says so in a comment, so that nothing between it "
+                "and its client takes it for dead; 0: never"},
+               0, 3600);
 }
 
 void ServeOptions::declare_access(OptionSet* options) {
@@ -152,6 +176,9 @@ serve::GatewayOptions ServeOptions::resolve() const {
   gateway.allowed_hosts = allowed_hosts;
   gateway.served_model_names = served_model_names;
   if (!chat_template_file.empty()) gateway.chat_template = read_template(chat_template_file);
+  gateway.parsers = {text::find_tool_format(tool_parser),
+                     text::find_reasoning_format(reasoning_parser)};
+  gateway.ping_ns = ping_interval_s * 1'000'000'000;
   gateway.queue = queue;
   gateway.step_limit_ns = step_limit_s * 1'000'000'000;
   gateway.logs_requests = !no_access_log;

@@ -17,7 +17,7 @@ struct ServeOptions {
   bool show_limits = false, log_json = false, no_access_log = false, quiet = false;
   std::string log_level = "info";
 
-  // Adds the groups "Server", "Access", "Load" and "Operation".
+  // Adds the groups "Server", "Answers", "Access", "Load" and "Operation".
   void declare(OptionSet* options);
   // Reads what is named: keys, template. Error(kUsage) for what cannot be used.
   serve::GatewayOptions resolve() const;
@@ -27,13 +27,15 @@ struct ServeOptions {
 
   std::vector<std::string> served_model_names, api_keys, allowed_hosts;
   std::string unix_path, tls_certificate_file, tls_key_file, api_key_file, chat_template_file;
-  std::string admin_unix_path;
+  std::string admin_unix_path, tool_parser, reasoning_parser;
   int admin_port = 0;
   int http_threads = 1;
-  int64_t max_connections = 10'000, max_body_bytes = 16 << 20, step_limit_s = 30;
+  int64_t max_connections = 10'000, max_body_bytes = 16 << 20, step_limit_s = 30,
+          ping_interval_s = 15;
   serve::QueueLimits queue;
 
  private:
+  void declare_answers(OptionSet* options);
   void declare_access(OptionSet* options);
   void declare_load(OptionSet* options);
   void declare_operation(OptionSet* options);

@@ -61,9 +61,11 @@ struct Gateway::Inside {
     add_health_routes(&router, {[engine = engine] { return engine->status(); },
                                 [this] { return http.is_draining(); }, admission.get(),
                                 options.version, options.step_limit_ns});
-    add_openai_routes(
-        &router, engine, admission.get(),
-        {.model_names = options.served_model_names, .chat_template = options.chat_template});
+    add_openai_routes(&router, engine, admission.get(),
+                      {.model_names = options.served_model_names,
+                       .chat_template = options.chat_template,
+                       .parsers = options.parsers,
+                       .ping_ns = options.ping_ns});
     router.add("GET", "/metrics",
                [engine = engine, metrics = metrics](const std::shared_ptr<Exchange>& exchange) {
                  exchange->respond(200, Metrics::kContentType,

@@ -17,6 +17,7 @@
 #include "serve/admission.h"
 #include "serve/http_server.h"
 #include "serve/limits_table.h"
+#include "serve/openai_routes.h"
 
 namespace weft::serve {
 
@@ -28,6 +29,8 @@ struct GatewayOptions {
   std::vector<std::string> allowed_hosts;
   std::vector<std::string> served_model_names;  // the first is told; none: the model's own
   std::string chat_template;                    // source, in place of the model's; empty: its own
+  ParserNames parsers;                          // of answers
+  int64_t ping_ns = 15'000'000'000;             // of streams that wait (serve/openai_routes.h)
   QueueLimits queue;
   int64_t step_limit_ns = 30'000'000'000;  // of a healthy engine (serve/health_routes.h)
   bool logs_requests = true;

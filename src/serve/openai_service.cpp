@@ -66,6 +66,12 @@ PromptSource OpenAiService::prompt_source() const {
 const text::ChatProfile& OpenAiService::chat_profile() const {
   std::call_once(is_probed_, [this] {
     chat_profile_ = text::probe_chat(chat_template(), engine_->tokenizer());
+    const ParserNames& named = options_.parsers;
+    // vLLM has one name for both of Mistral's formats; which one it is the template says.
+    const bool is_known = named.tools == text::ToolFormat::kMistral &&
+                          chat_profile_.tools == text::ToolFormat::kMistralNamed;
+    if (named.tools && !is_known) chat_profile_.tools = named.tools;
+    if (named.reasoning) chat_profile_.reasoning = named.reasoning;
   });
   return chat_profile_;
 }

@@ -104,7 +104,7 @@ TEST(Reasoning, FormatsHaveNames) {
   for (int f = 0; f < 3; ++f) {
     const auto format = static_cast<Format>(f);
     EXPECT_EQ(find_reasoning_format(name(format)), format);
-    EXPECT_THAT(reasoning_format_names(), testing::HasSubstr(std::string(name(format))));
+    EXPECT_THAT(reasoning_format_names(), testing::Contains(std::string(name(format))));
   }
   EXPECT_FALSE(find_reasoning_format("none"));
 }

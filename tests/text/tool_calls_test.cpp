@@ -405,8 +405,10 @@ TEST(ToolCalls, FormatsHaveNames) {
   for (int f = 0; f < 6; ++f) {
     const auto format = static_cast<Format>(f);
     EXPECT_EQ(find_tool_format(name(format)), format);
-    EXPECT_THAT(tool_format_names(), testing::HasSubstr(std::string(name(format))));
+    EXPECT_THAT(tool_format_names(), testing::Contains(std::string(name(format))));
   }
+  for (const std::string& name : tool_format_names()) EXPECT_TRUE(find_tool_format(name)) << name;
+  EXPECT_EQ(find_tool_format("llama4_pythonic"), ToolFormat::kPythonic);
   EXPECT_FALSE(find_tool_format("hermès"));
 }
 
