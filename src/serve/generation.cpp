@@ -7,7 +7,6 @@
 
 #include "base/log.h"
 #include "base/random.h"
-#include "serve/lark_marks.h"
 #include "serve/request_error.h"
 #include "serve/tool_grammar.h"
 

@@ -37,12 +37,9 @@ std::optional<ReasoningFormat> find_reasoning_format(std::string_view name) {
   return {};
 }
 
-std::string reasoning_format_names() {
-  std::string names;
-  for (const FormatRow& row : kFormats) {
-    if (!names.empty()) names += ", ";
-    names += row.name;
-  }
+std::vector<std::string> reasoning_format_names() {
+  std::vector<std::string> names;
+  for (const FormatRow& row : kFormats) names.emplace_back(row.name);
   return names;
 }
 

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "text/answer_part.h"
 #include "text/marker.h"
@@ -22,7 +23,7 @@ enum class ReasoningFormat {
 // "qwen3", "deepseek_r1", "mistral".
 std::string_view name(ReasoningFormat format);
 std::optional<ReasoningFormat> find_reasoning_format(std::string_view name);
-std::string reasoning_format_names();
+std::vector<std::string> reasoning_format_names();
 
 struct ReasoningMarks {
   std::string_view begin, end;

@@ -23,6 +23,16 @@ constexpr std::array kFormats = {
     FormatRow{ToolFormat::kFunctionGemma, "functiongemma", "<start_function_call>"},
 };
 
+// vLLM's names of parsers that read what one of these reads.
+struct Alias {
+  std::string_view name;
+  ToolFormat format;
+};
+constexpr std::array kAliases = {
+    Alias{"llama4_json", ToolFormat::kLlama3Json},
+    Alias{"llama4_pythonic", ToolFormat::kPythonic},
+};
+
 const FormatRow& row_of(ToolFormat format) { return kFormats[static_cast<size_t>(format)]; }
 
 }  // namespace
@@ -33,15 +43,15 @@ std::string_view tool_marker(ToolFormat format) { return row_of(format).marker; 
 std::optional<ToolFormat> find_tool_format(std::string_view name) {
   for (const FormatRow& row : kFormats)
     if (row.name == name) return row.format;
+  for (const Alias& alias : kAliases)
+    if (alias.name == name) return alias.format;
   return {};
 }
 
-std::string tool_format_names() {
-  std::string names;
-  for (const FormatRow& row : kFormats) {
-    if (!names.empty()) names += ", ";
-    names += row.name;
-  }
+std::vector<std::string> tool_format_names() {
+  std::vector<std::string> names;
+  for (const FormatRow& row : kFormats) names.emplace_back(row.name);
+  for (const Alias& alias : kAliases) names.emplace_back(alias.name);
   return names;
 }
 

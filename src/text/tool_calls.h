@@ -31,8 +31,9 @@ enum class ToolFormat {
 
 // "hermes", "llama3_json", "mistral", "mistral_named", "pythonic", "functiongemma".
 std::string_view name(ToolFormat format);
+// These, and what vLLM calls the same: "llama4_json", "llama4_pythonic".
 std::optional<ToolFormat> find_tool_format(std::string_view name);
-std::string tool_format_names();  // for help: "hermes, llama3_json, ..."
+std::vector<std::string> tool_format_names();
 
 // What calls begin with; a special token of most vocabularies that have it: then answers have to be
 // detokenised with their special tokens (SamplingParams::skip_special_tokens = false).

@@ -60,6 +60,15 @@ class Usage(unittest.TestCase):
         self.assertIn("16 MiB", run.stdout)
         self.assertEqual(weft("serve").returncode, 2)
 
+    def test_unknown_parsers_are_refused_with_those_that_are_known(self):
+        for option, known in (("--tool-call-parser", ("hermes", "llama3_json", "mistral",
+                                                      "pythonic", "llama4_pythonic")),
+                              ("--reasoning-parser", ("qwen3", "deepseek_r1", "mistral"))):
+            run = weft("serve", "m", option, "hermess")
+            self.assertEqual(run.returncode, 2, run.stderr)
+            for name in known:
+                self.assertIn(name, run.stderr)
+
     def test_a_file_of_keys_without_keys_opens_nothing(self):
         with tempfile.NamedTemporaryFile("w") as file:
             file.write("# none yet\n")

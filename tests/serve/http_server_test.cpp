@@ -358,27 +358,6 @@ TEST(HttpServer, AnAnswerThatEndedHasNoOneToTell) {
   EXPECT_EQ(gone, 0);
 }
 
-TEST(HttpServer, ARouteHearsEachTimeThatItHasSaidNothingForLong) {
-  HttpServerOptions options;
-  options.times.linger = 20;  // how often connections are looked at follows the shortest time
-  Server server(options);
-  std::atomic<int> quiet{0};
-  RawClient client(server.port());
-  client.send(get("/held"));
-  const auto exchange = server.wait_for_held();
-  exchange->on_quiet(30'000'000, [&] { ++quiet; });
-  EXPECT_TRUE(comes_true([&] { return quiet >= 2; }));
-  exchange->begin_stream(200, "text/event-stream");
-  exchange->write("data: 1\n\n");
-  const int before = quiet;
-  EXPECT_TRUE(comes_true([&] { return quiet > before; }));
-  exchange->end_stream();
-  EXPECT_THAT(client.read_until("0\r\n\r\n"), HasSubstr("data: 1"));
-  const int at_end = quiet;
-  usleep(100'000);
-  EXPECT_EQ(quiet, at_end);
-}
-
 TEST(HttpServer, AClientThatDoesNotReadIsCutAndHoldsLittle) {
   HttpServerOptions options;
   options.answer.slow_ns = 50'000'000;
