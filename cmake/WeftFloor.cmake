@@ -80,8 +80,11 @@ function(weft_test_program name)
   endforeach()
   target_include_directories(${name}_test PRIVATE "${CMAKE_SOURCE_DIR}/tests")
   # Assertions compile for longer than they run, instrumented ones more so.
-  set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS
-                              $<IF:$<BOOL:${WEFT_SANITIZE}>,-O0,-O1>)
+  set(level -O1)
+  if(WEFT_SANITIZE)
+    set(level -O0)
+  endif()
+  set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS ${level})
 endfunction()
 
 # weft_tests(NAME DEPS ...): such a program, every case of it a test of ctest's own. A case with a
