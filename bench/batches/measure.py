@@ -5,8 +5,8 @@
 
 depth   One sequence: prompt tokens/s of 512 after nothing and after --depth positions, generated
         tokens/s after 128 positions and after that deep prompt; BF16 cache; 1 thread and all.
-sizes   Batches of 1 to 64: tokens/s of each, and the most that one falls below a smaller one. Two
-        threads; the sizes take turns within each of --turns runs.
+sizes   Batches of 1 to 64, on all threads, each size once in each of --turns runs: tokens/s, and
+        where one falls below the best of the smaller ones.
 splits  tp = 2, 3, 4 and 8 ranks over all cores against one rank of as many threads: prompts of 512
         and 64 generated tokens.
 
@@ -98,10 +98,11 @@ def sizes(model, args, runs):
     rates = {size: [run["batches"][i]["generation_tokens_per_s"] for run in found]
              for i, size in enumerate(SIZES)}
     print(f"{model.name}, tokens/s: " + ", ".join(f"{s}: {median(rates[s]):.0f}" for s in SIZES))
-    for before, after in zip(SIZES, SIZES[1:]):
-        ratios = [b / a for a, b in zip(rates[before], rates[after])]
+    for i, size in enumerate(SIZES[1:], 1):
+        best = max(SIZES[:i], key=lambda smaller: median(rates[smaller]))
+        ratios = [b / a for a, b in zip(rates[best], rates[size])]
         if median(ratios) < 1:
-            print(f"{model.name}: {after} over {before}: {median(ratios):.3f} "
+            print(f"{model.name}: {size} over {best}: {median(ratios):.3f} "
                   f"({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
 
 

@@ -69,8 +69,8 @@ WEFT_INLINE void fetch_ahead(const Tile& tile, const uint8_t*& fetch) {
 // The same for one token, whose panels follow each other in one stream: two pages ahead, past the
 // boundary where the processor's prefetcher stops (SmolLM2 Q4_0 at 38 GB/s in place of 29, of 36
 // that plain reads reach; 2 KiB gain nothing, 32 KiB no more). Streams of whole floats are wide
-// enough for the processor alone, and lose by it; on processors where all do, nobody asks
-// (native_tables.h).
+// enough for the processor alone, and lose by it; on some processors all do, and one
+// token's are not asked for (native_tables.h).
 // Headers are asked for too: the line of one that no group's share reaches cost Q4_K a third of its
 // rate on a Zen 4.
 template <int kBytes>

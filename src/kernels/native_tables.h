@@ -10,8 +10,8 @@ namespace weft::kernels {
 const KernelTable* native_table(Isa isa);
 
 // Whether a kernel that reads one long stream of quantised weights gains by asking for it ahead.
-// A Zen 5 reads Q4_0 at 38 GB/s with and 29 without; a Zen 4 at 22 with and 28 without (Q8_0 20 and
-// 29; two threads 37 and 41, 37 and 45): there the requests take the places that the loads' own
+// A Zen 5 reads Q4_0 at 38 GB/s with and 29 without; a Zen 4 at 22 with and 30 without (Q8_0 21 and
+// 31; Q4_1 and K-quants alike either way): there the requests take the places that the loads' own
 // misses need. The sums are the same.
 bool fetches_streams();
 
