@@ -33,10 +33,10 @@ class Advisories : public testing::Test {
 
 // torch.load of a pickle, or of a zip with one inside, runs what it says.
 TEST_F(Advisories, PicklesAreNoModels) {
-  const std::string pickle(
+  static constexpr char kBytes[] =
       "\x80\x02"
-      "cposix\nsystem\nq\0X\x04\0\0\0ranq\1\x85q\2Rq\3.",
-      38);
+      "cposix\nsystem\nq\0X\x04\0\0\0ranq\1\x85q\2Rq\3.";
+  const std::string pickle(kBytes, sizeof kBytes - 1);
   for (const char* name : {"pytorch_model.bin", "model.pt", "model.pth", "model.ckpt", "model.pkl"})
     EXPECT_THAT(refusal([&] { Checkpoint::open(write(name, pickle)); }),
                 HasSubstr("neither a .gguf nor a .safetensors"))
