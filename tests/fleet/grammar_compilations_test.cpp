@@ -96,7 +96,12 @@ TEST_F(Queue, HoldsSoManyBytesAndNoMore) {
   const std::string large(GrammarCompilations::kMostWaitingBytes / 2, 'a');
   compilations_.submit(1, named(large));
   compilations_.submit(2, named(large));
-  EXPECT_THROW(compilations_.submit(3, named("a")), Error);
+  try {
+    compilations_.submit(3, named("a"));
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kBusy);
+  }
   compilations_.cancel(2);
   compilations_.submit(4, named("a"));
   EXPECT_EQ(told_with(4).at(4), "a");
