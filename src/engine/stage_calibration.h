@@ -3,8 +3,8 @@
 //
 // Equal steps follow each other with the ring full, and those count that had company on every
 // stage: stages that work side by side share the memory bus, caches and clocks. Known fault: for a
-// real model the last stage's times come out up to 60 % above those of the run (docs/roadmap.md, 5).
-// What passes between stages is measured one step at a time.
+// real model the last stage's times come out up to 60 % above those of the run (docs/roadmap.md,
+// 5). What passes between stages is measured one step at a time.
 #pragma once
 
 #include <cstdint>
