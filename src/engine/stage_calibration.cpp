@@ -10,7 +10,7 @@
 namespace weft::engine {
 namespace {
 
-constexpr int64_t kCountedSteps = 4;  // of each size
+constexpr int64_t kCountedSteps = 12;  // of each size
 constexpr int64_t kShortContext = 8;
 // Tokens of the contexts in which attention is timed: below a second on most machines.
 constexpr int64_t kContextTokens = 2048;
@@ -22,10 +22,12 @@ struct StepSize {
 };
 
 // Sequences of random ids whose next tokens are asked for whether or not the last ones are known.
+// One that has come to the end of its context begins again.
 class StepStream {
  public:
-  StepStream(Replica& replica, cache::BlockPools& pools, int64_t vocab_size, const StepSize& size)
-      : replica_(replica), vocab_size_(vocab_size), size_(size) {
+  StepStream(Replica& replica, cache::BlockPools& pools, int64_t vocab_size, int64_t context,
+             const StepSize& size)
+      : replica_(replica), vocab_size_(vocab_size), context_(context), size_(size) {
     for (int64_t i = 0; i < size.num_decodes; ++i)
       decodes_.push_back({cache::SequenceBlocks(pools)});
     if (size.chunk_tokens > 0) chunk_.push_back({cache::SequenceBlocks(pools)});
@@ -38,8 +40,8 @@ class StepStream {
         return s.blocks.grow_full(num_tokens) && s.blocks.grow(std::min(num_tokens, s.length + 1));
       });
     };
-    return has_room(decodes_, size_.depth + num_steps) &&
-           has_room(chunk_, size_.chunk_tokens * num_steps);
+    return has_room(decodes_, std::min(context_, size_.depth + num_steps)) &&
+           has_room(chunk_, std::min(context_, size_.chunk_tokens * num_steps));
   }
 
   // The contexts of the decodes; with none the cache's memory may never have been written.
@@ -77,7 +79,16 @@ class StepStream {
     return plan;
   }
 
+  // Steps in flight may still read its blocks: stages run steps in order.
+  void begin_again(Sequence& s) {
+    const int64_t num_tokens = s.blocks.full().capacity();
+    s.blocks.release();
+    WEFT_CHECK(s.blocks.grow_full(num_tokens), "its own blocks are free");
+    s.length = 0;
+  }
+
   void add(StepPlan& plan, Sequence& s, int64_t count, bool chooses) {
+    if (s.length + count > context_) begin_again(s);
     s.blocks.slide(s.length);
     WEFT_CHECK(s.blocks.grow(s.length + count), "the pools have room");
     ids_.clear();
@@ -94,7 +105,7 @@ class StepStream {
   }
 
   Replica& replica_;
-  const int64_t vocab_size_;
+  const int64_t vocab_size_, context_;
   const StepSize size_;
   std::vector<Sequence> decodes_, chunk_;  // of the latter one at most
   std::vector<int32_t> ids_;
@@ -111,23 +122,21 @@ class Calibration {
 
   // With every stage at work.
   void measure_work(const StepSize& size) {
-    StepStream stream(replica_, pools_, vocab_size_, size);
+    StepStream stream(replica_, pools_, vocab_size_, context_, size);
     // While the ring fills and drains, some stages have the machine for themselves.
     const auto alone = static_cast<int64_t>(costs_.stages.size());
-    const int64_t wanted = 2 * alone + kCountedSteps;
-    const int64_t room = size.chunk_tokens > 0 ? context_ / size.chunk_tokens : wanted;
-    const int64_t count = std::min({wanted, room, context_ - size.depth});
-    if (count < 1 || !stream.reserve(count)) return;
+    const int64_t count = 2 * alone + kCountedSteps;
+    if (!stream.reserve(count)) return;
     stream.fill_contexts();
     loads_.clear();
+    std::vector<Sample>& samples = samples_.emplace_back();
     int64_t num_taken = 0;
     const auto take = [&] {
       replica_.await();
       const int64_t step = num_taken++;
-      // Where the context ends early, what there is has to do.
-      const bool counts =
-          count < wanted ? step > 0 || count == 1 : step >= alone && step < count - alone;
-      if (counts) learn_work(loads_[static_cast<size_t>(step)]);
+      if (step < alone || step >= count - alone) return;
+      const std::span<const int64_t> work = replica_.work_ns();
+      samples.push_back({loads_[static_cast<size_t>(step)], {work.begin(), work.end()}});
     };
     for (int64_t i = 0; i < count; ++i) {
       if (replica_.in_flight() == replica_.max_in_flight()) take();
@@ -140,12 +149,10 @@ class Calibration {
 
   // One step after another.
   void measure_hops(const StepSize& size) {
-    StepStream stream(replica_, pools_, vocab_size_, size);
+    StepStream stream(replica_, pools_, vocab_size_, context_, size);
     constexpr int64_t kSteps = 4;
-    const int64_t room = size.chunk_tokens > 0 ? context_ / size.chunk_tokens : kSteps;
-    const int64_t count = std::min({kSteps, room, context_ - size.depth});
-    if (count < 1 || !stream.reserve(count)) return;
-    for (int64_t i = 0; i < count; ++i) {
+    if (!stream.reserve(kSteps)) return;
+    for (int64_t i = 0; i < kSteps; ++i) {
       const int64_t begin_ns = now_ns();
       stream.submit();
       replica_.await();
@@ -155,13 +162,24 @@ class Calibration {
     replica_.settle();
   }
 
+  // The newest steps count most (engine/step_times.h), so the sizes take turns.
+  void learn_work() {
+    for (size_t turn = 0; turn < kCountedSteps; ++turn) {
+      for (const std::vector<Sample>& samples : samples_) {
+        if (turn >= samples.size()) continue;
+        for (size_t s = 0; s < costs_.stages.size(); ++s)
+          costs_.stages[s].learn(samples[turn].load, seconds_between(0, samples[turn].work_ns[s]));
+      }
+    }
+  }
+
   PipelineCosts costs_;
 
  private:
-  void learn_work(const StepLoad& load) {
-    for (size_t s = 0; s < costs_.stages.size(); ++s)
-      costs_.stages[s].learn(load, seconds_between(0, replica_.work_ns()[s]));
-  }
+  struct Sample {
+    StepLoad load;
+    std::vector<int64_t> work_ns;  // [stages]
+  };
 
   void learn_hop(int64_t num_tokens, double seconds) {
     double rest = seconds;
@@ -172,7 +190,8 @@ class Calibration {
   Replica& replica_;
   cache::BlockPools& pools_;
   const int64_t vocab_size_, context_;
-  std::vector<StepLoad> loads_;
+  std::vector<StepLoad> loads_;               // of the steps of a size
+  std::vector<std::vector<Sample>> samples_;  // [sizes][steps]
 };
 
 std::vector<int64_t> doubling(int64_t first, int64_t last, int64_t factor = 2) {
@@ -232,6 +251,7 @@ PipelineCosts calibrate_stages(Replica& replica, cache::BlockPools& pools, int64
     calibration.measure_work(size);
     say();
   }
+  calibration.learn_work();
   for (size_t s = 0; s < simulated.size(); ++s)
     calibration.costs_.stages[s] = StepTimes::constant(simulated[s]);
   return std::move(calibration.costs_);

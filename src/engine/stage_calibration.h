@@ -2,9 +2,10 @@
 // that the run will need, of random ids, so that none waits for an answer.
 //
 // Equal steps follow each other with the ring full, and those count that had company on every
-// stage: stages that work side by side share the memory bus, caches and clocks. Known fault: for a
-// real model the last stage's times come out up to 60 % above those of the run (docs/roadmap.md,
-// 5). What passes between stages is measured one step at a time.
+// stage: stages that work side by side share the memory bus, caches and clocks. A context that is
+// used up begins again, so that every size has as many steps: one step alone, the first to touch
+// its memory, said 60 % too much. The sizes take turns in what is learned, whose newest steps count
+// most. What passes between stages is measured one step at a time.
 #pragma once
 
 #include <cstdint>

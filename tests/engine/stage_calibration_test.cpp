@@ -1,0 +1,85 @@
+// Stages of real models are timed for every size of step, in contexts of any length, and what was
+// timed leaves nothing behind.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "engine/tiny_engine.h"
+
+namespace weft::engine {
+namespace {
+
+constexpr int64_t kModelLen = 200;  // of tiny_options
+
+// Of a step of `count` sequences that decode, or of one sequence's prompt.
+StepLoad decodes(int64_t count) {
+  StepLoad load;
+  for (int64_t i = 0; i < count; ++i) load.add(8, 1, 1);
+  return load;
+}
+StepLoad prompt(int64_t num_tokens) {
+  StepLoad load;
+  load.add(0, num_tokens);
+  return load;
+}
+
+class StageCalibration : public testing::TestWithParam<const char*> {
+ protected:
+  // num_blocks: of the cache, 0: by memory.
+  void load(int64_t num_blocks) {
+    EngineOptions options = tiny_options(tiny_path(GetParam()));
+    options.topology.pipeline_parallel = "2";
+    options.max_num_seqs = 16;
+    options.num_blocks = num_blocks;
+    engine_ = Engine::load(options);
+  }
+
+  // Times all sizes of `range`, between two answers that need the whole context.
+  PipelineCosts calibrate(const CalibrationRange& range) {
+    const Request request = greedy(some_ids(kModelLen - 20), 20);
+    const uint64_t before = engine_->generate(request).logits_hash;
+    PipelineCosts costs = engine_->calibrate(range);
+    EXPECT_EQ(engine_->generate(request).logits_hash, before);
+    return costs;
+  }
+
+  std::unique_ptr<Engine> engine_;
+};
+
+TEST_P(StageCalibration, LargerStepsTakeLonger) {
+  SKIP_WITHOUT_TINY_MODELS();
+  load(0);
+  for (const int64_t context : {int64_t{40}, kModelLen}) {
+    const PipelineCosts costs = calibrate({16, 128, context});
+    ASSERT_EQ(costs.stages.size(), 2u);
+    const int64_t chunk = std::min<int64_t>(128, context - 1);
+    for (const StepTimes& stage : costs.stages) {
+      const double one = stage.predict(decodes(1)).value();
+      EXPECT_GT(one, 0) << context;
+      EXPECT_GT(stage.predict(decodes(16)).value(), 1.2 * one) << context;
+      EXPECT_GT(stage.predict(prompt(chunk)).value(), 1.5 * one) << context;
+      EXPECT_LT(stage.predict(prompt(chunk)).value(), 1) << context;
+    }
+  }
+}
+
+TEST_P(StageCalibration, ShortContextsAndSmallCachesAreEnough) {
+  SKIP_WITHOUT_TINY_MODELS();
+  load((kModelLen + 15) / 16);
+  for (const int64_t context : {2, 9, 33, 200}) {
+    const PipelineCosts costs = calibrate({16, 128, context});
+    for (const StepTimes& stage : costs.stages) EXPECT_GT(stage.predict(decodes(1)).value_or(0), 0);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, StageCalibration,
+                         testing::Values("layers29.Q4_1", "gemma3.BF16", "heads15kv5.Q4_0"),
+                         [](const auto& tested) {
+                           std::string name = tested.param;
+                           std::replace(name.begin(), name.end(), '.', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace weft::engine
