@@ -53,7 +53,7 @@ struct SchedulerOptions {
   int64_t max_in_flight = 1;  // micro-batches
   SchedulePolicy policy = SchedulePolicy::kFcfs;
   bool chunked_prefill = true;  // false: a prompt that has begun goes before all decodes
-  double max_slowdown = 2.2;    // 0: no limit
+  double max_slowdown = 2.0;    // 0: no limit; why 2: docs/performance.md, Many requests
   bool shares_prefixes = true;  // as PrefixCacheOptions::enabled
 };
 

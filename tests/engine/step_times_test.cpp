@@ -95,7 +95,7 @@ TEST(StepTimes, ForetellADeepChunkAmongAnswers) {
   std::vector<double> errors;
   int64_t context = 192;
   for (int64_t depth = 0; depth < 4096; ++context) {
-    const double limit = 2.2 * *times.predict(decodes(17, context));
+    const double limit = 2.0 * *times.predict(decodes(17, context));
     int64_t count = 8;
     while (depth + count < 4096 &&
            *times.predict(with_chunk(decodes(16, context), depth, count + 1)) <= limit)
