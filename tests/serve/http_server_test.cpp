@@ -406,8 +406,8 @@ TEST(HttpServer, ABurstOfEventsIsNoSlowClient) {
 
 TEST(HttpServer, SlowRequestsRunOutOfTime) {
   HttpServerOptions options;
-  options.times.header = options.times.body = 60;
-  options.times.idle = 200;
+  options.times.header = options.times.body = 200;
+  options.times.idle = 1000;
   Server server(options);
   RawClient idle(server.port()), header(server.port()), body(server.port());
   header.send("GET / HT");
@@ -427,12 +427,12 @@ TEST(HttpServer, SlowRequestsRunOutOfTime) {
 
 TEST(HttpServer, ALongAnswerHasAllTheTimeThatItNeeds) {
   HttpServerOptions options;
-  options.times.header = options.times.body = options.times.idle = options.times.write = 20;
+  options.times.header = options.times.body = options.times.idle = options.times.write = 200;
   Server server(options);
   RawClient client(server.port());
   client.send(get("/held"));
   const auto exchange = server.wait_for_held();
-  usleep(100'000);
+  usleep(500'000);
   exchange->respond(200, "text/plain", "late");
   EXPECT_THAT(client.read_answer(), HasSubstr("late"));
 }
@@ -553,7 +553,7 @@ TEST(HttpServer, AfterADrainWhatStillRunsIsCut) {
   server.server().drain();
   EXPECT_EQ(server.server().cut(), 1);
   EXPECT_EQ(gone, 1);
-  EXPECT_TRUE(server.server().wait_until_idle(1));
+  EXPECT_TRUE(server.server().wait_until_idle(10));
   exchange->respond(200, "text/plain", "nobody hears it");
 }
 

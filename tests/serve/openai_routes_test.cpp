@@ -290,7 +290,7 @@ TEST_F(OpenAiRoutes, AStreamThatWaitsSaysThatItIsAlive) {
   };
   const auto exchange = send("POST", "/v1/completions", R"({"prompt": "a", "stream": true})");
   const auto until = [](const std::function<bool()>& holds) {
-    for (int i = 0; i < 2000 && !holds(); ++i)
+    for (int i = 0; i < 20'000 && !holds(); ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     return holds();
   };
@@ -317,7 +317,7 @@ TEST_F(OpenAiRoutes, AFailureAfterAKeepAliveIsAnEvent) {
     };
   };
   const auto exchange = send("POST", "/v1/completions", R"({"prompt": "a", "stream": true})");
-  for (int i = 0; i < 2000 && exchange->said().empty(); ++i) {
+  for (int i = 0; i < 20'000 && exchange->said().empty(); ++i) {
     exchange->be_quiet();
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
@@ -330,7 +330,7 @@ TEST_F(OpenAiRoutes, AFailureAfterAKeepAliveIsAnEvent) {
 TEST_F(OpenAiRoutes, OnlyStreamsSayThatTheyAreAlive) {
   client_->answer = nullptr;
   const auto exchange = send("POST", "/v1/completions", R"({"prompt": "a"})");
-  for (int i = 0; i < 2000 && client_->requests().empty(); ++i)
+  for (int i = 0; i < 20'000 && client_->requests().empty(); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   EXPECT_FALSE(exchange->be_quiet());
 }
@@ -339,7 +339,7 @@ TEST_F(OpenAiRoutes, WhoLeavesIsCancelled) {
   client_->answer = nullptr;
   const auto exchange =
       send("POST", "/v1/completions", R"({"prompt": ["a", "b"], "max_tokens": 5})");
-  for (int i = 0; i < 2000 && client_->requests().size() < 2; ++i)
+  for (int i = 0; i < 20'000 && client_->requests().size() < 2; ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   ASSERT_EQ(client_->requests().size(), 2u);
   EXPECT_EQ(admission_.num_tokens(), 12);
@@ -359,10 +359,10 @@ TEST_F(OpenAiRoutes, WhoDoesNotReadIsCancelled) {
   auto exchange = std::make_shared<WaitingExchange>(request);
   exchange->refuses_writes = true;
   (*router_.find("POST", request.path).route)(exchange);
-  for (int i = 0; i < 2000 && client_->requests().empty(); ++i)
+  for (int i = 0; i < 20'000 && client_->requests().empty(); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   callbacks.at(0)(event_of(client_->requests().at(0), 0, "Hel"));
-  for (int i = 0; i < 2000 && client_->cancelled().empty(); ++i)
+  for (int i = 0; i < 20'000 && client_->cancelled().empty(); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   EXPECT_THAT(client_->cancelled(), ElementsAre(1));
 }
@@ -440,7 +440,7 @@ TEST_F(OpenAiRoutes, NothingIsDoneForAClientThatHasGone) {
   const auto exchange = std::make_shared<WaitingExchange>(request);
   exchange->has_left = true;
   (*router_.find("POST", request.path).route)(exchange);
-  for (int i = 0; i < 2000 && admission_.num_answers() > 0; ++i)
+  for (int i = 0; i < 20'000 && admission_.num_answers() > 0; ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   EXPECT_EQ(admission_.num_answers(), 0);
   EXPECT_TRUE(client_->requests().empty());
@@ -469,12 +469,12 @@ class FullServer : public OpenAiRoutes {
 TEST_F(FullServer, WhoFindsNoPlaceIsToldBeforeTheBodyIsRead) {
   client_->answer = nullptr;
   const auto first = send("POST", "/v1/completions", R"({"prompt": ["a", "b"], "max_tokens": 5})");
-  for (int i = 0; i < 2000 && client_->requests().size() < 2; ++i)
+  for (int i = 0; i < 20'000 && client_->requests().size() < 2; ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   const auto second = send("POST", "/v1/completions", "no JSON at all");
   EXPECT_EQ(second->status, 429);
   first->leave();
-  for (int i = 0; i < 2000 && admission_.num_answers() > 0; ++i)
+  for (int i = 0; i < 20'000 && admission_.num_answers() > 0; ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   EXPECT_EQ(admission_.num_answers(), 0);
 }
