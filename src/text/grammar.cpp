@@ -92,9 +92,10 @@ class CrateCompiler final : public GrammarCompiler {
                                    limits.grammar_bytes, limits.json_blanks};
     WeftError error{};
     WeftGrammar* grammar = nullptr;
-    throw_if_refused(weft_grammar_compile(handle_.get(), static_cast<int32_t>(spec.kind),
-                                          slice_of(spec.source), &bounds, &grammar, &error),
-                     error);
+    throw_if_refused(
+        weft_grammar_compile(handle_.get(), static_cast<int32_t>(spec.kind), slice_of(spec.source),
+                             slice_of(spec.frame), &bounds, &grammar, &error),
+        error);
     return std::make_shared<const CrateGrammar>(Handle<WeftGrammar>(grammar));
   }
 

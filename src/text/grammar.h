@@ -24,6 +24,9 @@ struct GrammarSpec {
   };
   Kind kind = Kind::kJsonObject;
   std::string source;
+  // Lark in which @answer stands for all of the above, such as what a model thinks before it:
+  // "start: /(?s:.*)/ <[7]> @answer". Ours, never a request's. Empty: nothing stands around it.
+  std::string frame = {};
 
   bool operator==(const GrammarSpec&) const = default;
 };

@@ -277,6 +277,55 @@ TEST(Grammar, TokensAreTakenBack) {
   EXPECT_EQ(mask_of(*matcher), first);
 }
 
+// What a model thinks before its answer is free; the answer is not.
+TEST(Grammar, AFrameStandsAroundAnyKindOfGrammar) {
+  const std::string opened =
+      "start: thought BREAKS @answer\nBREAKS: /\\n{0,2}/\n"
+      "thought[suffix=\"</t>\"]: /(?s:.*)/\n";
+  const std::string perhaps =
+      "start: (\"<t>\" thought BREAKS)? @answer\nBREAKS: /\\n{0,2}/\n"
+      "thought[suffix=\"</t>\"]: /(?s:.*)/\n";
+  const std::vector<std::pair<GrammarSpec, std::string>> specs = {
+      {{Kind::kJsonSchema, R"({"type":"array","items":{"type":"integer"}})"}, "[1, 2]"},
+      {{Kind::kJsonObject, ""}, R"({"a": [null]})"},
+      {{Kind::kRegex, "[ab]+c"}, "abac"},
+      {{Kind::kChoice, R"(["yes","no"])"}, "no"},
+      {{Kind::kLark, "start: thing \"!\"\nthing: \"x\" | \"y\""}, "y!"},
+      {{Kind::kLark, "root ::= \"(\" root? \")\""}, "(())"}};
+  for (const auto& [spec, text] : specs) {
+    GrammarSpec framed = spec;
+    framed.frame = opened;
+    const auto must = compiler().compile(framed);
+    framed.frame = perhaps;
+    const auto may = compiler().compile(framed);
+    for (const std::string thought : {"", "I < you\n{\"", "<t>"}) {
+      EXPECT_TRUE(matches(*must, thought + "</t>\n\n" + text)) << text;
+      EXPECT_TRUE(matches(*may, "<t>" + thought + "</t>" + text)) << text;
+    }
+    EXPECT_FALSE(matches(*must, text)) << text;
+    EXPECT_TRUE(matches(*may, text)) << text;
+    EXPECT_FALSE(matches(*must, "a</t>~" + text)) << text;
+    EXPECT_FALSE(matches(*may, "a</t>" + text)) << text;
+  }
+}
+
+TEST(Grammar, GuessesAreTakenBackAcrossTheEndOfAThought) {
+  const auto matcher = compiler()
+                           .compile({Kind::kRegex, "[0-9]+",
+                                     "start: thought @answer\n"
+                                     "thought[suffix=\"</t>\"]: /(?s:.*)/\n"})
+                           ->matcher();
+  EXPECT_EQ(follow(*matcher, "hm</t"), 5U);
+  const Mask thinking = mask_of(*matcher);
+  EXPECT_EQ(follow(*matcher, ">12"), 3U);
+  EXPECT_FALSE(matcher->advance('x'));
+  EXPECT_TRUE(matcher->may_end());
+  matcher->take_back(3);
+  EXPECT_EQ(mask_of(*matcher), thinking);
+  EXPECT_EQ(follow(*matcher, "x, no</t>7"), 10U);
+  EXPECT_TRUE(matcher->may_end());
+}
+
 TEST(Grammar, CopiesGoTheirOwnWay) {
   const auto grammar = compiled(Kind::kRegex, "ab|ac");
   const auto one = grammar->matcher();

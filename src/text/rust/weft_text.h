@@ -103,7 +103,8 @@ int32_t weft_grammars_new(const WeftVocabulary* vocabulary, WeftGrammars** out, 
 void weft_grammars_free(WeftGrammars* grammars);
 /* kind: of text::GrammarSpec::Kind, in its order. */
 int32_t weft_grammar_compile(const WeftGrammars* grammars, int32_t kind, WeftSlice source,
-                             const WeftGrammarLimits* limits, WeftGrammar** out, WeftError* error);
+                             WeftSlice frame, const WeftGrammarLimits* limits, WeftGrammar** out,
+                             WeftError* error);
 int64_t weft_grammar_bytes(const WeftGrammar* grammar);
 void weft_grammar_free(WeftGrammar* grammar);
 int32_t weft_matcher_new(const WeftGrammar* grammar, WeftMatcher** out, WeftError* error);

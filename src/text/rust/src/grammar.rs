@@ -130,7 +130,13 @@ impl Grammars {
         })
     }
 
-    pub fn compile(&self, kind: Kind, source: &str, limits: Limits) -> Result<Grammar, Failure> {
+    pub fn compile(
+        &self,
+        kind: Kind,
+        source: &str,
+        frame: &str,
+        limits: Limits,
+    ) -> Result<Grammar, Failure> {
         grammar_source::check_size(source, limits)?;
         if self.left_behind.count() >= MAX_LEFT_BEHIND {
             return Err(Failure::busy(
@@ -140,7 +146,7 @@ impl Grammars {
         }
         let (factory, num_words) = (Arc::clone(&self.factory), self.num_words);
         let ledger = Arc::clone(&self.ledger);
-        let source = source.to_string();
+        let (source, frame) = (source.to_string(), frame.to_string());
         let bounds = Bounds {
             name: "grammar",
             bytes: limits.bytes,
@@ -148,7 +154,7 @@ impl Grammars {
         };
         let check = move || confinement::check().map_err(|breach| over_limit(breach, limits));
         let confined = confine(bounds, &self.left_behind, move || {
-            let top = grammar_source::read(kind, &source, limits)?;
+            let top = grammar_source::read(kind, &source, &frame, limits)?;
             check()?;
             let grammar = Grammar::new(&factory, top, num_words, limits, ledger)?;
             check()?;

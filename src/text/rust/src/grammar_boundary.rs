@@ -78,6 +78,7 @@ pub unsafe extern "C" fn weft_grammar_compile(
     grammars: *const Grammars,
     kind: i32,
     source: WeftSlice,
+    frame: WeftSlice,
     limits: *const WeftGrammarLimits,
     out: *mut *mut Grammar,
     error: *mut WeftError,
@@ -90,7 +91,12 @@ pub unsafe extern "C" fn weft_grammar_compile(
             3 => Kind::Choice,
             _ => Kind::Lark,
         };
-        (*grammars).compile(kind, text(source, "the grammar")?, Limits::from(&*limits))
+        (*grammars).compile(
+            kind,
+            text(source, "the grammar")?,
+            text(frame, "the frame of the grammar")?,
+            Limits::from(&*limits),
+        )
     })
 }
 

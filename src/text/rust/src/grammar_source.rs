@@ -1,7 +1,7 @@
 //! From what a user gave to what llguidance reads: JSON schemas with bounded blanks, regular
 //! expressions without their outer anchors, choices, Lark.
 
-use llguidance::api::TopLevelGrammar;
+use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use serde_json::{json, Value};
 
 use crate::failure::Failure;
@@ -47,7 +47,32 @@ pub fn check_size(source: &str, limits: Limits) -> Result<(), Failure> {
     Ok(())
 }
 
-pub fn read(kind: Kind, source: &str, limits: Limits) -> Result<TopLevelGrammar, Failure> {
+/// What a frame calls the grammar that it stands around.
+const FRAMED: &str = "answer";
+
+/// frame: Lark in which @answer stands for the grammar; empty: nothing stands around it.
+pub fn read(
+    kind: Kind,
+    source: &str,
+    frame: &str,
+    limits: Limits,
+) -> Result<TopLevelGrammar, Failure> {
+    let mut grammar = read_alone(kind, source, limits)?;
+    if frame.is_empty() {
+        return Ok(grammar);
+    }
+    if let Some(framed) = grammar.grammars.first_mut() {
+        framed.name = Some(FRAMED.into());
+    }
+    let frame = GrammarWithLexer {
+        lark_grammar: Some(frame.to_string()),
+        ..GrammarWithLexer::default()
+    };
+    grammar.grammars.insert(0, frame);
+    Ok(grammar)
+}
+
+fn read_alone(kind: Kind, source: &str, limits: Limits) -> Result<TopLevelGrammar, Failure> {
     match kind {
         Kind::JsonSchema => schema(source, limits),
         Kind::JsonObject => schema(r#"{"type":"object"}"#, limits),
