@@ -5,12 +5,15 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/random.h"
+#include "cache/group_layout.h"
 #include "cache/sequence_blocks.h"
 
 namespace weft::engine {
 namespace {
 
-constexpr int64_t kCountedSteps = 12;  // of each size
+// Steps of each size that count. They are learned in rounds, so many of a size together: a time far
+// above what was expected is believed when it comes so often in a row (engine/step_times.h).
+constexpr size_t kCountedSteps = 12, kTogether = 3;
 constexpr int64_t kShortContext = 8;
 // Tokens of the contexts in which attention is timed: below a second on most machines.
 constexpr int64_t kContextTokens = 2048;
@@ -27,7 +30,7 @@ class StepStream {
  public:
   StepStream(Replica& replica, cache::BlockPools& pools, int64_t vocab_size, int64_t context,
              const StepSize& size)
-      : replica_(replica), vocab_size_(vocab_size), context_(context), size_(size) {
+      : replica_(replica), pools_(pools), vocab_size_(vocab_size), context_(context), size_(size) {
     for (int64_t i = 0; i < size.num_decodes; ++i)
       decodes_.push_back({cache::SequenceBlocks(pools)});
     if (size.chunk_tokens > 0) chunk_.push_back({cache::SequenceBlocks(pools)});
@@ -35,13 +38,23 @@ class StepStream {
 
   // Room for so many steps. False where a pool is too small.
   bool reserve(int64_t num_steps) {
+    const int64_t decoded = std::min(context_, size_.depth + num_steps);
+    const int64_t chunked = std::min(context_, size_.chunk_tokens * num_steps);
+    const int64_t filled = std::clamp<int64_t>(size_.depth, 1, replica_.shape().max_batch_tokens);
+    for (int group = 1; group < pools_.num_groups(); ++group) {
+      // A window takes and gives back blocks with every step: what its sequences hold at most.
+      const auto held = [&](int64_t num_tokens, int64_t length) {
+        return cache::most_blocks(pools_.window(group), num_tokens, length, pools_.block_size());
+      };
+      const int64_t needed = size_.num_decodes * held(filled, decoded) +
+                             (chunk_.empty() ? 0 : held(size_.chunk_tokens, chunked));
+      if (needed > pools_.pool(group).num_free()) return false;
+    }
     const auto has_room = [](std::vector<Sequence>& sequences, int64_t num_tokens) {
-      return std::all_of(sequences.begin(), sequences.end(), [&](Sequence& s) {
-        return s.blocks.grow_full(num_tokens) && s.blocks.grow(std::min(num_tokens, s.length + 1));
-      });
+      return std::all_of(sequences.begin(), sequences.end(),
+                         [&](Sequence& s) { return s.blocks.grow_full(num_tokens); });
     };
-    return has_room(decodes_, std::min(context_, size_.depth + num_steps)) &&
-           has_room(chunk_, std::min(context_, size_.chunk_tokens * num_steps));
+    return has_room(decodes_, decoded) && has_room(chunk_, chunked);
   }
 
   // The contexts of the decodes; with none the cache's memory may never have been written.
@@ -105,6 +118,7 @@ class StepStream {
   }
 
   Replica& replica_;
+  cache::BlockPools& pools_;
   const int64_t vocab_size_, context_;
   const StepSize size_;
   std::vector<Sequence> decodes_, chunk_;  // of the latter one at most
@@ -125,7 +139,7 @@ class Calibration {
     StepStream stream(replica_, pools_, vocab_size_, context_, size);
     // While the ring fills and drains, some stages have the machine for themselves.
     const auto alone = static_cast<int64_t>(costs_.stages.size());
-    const int64_t count = 2 * alone + kCountedSteps;
+    const int64_t count = 2 * alone + static_cast<int64_t>(kCountedSteps);
     if (!stream.reserve(count)) return;
     stream.fill_contexts();
     loads_.clear();
@@ -164,11 +178,10 @@ class Calibration {
 
   // The newest steps count most (engine/step_times.h), so the sizes take turns.
   void learn_work() {
-    for (size_t turn = 0; turn < kCountedSteps; ++turn) {
+    for (size_t begin = 0; begin < kCountedSteps; begin += kTogether) {
       for (const std::vector<Sample>& samples : samples_) {
-        if (turn >= samples.size()) continue;
-        for (size_t s = 0; s < costs_.stages.size(); ++s)
-          costs_.stages[s].learn(samples[turn].load, seconds_between(0, samples[turn].work_ns[s]));
+        for (size_t i = begin; i < std::min(samples.size(), begin + kTogether); ++i)
+          learn(samples[i]);
       }
     }
   }
@@ -180,6 +193,11 @@ class Calibration {
     StepLoad load;
     std::vector<int64_t> work_ns;  // [stages]
   };
+
+  void learn(const Sample& sample) {
+    for (size_t s = 0; s < costs_.stages.size(); ++s)
+      costs_.stages[s].learn(sample.load, seconds_between(0, sample.work_ns[s]));
+  }
 
   void learn_hop(int64_t num_tokens, double seconds) {
     double rest = seconds;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "engine/tiny_engine.h"
 
@@ -26,12 +27,14 @@ StepLoad prompt(int64_t num_tokens) {
 
 class StageCalibration : public testing::TestWithParam<const char*> {
  protected:
-  // num_blocks: of the cache, 0: by memory.
-  void load(int64_t num_blocks) {
+  // Blocks of the cache, and of each window of it; 0: by memory.
+  void load(int64_t num_blocks, int64_t num_window_blocks = 0) {
     EngineOptions options = tiny_options(tiny_path(GetParam()));
     options.topology.pipeline_parallel = "2";
     options.max_num_seqs = 16;
     options.num_blocks = num_blocks;
+    options.num_window_blocks = num_window_blocks;
+    options.num_kept_steps = 10'000;
     engine_ = Engine::load(options);
   }
 
@@ -39,13 +42,34 @@ class StageCalibration : public testing::TestWithParam<const char*> {
   PipelineCosts calibrate(const CalibrationRange& range) {
     const Request request = greedy(some_ids(kModelLen - 20), 20);
     const uint64_t before = engine_->generate(request).logits_hash;
+    engine_->begin_window();
     PipelineCosts costs = engine_->calibrate(range);
+    steps_ = engine_->trace().steps;
     EXPECT_EQ(engine_->generate(request).logits_hash, before);
     return costs;
   }
 
+  // Of the last calibration, those of so many prompt tokens beside so many decodes.
+  int64_t num_steps(int64_t prompt_tokens, int64_t num_decodes) const {
+    return std::count_if(steps_.begin(), steps_.end(), [&](const StepRecord& step) {
+      return step.load.num_tokens == prompt_tokens + num_decodes &&
+             step.load.num_rows == num_decodes;
+    });
+  }
+
   std::unique_ptr<Engine> engine_;
+  std::vector<StepRecord> steps_;
 };
+
+// Long steps use up a context at once: they were timed by one cold step each.
+TEST_P(StageCalibration, EverySizeHasManySteps) {
+  SKIP_WITHOUT_TINY_MODELS();
+  load(0);
+  calibrate({16, 128, kModelLen});
+  for (const int64_t count : {1, 2, 4, 8, 16}) EXPECT_GE(num_steps(0, count), 12) << count;
+  for (const int64_t tokens : {16, 64, 128}) EXPECT_GE(num_steps(tokens, 0), 12) << tokens;
+  for (const int64_t count : {4, 16}) EXPECT_GE(num_steps(128 - count, count), 12) << count;
+}
 
 TEST_P(StageCalibration, LargerStepsTakeLonger) {
   SKIP_WITHOUT_TINY_MODELS();
@@ -70,6 +94,19 @@ TEST_P(StageCalibration, ShortContextsAndSmallCachesAreEnough) {
   for (const int64_t context : {2, 9, 33, 200}) {
     const PipelineCosts costs = calibrate({16, 128, context});
     for (const StepTimes& stage : costs.stages) EXPECT_GT(stage.predict(decodes(1)).value_or(0), 0);
+  }
+}
+
+TEST_P(StageCalibration, SmallWindowsLeaveSizesOut) {
+  SKIP_WITHOUT_TINY_MODELS();
+  if (std::string(GetParam()).find("gemma") == std::string::npos) GTEST_SKIP() << "has no windows";
+  for (const int64_t num_window_blocks : {4, 6, 12, 20, 40}) {
+    load(64, num_window_blocks);
+    for (const int64_t context : {40, 200}) {
+      const PipelineCosts costs = calibrate({16, 128, context});
+      for (const StepTimes& stage : costs.stages)
+        EXPECT_GT(stage.predict(decodes(1)).value_or(0), 0) << num_window_blocks;
+    }
   }
 }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/random.h"
+#include "engine/scheduler.h"
 
 namespace weft::engine {
 namespace {
@@ -95,7 +96,7 @@ TEST(StepTimes, ForetellADeepChunkAmongAnswers) {
   std::vector<double> errors;
   int64_t context = 192;
   for (int64_t depth = 0; depth < 4096; ++context) {
-    const double limit = 2.0 * *times.predict(decodes(17, context));
+    const double limit = SchedulerOptions{}.max_slowdown * *times.predict(decodes(17, context));
     int64_t count = 8;
     while (depth + count < 4096 &&
            *times.predict(with_chunk(decodes(16, context), depth, count + 1)) <= limit)

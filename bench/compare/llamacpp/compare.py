@@ -51,7 +51,10 @@ def main():
                 rows.append(row)
                 print_row(row)
             if args.json:
-                args.json.write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n")
+                asked = {name: getattr(args, name) for name in
+                         ("pairs", "prompt", "generate", "depth", "cache", "weft_cache")}
+                args.json.write_text(
+                    json.dumps({**machine, "asked": asked, "rows": rows}, indent=1) + "\n")
 
 
 def compare(model, threads, batches, args, machine):
