@@ -1,6 +1,7 @@
 #include "engine/stage_calibration.h"
 
 #include <algorithm>
+#include <map>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -11,9 +12,12 @@
 namespace weft::engine {
 namespace {
 
-// Steps of each size that count. They are learned in rounds, so many of a size together: a time far
-// above what was expected is believed when it comes so often in a row (engine/step_times.h).
-constexpr size_t kCountedSteps = 12, kTogether = 3;
+// Every size has its turn in each round, so that a slow second of the machine meets a few steps of
+// many sizes, and the median of a size's steps, of all rounds, is what counts.
+constexpr int64_t kRounds = 3, kCountedSteps = 6;
+// Medians are learned so often in a row: a time far above what was expected is believed then
+// (engine/step_times.h). The newest steps count most, so the sizes take turns.
+constexpr int kTogether = 3, kTurns = 4;
 constexpr int64_t kShortContext = 8;
 // Tokens of the contexts in which attention is timed: below a second on most machines.
 constexpr int64_t kContextTokens = 2048;
@@ -135,15 +139,15 @@ class Calibration {
   }
 
   // With every stage at work.
-  void measure_work(const StepSize& size) {
+  void measure_work(const StepSize& size, size_t index) {
     StepStream stream(replica_, pools_, vocab_size_, context_, size);
     // While the ring fills and drains, some stages have the machine for themselves.
     const auto alone = static_cast<int64_t>(costs_.stages.size());
-    const int64_t count = 2 * alone + static_cast<int64_t>(kCountedSteps);
+    const int64_t count = 2 * alone + kCountedSteps;
     if (!stream.reserve(count)) return;
     stream.fill_contexts();
     loads_.clear();
-    std::vector<Sample>& samples = samples_.emplace_back();
+    std::vector<Sample>& samples = samples_[index];
     int64_t num_taken = 0;
     const auto take = [&] {
       replica_.await();
@@ -176,12 +180,10 @@ class Calibration {
     replica_.settle();
   }
 
-  // The newest steps count most (engine/step_times.h), so the sizes take turns.
   void learn_work() {
-    for (size_t begin = 0; begin < kCountedSteps; begin += kTogether) {
-      for (const std::vector<Sample>& samples : samples_) {
-        for (size_t i = begin; i < std::min(samples.size(), begin + kTogether); ++i)
-          learn(samples[i]);
+    for (size_t stage = 0; stage < costs_.stages.size(); ++stage) {
+      for (int turn = 0; turn < kTurns; ++turn) {
+        for (auto& [size, samples] : samples_) learn_median(samples, stage);
       }
     }
   }
@@ -194,9 +196,14 @@ class Calibration {
     std::vector<int64_t> work_ns;  // [stages]
   };
 
-  void learn(const Sample& sample) {
-    for (size_t s = 0; s < costs_.stages.size(); ++s)
-      costs_.stages[s].learn(sample.load, seconds_between(0, sample.work_ns[s]));
+  // Steps of a size differ in their depth: the median's own load goes with its time.
+  void learn_median(std::vector<Sample>& samples, size_t stage) {
+    const auto median = samples.begin() + static_cast<std::ptrdiff_t>(samples.size() / 2);
+    std::nth_element(samples.begin(), median, samples.end(), [&](const Sample& a, const Sample& b) {
+      return a.work_ns[stage] < b.work_ns[stage];
+    });
+    for (int i = 0; i < kTogether; ++i)
+      costs_.stages[stage].learn(median->load, seconds_between(0, median->work_ns[stage]));
   }
 
   void learn_hop(int64_t num_tokens, double seconds) {
@@ -208,8 +215,8 @@ class Calibration {
   Replica& replica_;
   cache::BlockPools& pools_;
   const int64_t vocab_size_, context_;
-  std::vector<StepLoad> loads_;               // of the steps of a size
-  std::vector<std::vector<Sample>> samples_;  // [sizes][steps]
+  std::vector<StepLoad> loads_;                    // of the steps of a size
+  std::map<size_t, std::vector<Sample>> samples_;  // of a size, by its index
 };
 
 std::vector<int64_t> doubling(int64_t first, int64_t last, int64_t factor = 2) {
@@ -255,7 +262,8 @@ PipelineCosts calibrate_stages(Replica& replica, cache::BlockPools& pools, int64
       simulated.empty() ? sizes_of_work(range) : std::vector<StepSize>();
   const std::vector<StepSize> hops =
       simulated.empty() ? sizes_of_hops(range) : std::vector<StepSize>{{.num_decodes = 1}};
-  const auto total = static_cast<int64_t>(work.size() + hops.size());
+  const int64_t total =
+      static_cast<int64_t>(hops.size()) + kRounds * static_cast<int64_t>(work.size());
   Calibration calibration(replica, pools, vocab_size, range.context);
   int64_t done = 0;
   const auto say = [&] {
@@ -265,9 +273,11 @@ PipelineCosts calibrate_stages(Replica& replica, cache::BlockPools& pools, int64
     calibration.measure_hops(size);
     say();
   }
-  for (const StepSize& size : work) {
-    calibration.measure_work(size);
-    say();
+  for (int64_t round = 0; round < kRounds; ++round) {
+    for (size_t i = 0; i < work.size(); ++i) {
+      calibration.measure_work(work[i], i);
+      say();
+    }
   }
   calibration.learn_work();
   for (size_t s = 0; s < simulated.size(); ++s)

@@ -4,8 +4,9 @@
 // Equal steps follow each other with the ring full, and those count that had company on every
 // stage: stages that work side by side share the memory bus, caches and clocks. A context that is
 // used up begins again, so that every size has as many steps: when long steps had one, which ran
-// alone and was the first to touch its memory, the forecast was up to 60 % above the run. The sizes
-// take turns in what is learned, whose newest steps count most. What passes between stages is measured one step at a time.
+// alone and was the first to touch its memory, the forecast was up to 60 % above the run. All sizes
+// are measured in rounds, and the median of a size is learned. What passes between stages is
+// measured one step at a time.
 #pragma once
 
 #include <cstdint>
