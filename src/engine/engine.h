@@ -49,7 +49,7 @@ struct EngineOptions {
   SchedulePolicy schedule_policy = SchedulePolicy::kFcfs;
   bool chunked_prefill = true;  // false: prompts are computed whole, and answers wait for them
   // With chunks of prompts a step takes at most so many times what it would if all who run or wait,
-  // as many as may run, decoded; 0: no limit.
+  // as many as may run, decoded (half as much again while others wait for a place); 0: no limit.
   double max_slowdown = 2.0;
   bool prefix_caching = true;
   // Tokens of an answer that are guessed ahead and verified in one step, from what came before in

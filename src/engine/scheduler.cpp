@@ -10,6 +10,10 @@ namespace {
 // A chunk beside decodes is never shorter, whatever it costs: prompts must end, and a step of fewer
 // tokens takes hardly less (six are one register tile).
 constexpr int64_t kLeastChunk = 8;
+// Of max_slowdown, while others wait for a place that is not free: the sooner a prompt is through,
+// the sooner one is. (Sixteen places, a mix of lengths: 3 in place of 2 gave 16 and 7 % more
+// tokens/s, 6 no more than 3.)
+constexpr double kFullHouse = 1.5;
 // Prompts cut for a pipeline are no shorter than what fills the matrix kernels, and come in about
 // this many chunks a stage: bubbles of (P - 1) of 4 P + P - 1 chunks, a fifth.
 constexpr int64_t kLeastPipelineChunk = 64;
@@ -316,11 +320,13 @@ int64_t Scheduler::chunk_of(const Schedule& out, const Sequence& sequence,
     return most;
   const std::optional<double> alone = times_.predict(room.decodes);
   if (!alone) return most;
+  const bool is_full = !waiting_.empty() && num_running() >= options_.max_num_seqs;
+  const double limit = options_.max_slowdown * (is_full ? kFullHouse : 1.0) * *alone;
   const auto affordable = [&](int64_t count) {
     StepLoad load = out.load;
     load.add(sequence.num_planned, count, count == sequence.num_unplanned() ? 1 : 0);
     load.has_prompt = true;
-    return *times_.predict(load) <= options_.max_slowdown * *alone;
+    return *times_.predict(load) <= limit;
   };
   int64_t low = room.is_empty ? std::min(most, kLeastChunk) : 0, high = most;
   while (low < high) {

@@ -7,7 +7,8 @@
 //      that are worth having in flight;
 //   2. chunks of prompts that have begun, then of those let in from the waiting ones. Where
 //      sequences decode beside them, chunks are so short that the step takes no more than
-//      `max_slowdown` times what it would if all who run or wait, as many as may run, decoded.
+//      `max_slowdown` times what it would if all who run or wait, as many as may run, decoded;
+//      half as much again while others wait for a place.
 //
 //   add          let in                   last prompt token planned          remove
 //    |   waiting --------> running: prompt ------------------------> decoding --------> (gone)

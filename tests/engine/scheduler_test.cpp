@@ -201,6 +201,34 @@ TEST(Scheduler, ChunksBesideAnswersKeepTheStepShort) {
   EXPECT_NEAR(static_cast<double>(plan.chunks.back().positions.size()), 50, 2);
 }
 
+// The same where all places are taken and others wait for one: half as much again.
+TEST(Scheduler, ChunksGrowWhileOthersWaitForAPlace) {
+  MachineOptions o = small();
+  o.scheduler.max_num_batched_tokens = 512;
+  o.scheduler.max_num_seqs = 17;
+  o.scheduler.max_slowdown = 2.0;
+  o.num_blocks = 4096;
+  ScheduledMachine machine(o);
+  for (const int64_t count : {16, 32, 64, 128, 256, 512}) {
+    StepLoad load;
+    load.num_tokens = count;
+    machine.times().learn(load, 0.004 + 0.00025 * static_cast<double>(count));
+  }
+  for (uint64_t i = 0; i < 16; ++i) machine.submit(prompt_of(i, 16), 1000);
+  for (int i = 0; i < 4; ++i) machine.turn();
+  const auto next_chunk = [&] {
+    EXPECT_TRUE(machine.plan());
+    const auto count = static_cast<double>(machine.ring().back().chunks.back().positions.size());
+    machine.answer();
+    return count;
+  };
+  // Of 2 and of 3 times what 17 answers take, 8.25 ms, 8.5 and 16.75 ms are left.
+  machine.submit(prompt_of(99, 2000), 1);
+  EXPECT_NEAR(next_chunk(), 34, 2);
+  machine.submit(prompt_of(100, 16), 1);
+  EXPECT_NEAR(next_chunk(), 67, 4);
+}
+
 // Where a queue is full, chunks are measured against the step of all who will decode: the first
 // answers would otherwise keep the others out, and every step would be nearly empty.
 TEST(Scheduler, AFullQueueIsNotLetInByCrumbs) {
