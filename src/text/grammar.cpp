@@ -77,6 +77,7 @@ class CrateGrammar final : public Grammar {
   }
 
   int64_t bytes() const override { return weft_grammar_bytes(handle_.get()); }
+  int64_t learned_bytes() const override { return weft_grammar_learned_bytes(handle_.get()); }
 
  private:
   Handle<WeftGrammar> handle_;

@@ -44,16 +44,19 @@ struct GrammarLimits {
 
 class GrammarMatcher;
 
-// Immutable; any number of threads may make matchers of it.
+// What it says never changes; any number of threads may make matchers of it.
 class Grammar {
  public:
   virtual ~Grammar() = default;
   // One answer's state, at its beginning.
   virtual std::unique_ptr<GrammarMatcher> matcher() const = 0;
   virtual int64_t bytes() const = 0;  // for caches that are capped
+  // Besides, a part of what all matchers together may take: states of the lexer that matchers have
+  // derived before they ended, which later ones begin with.
+  virtual int64_t learned_bytes() const { return 0; }
 };
 
-// Not thread-safe: one answer's.
+// One answer's: one thread at a time, any.
 class GrammarMatcher {
  public:
   virtual ~GrammarMatcher() = default;

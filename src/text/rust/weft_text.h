@@ -106,6 +106,7 @@ int32_t weft_grammar_compile(const WeftGrammars* grammars, int32_t kind, WeftSli
                              WeftSlice frame, const WeftGrammarLimits* limits, WeftGrammar** out,
                              WeftError* error);
 int64_t weft_grammar_bytes(const WeftGrammar* grammar);
+int64_t weft_grammar_learned_bytes(const WeftGrammar* grammar);
 void weft_grammar_free(WeftGrammar* grammar);
 int32_t weft_matcher_new(const WeftGrammar* grammar, WeftMatcher** out, WeftError* error);
 int32_t weft_matcher_copy(const WeftMatcher* matcher, WeftMatcher** out, WeftError* error);

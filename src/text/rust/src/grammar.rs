@@ -2,12 +2,13 @@
 //!
 //! A grammar is compiled on a confined thread (a schema comes from whoever sends a request), and
 //! what it costs later is bounded by the parser's own limits. Each matcher has the lexer's states to
-//! itself: shared ones would let an answer that runs into a limit end those beside it. What all
-//! matchers hold is kept in a ledger, which new ones have to find room in.
+//! itself: shared ones would let an answer that runs into a limit end those beside it. What an answer
+//! has learned of them is there for those that come after it. What all matchers hold is kept in a
+//! ledger, which new ones have to find room in.
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use llguidance::api::{ParserLimits, StopReason, TopLevelGrammar};
@@ -20,6 +21,7 @@ use llguidance::{ParserFactory, TokenParser};
 use crate::confinement::{self, confine, held_bytes, metered, Bounds, Breach, LeftBehind};
 use crate::failure::Failure;
 use crate::grammar_source::{self, Kind};
+use crate::mask_cache::{FlatTrie, MaskCache};
 use crate::pieces::Pieces;
 
 /// What a compilation may cost at most.
@@ -39,6 +41,12 @@ const MASK_PARSER_ITEMS: usize = 50_000;
 
 /// What one state of a lexer takes at most.
 const BYTES_PER_STATE: usize = 2 << 10;
+
+/// What later answers take over from earlier ones: so much of the lexer that they seldom have to
+/// derive a state, which costs microseconds, and so little that a copy of it costs less than that. A
+/// sixteenth of what one may have, so that an answer's own bound hardly comes nearer.
+const LEARNED_BYTES: i64 = 8 << 20;
+const LEARNED_SHARE: usize = 16;
 
 /// A compilation that was left behind keeps its memory and a core busy until the parser's limits end
 /// it, so there are only so many of them at a time.
@@ -77,6 +85,11 @@ impl Ledger {
         bytes > 0 && before + bytes > 2 * self.most
     }
 
+    /// Whether what was learned may be kept: not where it would take the room of answers.
+    fn has_room_to_learn(&self) -> bool {
+        self.held.load(Ordering::Relaxed) < self.most / 4
+    }
+
     /// Growth that is nobody's fault, however much is held.
     fn spared_growth(&self) -> i64 {
         self.most / 128
@@ -86,6 +99,7 @@ impl Ledger {
 /// The vocabulary, ready for grammars.
 pub struct Grammars {
     factory: Arc<ParserFactory>,
+    trie: Arc<FlatTrie>,
     ledger: Arc<Ledger>,
     num_words: usize,
     left_behind: Arc<LeftBehind>,
@@ -111,6 +125,7 @@ impl Grammars {
         if !ends.is_empty() {
             trie = trie.with_eos_tokens(&ends);
         }
+        let flat = FlatTrie::of(&trie);
         let env: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
         let mut factory = ParserFactory::new(
             &env,
@@ -121,6 +136,7 @@ impl Grammars {
         factory.quiet();
         Ok(Grammars {
             factory: Arc::new(factory),
+            trie: Arc::new(flat),
             ledger: Arc::new(Ledger {
                 held: AtomicI64::new(0),
                 most: matcher_bytes,
@@ -146,6 +162,7 @@ impl Grammars {
         }
         let (factory, num_words) = (Arc::clone(&self.factory), self.num_words);
         let ledger = Arc::clone(&self.ledger);
+        let masks = MaskCache::new(factory.slicer(), Arc::clone(&self.trie));
         let (source, frame) = (source.to_string(), frame.to_string());
         let bounds = Bounds {
             name: "grammar",
@@ -156,7 +173,7 @@ impl Grammars {
         let confined = confine(bounds, &self.left_behind, move || {
             let top = grammar_source::read(kind, &source, &frame, limits)?;
             check()?;
-            let grammar = Grammar::new(&factory, top, num_words, limits, ledger)?;
+            let grammar = Grammar::new(&factory, masks, top, num_words, limits, ledger)?;
             check()?;
             Ok(grammar)
         });
@@ -198,24 +215,27 @@ fn over_limit(breach: Breach, limits: Limits) -> Failure {
     }
 }
 
-/// Immutable. Its matcher stands at the beginning of an answer and is only copied.
+/// Its matcher stands at the beginning of an answer and is only copied, or changed for one that
+/// knows more of the lexer.
 pub struct Grammar {
-    first: Mutex<Matcher>,
+    first: Arc<Mutex<Matcher>>,
     pub bytes: i64,
 }
 
 impl Grammar {
     fn new(
         factory: &ParserFactory,
+        masks: MaskCache,
         top: TopLevelGrammar,
         num_words: usize,
         limits: Limits,
         ledger: Arc<Ledger>,
     ) -> Result<Grammar, Failure> {
+        let most_states = limits.bytes / BYTES_PER_STATE;
         let parser_limits = ParserLimits {
             step_lexer_fuel: MASK_LEXER_FUEL,
             step_max_items: MASK_PARSER_ITEMS,
-            max_lexer_states: limits.bytes / BYTES_PER_STATE,
+            max_lexer_states: most_states,
             verbose_errors: false,
             ..ParserLimits::default()
         };
@@ -235,19 +255,29 @@ impl Grammar {
             ));
         }
         parser.start_without_prompt();
-        let mut first = Matcher::new(parser, num_words, limits.bytes as i64, ledger);
+        let mut first = Matcher::new(parser, masks, num_words, limits.bytes as i64, ledger);
         first.ready()?;
+        first.num_states = first.parser.parser.lexer_stats().num_states;
+        first.most_states = most_states / LEARNED_SHARE;
         Ok(Grammar {
-            first: Mutex::new(first),
+            first: Arc::new(Mutex::new(first)),
             bytes: held_bytes(),
         })
     }
 
     pub fn matcher(&self) -> Result<Matcher, Failure> {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut matcher = first.copy()?;
+        matcher.origin = Arc::downgrade(&self.first);
+        Ok(matcher)
+    }
+
+    /// Held for what earlier answers have taught those to come.
+    pub fn learned_bytes(&self) -> i64 {
         self.first
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .copy()
+            .bytes
     }
 }
 
@@ -264,7 +294,8 @@ fn reason(error: &anyhow::Error) -> String {
 /// One answer's place in a grammar.
 pub struct Matcher {
     parser: TokenParser,
-    mask: Vec<u32>, // of this place, where has_mask
+    masks: Arc<MaskCache>, // the parser's bias_computer
+    mask: Vec<u32>,        // of this place, where has_mask
     has_mask: bool,
     /// Ending ids that were consumed, which the parser is not told of.
     num_ends: usize,
@@ -276,10 +307,16 @@ pub struct Matcher {
     growth: i64,
     most_growth: i64,
     ledger: Arc<Ledger>,
+    /// Of a grammar's own: states of its lexer, and how many it may come to by what answers learn.
+    num_states: usize,
+    most_states: usize,
+    /// The grammar's own; none of that itself.
+    origin: Weak<Mutex<Matcher>>,
 }
 
 impl Drop for Matcher {
     fn drop(&mut self) {
+        self.teach();
         self.ledger.held.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
@@ -287,13 +324,17 @@ impl Drop for Matcher {
 impl Matcher {
     /// Of a grammar, whose memory is its own.
     fn new(
-        parser: TokenParser,
+        mut parser: TokenParser,
+        masks: MaskCache,
         num_words: usize,
         most_growth: i64,
         ledger: Arc<Ledger>,
     ) -> Matcher {
+        let masks = Arc::new(masks);
+        parser.bias_computer = masks.clone();
         Matcher {
             parser,
+            masks,
             mask: vec![0; num_words],
             has_mask: false,
             num_ends: 0,
@@ -303,6 +344,9 @@ impl Matcher {
             growth: 0,
             most_growth,
             ledger,
+            num_states: 0,
+            most_states: 0,
+            origin: Weak::new(),
         }
     }
 
@@ -310,6 +354,7 @@ impl Matcher {
         self.ledger.admit()?;
         let (mut copy, bytes) = metered(|| Matcher {
             parser: self.parser.deep_clone(),
+            masks: Arc::new(self.masks.copy()),
             mask: self.mask.clone(),
             has_mask: self.has_mask,
             num_ends: self.num_ends,
@@ -319,10 +364,49 @@ impl Matcher {
             growth: self.growth,
             most_growth: self.most_growth,
             ledger: Arc::clone(&self.ledger),
+            num_states: 0,
+            most_states: 0,
+            origin: Weak::clone(&self.origin),
         });
+        copy.parser.bias_computer = copy.masks.clone();
         copy.bytes = bytes;
         copy.ledger.add(bytes);
         Ok(copy)
+    }
+
+    /// Leaves its lexer to the answers to come, where it knows a good deal more than theirs. Which
+    /// states a lexer has derived shows in no mask.
+    fn teach(&mut self) {
+        let Some(origin) = self.origin.upgrade().filter(|_| self.broken.is_none()) else {
+            return;
+        };
+        // One that is being copied is not waited for.
+        let Ok(mut first) = origin.try_lock() else {
+            return;
+        };
+        let num_states = self.parser.parser.lexer_stats().num_states;
+        let knows_more = num_states > first.num_states + first.num_states / 8
+            || self.masks.num_surveyed() > first.masks.num_surveyed();
+        let inherited = self.masks.inherited_bytes() as i64;
+        let may_stay = num_states <= first.most_states && self.bytes + inherited <= LEARNED_BYTES;
+        if !knows_more || !may_stay || !self.ledger.has_room_to_learn() {
+            return;
+        }
+        let (num_tokens, masks) = (self.parser.num_tokens(), Arc::clone(&self.masks));
+        let at_the_beginning = self.guarded(|parser| {
+            masks.bequeath();
+            rewind(parser, num_tokens)
+        });
+        if at_the_beginning.is_err() {
+            return;
+        }
+        self.bytes += inherited;
+        self.ledger.add(inherited);
+        std::mem::swap(&mut first.parser, &mut self.parser);
+        std::mem::swap(&mut first.masks, &mut self.masks);
+        std::mem::swap(&mut first.bytes, &mut self.bytes);
+        std::mem::swap(&mut first.growth, &mut self.growth);
+        first.num_states = num_states;
     }
 
     /// Computes the mask of this place.
@@ -331,9 +415,15 @@ impl Matcher {
             return Ok(());
         }
         let over = self.num_ends > 0;
+        let masks = Arc::clone(&self.masks);
         let allowed = self.guarded(|parser| match parser.stop_reason() {
             _ if over => Ok(parser.token_env.tok_trie().alloc_token_set()),
-            StopReason::NotStopped => parser.compute_mask(),
+            StopReason::NotStopped => {
+                let allowed = parser.compute_mask()?;
+                let stats = parser.last_step_stats().clone();
+                masks.note(&mut parser.parser, &stats);
+                Ok(allowed)
+            }
             reason if reason.is_ok() => Ok(parser.token_env.tok_trie().eos_token_set()),
             reason => Err(anyhow::anyhow!("{reason}")),
         })?;
@@ -390,7 +480,7 @@ impl Matcher {
         if count == of_ends {
             return Ok(());
         }
-        self.guarded(|parser| parser.rollback(count - of_ends))
+        self.guarded(|parser| rewind(parser, count - of_ends))
     }
 
     pub fn may_end(&mut self) -> Result<bool, Failure> {
@@ -446,6 +536,14 @@ impl Matcher {
             format!("an answer of it may take {} MiB", self.most_growth >> 20),
         ))
     }
+}
+
+/// The parser keeps its last mask by the number of its row and the lexer's state, which another way
+/// may share (llguidance 1.9.1).
+fn rewind(parser: &mut TokenParser, num_tokens: usize) -> anyhow::Result<()> {
+    parser.rollback(num_tokens)?;
+    parser.parser.invalidate_bias_cache();
+    Ok(())
 }
 
 fn copy_words(allowed: &SimpleVob, mask: &mut [u32]) {

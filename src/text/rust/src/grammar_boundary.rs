@@ -106,6 +106,11 @@ pub unsafe extern "C" fn weft_grammar_bytes(grammar: *const Grammar) -> i64 {
 }
 
 #[no_mangle]
+pub unsafe extern "C" fn weft_grammar_learned_bytes(grammar: *const Grammar) -> i64 {
+    (*grammar).learned_bytes()
+}
+
+#[no_mangle]
 pub unsafe extern "C" fn weft_grammar_free(grammar: *mut Grammar) {
     if !grammar.is_null() {
         drop(Box::from_raw(grammar));
