@@ -20,6 +20,10 @@ bool is_sampled(const LogitRow& row) { return row.temperature > 0.0f; }
 bool counts(const LogitRow& row) { return row.top_k > 0; }
 bool weighs(const LogitRow& row) { return row.top_p < 1.0f; }
 bool is_typical(const LogitRow& row) { return row.typical_p < 1.0f; }
+// Settled by a shard's best raw logit where the mask allows it.
+bool is_masked_alone(const LogitRow& row) {
+  return !is_sampled(row) && row.adjustments.empty() && !row.mask.empty();
+}
 
 // How many of a shard's best are worth naming: those among which the filters may end, the best
 // alone where a mask or an adjustment may have changed it, or none.
@@ -63,6 +67,11 @@ float floor_of(int64_t mass, float top_p, int64_t vocab_size) {
 
 bool by_id(const Candidate& a, const Candidate& b) { return a.id < b.id; }
 
+bool allows(const Batch& batch, const LogitRow& row, int32_t id) {
+  if (id < 0 || id >= 32 * row.mask.size()) return false;
+  return (batch.masks[static_cast<size_t>(row.mask.begin + id / 32)] >> (id % 32) & 1) != 0;
+}
+
 uint64_t random_of(const LogitRow& row) {
   return uniform_bits(row.seed, row.choice, static_cast<uint64_t>(row.position));
 }
@@ -86,7 +95,7 @@ Chooser::Chooser(LogitShards& logits, int64_t vocab_size)
 }
 
 int Chooser::num_raw_best(const LogitRow& row) {
-  return has_work(row) && !is_adjusted(row) ? candidates_of(row) : 0;
+  return has_work(row) && (!is_adjusted(row) || is_masked_alone(row)) ? candidates_of(row) : 0;
 }
 
 void Chooser::run(const Batch& batch, Range rows, std::span<const float> raw_max,
@@ -137,6 +146,7 @@ void Chooser::list_draws(const Batch& batch, Range rows, std::span<const float> 
 }
 
 // Every draw's logits become those that the choice is made among, and every shard names its best.
+// Those of a greedy row stay as they are where a mask is all that it has and allows the best.
 void Chooser::adjust(const Batch& batch, const RawBest& raw_best) {
   before_.resize(batch.adjustments.size());
   candidates_.resize(logits_.size() * num_candidates_);
@@ -145,10 +155,14 @@ void Chooser::adjust(const Batch& batch, const RawBest& raw_best) {
     const LogitRow& row = *draw.row;
     const LogitShards::Shard& shard = logits_[s];
     Candidate* best = candidates_.data() + s * num_candidates_ + draw.first_candidate;
+    const Candidate* raw =
+        raw_best.data + s * raw_best.per_shard + static_cast<size_t>(draw.local) * raw_best.per_row;
     if (!is_adjusted(row)) {
-      std::copy_n(raw_best.data + s * raw_best.per_shard +
-                      static_cast<size_t>(draw.local) * raw_best.per_row,
-                  draw.num_candidates, best);
+      std::copy_n(raw, draw.num_candidates, best);
+      return;
+    }
+    if (is_masked_alone(row) && allows(batch, row, raw->id)) {
+      *best = *raw;
       return;
     }
     float* values = shard.row(draw.local);

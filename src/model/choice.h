@@ -30,7 +30,7 @@ class Chooser {
   // Whether more than the largest raw logit is asked for.
   static bool has_work(const LogitRow& row);
   // How many of each shard's best raw logits `run` wants to be given for the row; 0 where it looks
-  // for them itself, behind adjustments, or needs none.
+  // for them itself, behind adjustments and masks that it has to apply, or needs none.
   static int num_raw_best(const LogitRow& row);
   // Of rows and shards: those of a row's shard at data + shard * per_shard + row * per_row.
   struct RawBest {
@@ -39,7 +39,7 @@ class Chooser {
   };
 
   // Collective. raw_max: the largest logit of each row. Sets id and no_choice of rows that have
-  // work and no bad logits, and leaves their logits adjusted.
+  // work and no bad logits, and leaves their logits adjusted, or, of greedy ones, as they were.
   void run(const Batch& batch, Range rows, std::span<const float> raw_max, const RawBest& raw_best,
            std::span<RowResult> results);
 
