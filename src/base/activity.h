@@ -27,7 +27,7 @@ namespace weft {
 
 enum class Activity : uint8_t {
   kNothing,    // no step to run
-  kSchedule,   // planning, filling batches, taking answers, telling them
+  kSchedule,   // planning, filling batches, making masks, taking answers, telling them
   kCompute,    // kernels
   kReduce,     // adding what the ranks of a stage computed, with the residual and norm after it
   kWaitPeers,  // for ranks of the same stage

@@ -63,7 +63,7 @@ Answering::Answering(uint64_t id, Request request, std::span<const int32_t> end_
     branches_.push_back(
         std::make_unique<Branch>(pools, max_tokens,
                                  ChoiceTokens(rules_, request_.prompt_ids, p.seed.value(),
-                                              static_cast<uint32_t>(c), request_.grammar.get()),
+                                              static_cast<uint32_t>(c), request_.grammar),
                                  text::TextStream(tokenizer, std::move(text))));
     Branch& branch = *branches_.back();
     Sequence& s = branch.sequence;
@@ -105,37 +105,47 @@ void Answering::add_prompt_rows(Sequence& s, Range positions, int64_t token, Ste
   }
 }
 
+// mask: of a choice under a grammar.
+void Answering::add_row(const Branch& branch, RowOwner owner, int64_t token, Range mask,
+                        StepPlan& plan, std::vector<RowOwner>& owners) {
+  model::LogitRow row;
+  branch.tokens.fill(row, plan);
+  if (branch.tokens.place() != nullptr) row.mask = mask;
+  row.position = owner.position;
+  row.token = token;
+  row.hash = request_.hash_logits;
+  row.full_logits = request_.full_prompt_logits && row.position == state_.num_prompt_tokens - 1;
+  plan.rows.push_back(row);
+  owners.push_back(owner);
+}
+
 void Answering::add_rows(Branch& branch, const Schedule::Chunk& chunk,
                          std::span<const int32_t> guesses, int64_t token, StepPlan& plan,
-                         std::vector<RowOwner>& owners) {
-  const bool is_first = branch.sequence.choice == 0;
-  if (wants_prompt_rows() && is_first)
-    add_prompt_rows(branch.sequence, chunk.positions, token, plan, owners);
+                         MaskWork& masks, std::vector<RowOwner>& owners) {
+  Sequence& s = branch.sequence;
+  const bool is_first = s.choice == 0;
+  if (wants_prompt_rows() && is_first) add_prompt_rows(s, chunk.positions, token, plan, owners);
   if (!chunk.samples) return;
+  const int64_t last = token + chunk.positions.size() - 1, position = chunk.positions.end - 1;
+  const auto num_guesses = static_cast<int64_t>(guesses.size());
+  const auto masks_of = [&](const Branch& each, Range guessed) {
+    return each.tokens.place() ? masks.add(each.tokens.place(), guessed, plan) : Range{};
+  };
+  Range mask = masks_of(branch, {last + 1, last + 1 + num_guesses});
+  add_row(branch, {&s, &s, false, position}, last, mask, plan, owners);
   // The prompt's end chooses the first token of every choice that has none.
   for (const auto& each : branches_) {
-    if (each.get() != &branch && (!is_first || each->begun || each->ended)) continue;
-    model::LogitRow row;
-    each->tokens.fill(row, plan);
-    row.position = chunk.positions.end - 1;
-    row.token = token + chunk.positions.size() - 1;
-    row.hash = request_.hash_logits;
-    row.full_logits = request_.full_prompt_logits && row.position == state_.num_prompt_tokens - 1;
-    plan.rows.push_back(row);
-    owners.push_back({&each->sequence, &branch.sequence, false, row.position});
+    if (!is_first || each.get() == &branch || each->begun || each->ended) continue;
+    add_row(*each, {&each->sequence, &s, false, position}, last, masks_of(*each, {}), plan, owners);
   }
   // What would be chosen after each guess, were it and those before it right.
-  for (size_t g = 0; g < guesses.size(); ++g) {
-    branch.tokens.add(guesses[g]);
-    model::LogitRow row;
-    branch.tokens.fill(row, plan);
-    row.position = chunk.positions.end + static_cast<int64_t>(g);
-    row.token = token + chunk.positions.size() + static_cast<int64_t>(g);
-    row.hash = request_.hash_logits;
-    plan.rows.push_back(row);
-    owners.push_back({&branch.sequence, &branch.sequence, false, row.position, guesses[g]});
+  for (int64_t g = 0; g < num_guesses; ++g) {
+    const int32_t guess = guesses[static_cast<size_t>(g)];
+    branch.tokens.assume(guess);
+    mask = {mask.end, mask.end + mask.size()};
+    add_row(branch, {&s, &s, false, position + 1 + g, guess}, last + 1 + g, mask, plan, owners);
   }
-  branch.tokens.take_back(static_cast<int64_t>(guesses.size()));
+  branch.tokens.drop_assumed(num_guesses);
 }
 
 void Answering::add_states(const Schedule::Chunk& chunk, int64_t token, StepPlan& plan,

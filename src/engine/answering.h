@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cache/block_pools.h"
+#include "engine/mask_work.h"
 #include "engine/ngram_draft.h"
 #include "engine/request.h"
 #include "engine/sampling.h"
@@ -66,8 +67,9 @@ class Answering {
   // are asked for and not known yet, and, where the chunk samples, of its end. `token` is the
   // chunk's first token in the batch. An owner is appended for each.
   // guesses: the tokens computed after the chunk's, each of which has a row too.
+  // masks: the plan's, for rows under a grammar.
   void add_rows(Branch& branch, const Schedule::Chunk& chunk, std::span<const int32_t> guesses,
-                int64_t token, StepPlan& plan, std::vector<RowOwner>& owners);
+                int64_t token, StepPlan& plan, MaskWork& masks, std::vector<RowOwner>& owners);
   // The same for a request that pools hidden states.
   void add_states(const Schedule::Chunk& chunk, int64_t token, StepPlan& plan,
                   std::vector<StateOwner>& owners);
@@ -111,6 +113,8 @@ class Answering {
   Choice& choice_of(const Branch& branch) { return state_.choices[branch.sequence.choice]; }
   // What was planned before and is to be ignored is planned again.
   void forget_ignored_rows(const Sequence& sequence);
+  void add_row(const Branch& branch, RowOwner owner, int64_t token, Range mask, StepPlan& plan,
+               std::vector<RowOwner>& owners);
   void add_prompt_rows(Sequence& sequence, Range positions, int64_t token, StepPlan& plan,
                        std::vector<RowOwner>& owners);
   // What events have told of a choice.

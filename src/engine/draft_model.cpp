@@ -56,8 +56,9 @@ void DraftModel::measure_steps() {
   }
 }
 
-void DraftModel::propose(Schedule& schedule) {
+void DraftModel::propose(Schedule& schedule, uint64_t last_taken) {
   const int64_t begin_ns = now_ns();
+  last_taken_ = last_taken;
   list_drafts(schedule);
   try {
     see_tokens(schedule);
@@ -110,7 +111,9 @@ DraftModel::Draft DraftModel::draft_of(Schedule& schedule, Schedule::Chunk& chun
   // A copy that was left out may have taken from what the scheduler knew.
   const int64_t most = std::max(chunk.num_to_draft, kFewTokens);
   draft.unseen = {known, std::min(chunk.positions.end, known + most)};
-  draft.is_open = draft.most > 0 && draft.unseen.end == chunk.positions.end;
+  // A step whose answer will be ignored may still be making a mask of its place in a grammar.
+  const bool is_at_rest = chunk.sequence->first_valid <= last_taken_ + 1;
+  draft.is_open = draft.most > 0 && draft.unseen.end == chunk.positions.end && is_at_rest;
   return draft;
 }
 
@@ -143,7 +146,9 @@ void DraftModel::add_part(size_t index, std::span<const int32_t> ids, int64_t po
   parts_.push_back(index);
   if (!chooses) return;
   model::LogitRow row;
-  tokens_of(*draft.chunk).fill(row, plan);
+  const ChoiceTokens& tokens = tokens_of(*draft.chunk);
+  tokens.fill(row, plan);
+  if (tokens.place() != nullptr) row.mask = replica_->next_masks().add(tokens.place(), {}, plan);
   row.token = token + count - 1;
   row.position = position + count - 1;
   row.num_logprobs = -1;

@@ -35,7 +35,8 @@ class DraftModel {
   DraftModel(std::shared_ptr<Replica> replica, int64_t vocab_size);
 
   // Fills in the guesses of a schedule that is about to run, and drops those that it has none for.
-  void propose(Schedule& schedule);
+  // last_taken: the schedule whose answer was taken last.
+  void propose(Schedule& schedule, uint64_t last_taken);
   // As far as its own part goes: adds to the figures.
   void add_to(SpeculationStats& stats) const;
 
@@ -78,6 +79,7 @@ class DraftModel {
   int64_t vocab_size_, own_vocab_size_, max_positions_;
   DraftCache cache_;
   StepTimes times_;
+  uint64_t last_taken_ = 0;                   // of the schedule at hand
   std::vector<Draft> drafts_;                 // of the schedule at hand
   std::span<const cache::BlockCopy> copies_;  // of it, until its first step makes them
   // Of a step: what it holds, and the draft of each of its chunks and rows.

@@ -128,7 +128,8 @@ void Replica::run_steps(int index) {
 void Replica::run_step(int index, uint64_t step) {
   Worker& worker = *workers_[static_cast<size_t>(index)];
   Slot& slot = slots_[step % kRingSlots];
-  worker.run(slot.plan, worker.answers() ? slot.answer : worker.own_answer(), slot.work_ns);
+  worker.run(slot.plan, slot.masks, worker.answers() ? slot.answer : worker.own_answer(),
+             slot.work_ns);
   if (worker.answers()) {
     answered_.add(1);
     answered_.wake();
@@ -140,6 +141,7 @@ StepPlan& Replica::next_plan() {
   // A slot may be refilled when every worker has left the step that used it last.
   if (num_submitted_ >= kRingSlots) await_workers(num_submitted_ - kRingSlots + 1);
   plan();
+  next_masks().clear();
   return slots_[num_submitted_ % kRingSlots].plan;
 }
 
@@ -193,8 +195,10 @@ const Worker& Replica::worker_of(int rank) const {
 
 void Replica::submit(const StepContext& context) {
   const uint64_t step = num_submitted_++;
-  StepPlan& plan = slots_[step % kRingSlots].plan;
+  Slot& slot = slots_[step % kRingSlots];
+  StepPlan& plan = slot.plan;
   plan.id = step;
+  slot.masks.begin(plan);
   if (shape_.num_kept_steps > 0) {
     StepRecord record = record_of(plan);
     if (context.load) record.load = *context.load;
@@ -222,7 +226,9 @@ const StepAnswer& Replica::await() {
         "a rank of the last stage is silent"));
   throw_if_failed();
   plan();
-  const Slot& slot = slots_[num_awaited_ % kRingSlots];
+  Slot& slot = slots_[num_awaited_ % kRingSlots];
+  if (!slot.masks.empty()) mask_ns_ += slot.masks.spent_ns();
+  slot.masks.clear();  // no answer is kept that has ended
   step_log_.worked(num_awaited_++, *std::max_element(slot.work_ns.begin(), slot.work_ns.end()));
   return slot.answer;
 }

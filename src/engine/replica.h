@@ -20,8 +20,10 @@
 #include <thread>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/wait_word.h"
+#include "engine/mask_work.h"
 #include "engine/step_log.h"
 #include "engine/worker.h"
 
@@ -45,6 +47,8 @@ class Replica {
 
   // The plan to fill for the next submit(); its vectors keep their memory.
   StepPlan& next_plan();
+  // Of the plan that next_plan() gave: masks that its last stage is to make.
+  MaskWork& next_masks() { return slots_[num_submitted_ % kRingSlots].masks; }
   // context: for the log of steps.
   void submit(const StepContext& context = {});
   // Whether `await` would return at once.
@@ -58,6 +62,8 @@ class Replica {
   std::span<const int64_t> work_ns() const {
     return slots_[(num_awaited_ - 1) % kRingSlots].work_ns;
   }
+  // Making masks, of the steps awaited so far and all threads together.
+  double mask_s() const { return seconds_between(0, mask_ns_); }
   // Awaits what is in flight and waits until every worker has left its last step.
   void settle();
   // Nobody asks anything of the first worker: its thread is elsewhere.
@@ -80,6 +86,7 @@ class Replica {
  private:
   struct Slot {
     StepPlan plan;
+    MaskWork masks;
     StepAnswer answer;
     std::vector<int64_t> work_ns;  // [time_rows()]
   };
@@ -107,6 +114,7 @@ class Replica {
   std::vector<std::thread> threads_;
   std::array<Slot, kRingSlots> slots_;
   uint64_t num_submitted_ = 0, num_awaited_ = 0;
+  int64_t mask_ns_ = 0;
   StepLog step_log_;
   // Counts; stopping and failing move them too, after their flag is set, so that every waiter
   // looks at the flags.

@@ -129,6 +129,7 @@ struct EngineStats {
   int64_t num_window_blocks = 0, num_free_window_blocks = 0, num_idle_window_blocks = 0;
   double scheduler_s = 0;  // planning: deciding and filling plans
   double schedule_s = 0;   // deciding alone (engine/scheduler.h)
+  double mask_s = 0;       // making masks of grammars, all threads together
 };
 
 }  // namespace weft::engine

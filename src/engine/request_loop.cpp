@@ -114,7 +114,7 @@ bool RequestLoop::submit_next() {
   note_scheduled(flight.schedule);
   if (flight.schedule.empty()) return false;
   const int64_t scheduled_ns = now_ns();
-  if (draft_ != nullptr) draft_->propose(flight.schedule);
+  if (draft_ != nullptr) draft_->propose(flight.schedule, last_taken_);
   const int64_t guessed_ns = now_ns();
   StepPlan& plan = replica_.next_plan();
   fill_plan(flight, plan);
@@ -193,13 +193,15 @@ void RequestLoop::fill_plan(Flight& flight, StepPlan& plan) {
             .subspan(static_cast<size_t>(chunk.guesses.begin),
                      static_cast<size_t>(chunk.guesses.size()));
     plan.extend(guesses);
-    answering.add_rows(answering.branch_of(s), chunk, guesses, token, plan, flight.rows);
+    answering.add_rows(answering.branch_of(s), chunk, guesses, token, plan, replica_.next_masks(),
+                       flight.rows);
   }
 }
 
 void RequestLoop::take_answer() {
   const StepAnswer& answer = replica_.await();
   const Flight& flight = ring_[num_answered_++ % ring_.size()];
+  last_taken_ = flight.schedule.number;
   times_.learn(flight.schedule.load, replica_.work_ns());
   take_failures(flight, answer);
   take_rows(flight, answer);
@@ -423,7 +425,10 @@ EngineStats RequestLoop::stats() const {
     stats.num_free_window_blocks += pool.num_free();
     stats.num_idle_window_blocks += cache_.num_available(group) - pool.num_free();
   }
-  if (draft_ != nullptr) draft_->add_to(stats.speculation);
+  stats.mask_s = replica_.mask_s();
+  if (draft_ == nullptr) return stats;
+  draft_->add_to(stats.speculation);
+  stats.mask_s += draft_->replica().mask_s();
   return stats;
 }
 

@@ -93,6 +93,7 @@ class RequestLoop {
   std::vector<Sequence*> leaving_;   // ended by the answer at hand
   std::vector<Flight> ring_;         // [Replica::kRingSlots]
   uint64_t num_submitted_ = 0, num_answered_ = 0;
+  uint64_t last_taken_ = 0;           // Schedule::number of the answer taken last
   uint64_t num_answers_at_room_ = 0;  // Replica::num_awaited() when a sequence left last
   uint64_t next_request_ = 1, next_sequence_ = 1;
   EngineStats totals_;

@@ -156,8 +156,9 @@ bool SamplingRules::penalises() const {
 
 ChoiceTokens::ChoiceTokens(std::shared_ptr<const SamplingRules> rules,
                            std::span<const int32_t> prompt_ids, uint64_t seed, uint32_t choice,
-                           const text::Grammar* grammar)
-    : rules_(std::move(rules)), seed_(seed), choice_(choice), grammar_(grammar) {
+                           std::shared_ptr<const text::Grammar> grammar)
+    : rules_(std::move(rules)), seed_(seed), choice_(choice) {
+  if (grammar != nullptr) place_ = std::make_shared<GrammarPlace>(rules_, std::move(grammar));
   for (const LogitBias& bias : rules_->biases())
     entries_.push_back({.id = bias.id, .bias = bias.bias});
   if (!rules_->penalises()) return;
@@ -189,64 +190,33 @@ ChoiceTokens::Entry& ChoiceTokens::entry_of(int32_t id) {
 }
 
 void ChoiceTokens::add(int32_t id) {
-  generated_.push_back(id);
-  if (rules_->penalises()) ++entry_of(id).num_generated;
-  if (!is_under_grammar()) return;
-  // Nothing comes after an end of the answer; a stop token is an end that no grammar knows.
-  if (num_beyond_ > 0 || rules_->ends_answer(id) || !advance(id)) ++num_beyond_;
+  assume(id);
+  if (place_) place_->add(id);
 }
 
-// A matcher takes about the memory of its grammar, so a choice that waits has none.
-bool ChoiceTokens::is_under_grammar() {
-  if (grammar_ == nullptr || matcher_ != nullptr || failure_) return grammar_ != nullptr;
-  try {
-    matcher_.reset(grammar_->matcher().release());
-  } catch (const Error& error) {
-    failure_ = error;
-  }
-  return true;
-}
-
-// What goes wrong in a grammar ends the answer at its next row, which allows nothing.
-bool ChoiceTokens::advance(int32_t id) {
-  if (failure_) return false;
-  try {
-    return matcher_->advance(id);
-  } catch (const Error& error) {
-    failure_ = error;
-    return false;
-  }
+void ChoiceTokens::assume(int32_t guess) {
+  generated_.push_back(guess);
+  if (rules_->penalises()) ++entry_of(guess).num_generated;
 }
 
 size_t ChoiceTokens::num_allowed(std::span<const int32_t> guesses) {
-  if (!is_under_grammar()) return guesses.size();
-  const size_t num_known = generated_.size();
-  size_t count = 0;
-  while (count < guesses.size() && num_beyond_ == 0) {
-    add(guesses[count]);
-    if (num_beyond_ == 0 || rules_->ends_answer(guesses[count])) ++count;
-  }
-  take_back(static_cast<int64_t>(generated_.size() - num_known));
-  return count;
+  return place_ ? place_->num_allowed(guesses) : guesses.size();
 }
 
 void ChoiceTokens::take_back(int64_t count) {
+  drop_assumed(count);
+  if (place_) place_->take_back(count);
+}
+
+void ChoiceTokens::drop_assumed(int64_t count) {
   WEFT_CHECK_LE(count, static_cast<int64_t>(generated_.size()));
-  const int64_t of_matcher = std::max<int64_t>(0, count - num_beyond_);
-  num_beyond_ = std::max<int64_t>(0, num_beyond_ - count);
   for (; count > 0; --count) {
     if (rules_->penalises()) --entry_of(generated_.back()).num_generated;
     generated_.pop_back();
   }
-  if (matcher_ == nullptr || of_matcher == 0 || failure_) return;
-  try {
-    matcher_->take_back(of_matcher);
-  } catch (const Error& error) {
-    failure_ = error;
-  }
 }
 
-void ChoiceTokens::fill(model::LogitRow& row, StepPlan& plan) {
+void ChoiceTokens::fill(model::LogitRow& row, StepPlan& plan) const {
   const SamplingParams& p = rules_->params();
   row.num_logprobs = row_logprobs(p.logprobs);
   // Which answers are best is told by the logprobs of their tokens.
@@ -274,44 +244,11 @@ void ChoiceTokens::fill(model::LogitRow& row, StepPlan& plan) {
   forbid(plan);
   row.adjustments.end = static_cast<int64_t>(plan.adjustments.size());
 
-  row.mask.begin = static_cast<int64_t>(plan.masks.size());
-  allow(plan);
-  row.mask.end = static_cast<int64_t>(plan.masks.size());
-}
-
-// The ids that both the grammar and allowed_token_ids leave; none of them where neither is given.
-void ChoiceTokens::allow(StepPlan& plan) {
+  if (place_) return;
   const std::span<const uint32_t> allowed = rules_->allowed();
-  // A row after a guess that cannot stand is never looked at.
-  if (!is_under_grammar() || (num_beyond_ > 0 && !failure_)) {
-    plan.masks.insert(plan.masks.end(), allowed.begin(), allowed.end());
-    return;
-  }
-  const size_t begin = plan.masks.size();
-  plan.masks.resize(begin + static_cast<size_t>(rules_->num_mask_words()));
-  const std::span<uint32_t> mask = std::span(plan.masks).subspan(begin);
-  allow_by_grammar(mask);
-  for (size_t i = 0; i < allowed.size(); ++i) mask[i] &= allowed[i];
-}
-
-void ChoiceTokens::allow_by_grammar(std::span<uint32_t> mask) {
-  try {
-    if (!failure_) matcher_->fill(mask);
-    if (!failure_ && matcher_->may_end()) allow_ends(mask);
-  } catch (const Error& error) {
-    failure_ = error;
-  }
-  if (failure_) std::fill(mask.begin(), mask.end(), 0u);
-}
-
-// Where the grammar may end, stop tokens may come too; with ignore_eos it ends where it has to.
-void ChoiceTokens::allow_ends(std::span<uint32_t> mask) {
-  const bool goes_on = rules_->params().ignore_eos && !matcher_->must_end();
-  for (const int32_t id : rules_->ending_ids()) {
-    uint32_t& word = mask[static_cast<size_t>(id) / 32];
-    const uint32_t bit = uint32_t{1} << (id % 32);
-    word = goes_on ? word & ~bit : word | bit;
-  }
+  row.mask.begin = static_cast<int64_t>(plan.masks.size());
+  plan.masks.insert(plan.masks.end(), allowed.begin(), allowed.end());
+  row.mask.end = static_cast<int64_t>(plan.masks.size());
 }
 
 // The last ids of bad words whose other ids were just generated, and the ends of an answer that is

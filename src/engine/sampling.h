@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "base/error.h"
+#include "engine/grammar_place.h"
 #include "engine/step.h"
 #include "text/grammar.h"
 
@@ -100,24 +100,32 @@ class SamplingRules {
 // copy is a choice of its own.
 class ChoiceTokens {
  public:
-  // seed: the request's. choice: 0 .. num_choices() - 1. grammar: null for none; outlives this.
+  // seed: the request's. choice: 0 .. num_choices() - 1. grammar: null for none.
   ChoiceTokens(std::shared_ptr<const SamplingRules> rules, std::span<const int32_t> prompt_ids,
-               uint64_t seed, uint32_t choice, const text::Grammar* grammar = nullptr);
+               uint64_t seed, uint32_t choice,
+               std::shared_ptr<const text::Grammar> grammar = nullptr);
 
   // The next generated token, or a guess of it. Ids are of the vocabulary.
   void add(int32_t id);
   // Forgets the last `count` of them: draft tokens that were not accepted.
   void take_back(int64_t count);
+  // The same for guesses that the place in the grammar is not told of: the step that verifies them
+  // lets it follow them (engine/mask_work.h).
+  void assume(int32_t guess);
+  void drop_assumed(int64_t count);
   std::span<const int32_t> generated() const { return generated_; }
   // How many of these may come next, one after another, as far as the grammar says.
   size_t num_allowed(std::span<const int32_t> guesses);
-  // Why nothing can come next, where the grammar says so: fill then forbids every id.
-  const std::optional<Error>& failure() const { return failure_; }
+  // Why nothing can come next, where the grammar says so: its masks then forbid every id.
+  std::optional<Error> failure() const { return place_ ? place_->failure() : std::nullopt; }
 
   // Fills what the choice of the token after generated() depends on, and appends its adjustments
-  // and mask to the plan: nothing for a row that needs none. Leaves token, position, target, hash
-  // and full_logits. Allocates nothing once the plan's memory has grown.
-  void fill(model::LogitRow& row, StepPlan& plan);
+  // and, without a grammar, its mask to the plan: nothing for a row that needs none. Leaves token,
+  // position, target, hash and full_logits, and the mask of a choice that has a place in a grammar,
+  // which says it (MaskWork::add). Allocates nothing once the plan's memory has grown.
+  void fill(model::LogitRow& row, StepPlan& plan) const;
+  // Null without a grammar.
+  const std::shared_ptr<GrammarPlace>& place() const { return place_; }
 
  private:
   struct Entry {
@@ -127,23 +135,18 @@ class ChoiceTokens {
     uint32_t in_prompt = 0;
   };
 
-  // A copy stands at the same place.
-  struct Matcher : std::unique_ptr<text::GrammarMatcher> {
-    using unique_ptr::unique_ptr, unique_ptr::operator=;
-    Matcher(Matcher&&) = default;
-    Matcher& operator=(Matcher&&) = default;
-    Matcher(const Matcher& other) : unique_ptr(other ? other->clone() : nullptr) {}
-    Matcher& operator=(const Matcher& other) { return *this = Matcher(other); }
+  struct Place : std::shared_ptr<GrammarPlace> {
+    using shared_ptr::shared_ptr, shared_ptr::operator=;
+    Place(Place&&) = default;
+    Place& operator=(Place&&) = default;
+    Place(const Place& other)
+        : shared_ptr(other ? std::make_shared<GrammarPlace>(*other) : nullptr) {}
+    Place& operator=(const Place& other) { return *this = Place(other); }
   };
 
   Entry& entry_of(int32_t id);
   void rehash(size_t num_slots);
   void forbid(StepPlan& plan) const;
-  bool is_under_grammar();
-  bool advance(int32_t id);
-  void allow(StepPlan& plan);
-  void allow_by_grammar(std::span<uint32_t> mask);
-  void allow_ends(std::span<uint32_t> mask);
 
   std::shared_ptr<const SamplingRules> rules_;
   uint64_t seed_;
@@ -151,11 +154,7 @@ class ChoiceTokens {
   std::vector<int32_t> generated_;
   std::vector<Entry> entries_;  // biases first, then ids in order of their first appearance
   std::vector<int32_t> slots_;  // hash table into entries_, -1: free; a power of two
-
-  const text::Grammar* grammar_;
-  Matcher matcher_;         // made by the first row; at generated_ without the last num_beyond_
-  int64_t num_beyond_ = 0;  // guesses that the grammar forbids, and what was added after one
-  std::optional<Error> failure_;
+  Place place_;
 };
 
 }  // namespace weft::engine

@@ -101,10 +101,12 @@ bool Worker::answers() const {
   return !parts_.empty() && parts_.back().split->last && parts_.back().shards.begin == 0;
 }
 
-void Worker::run(const StepPlan& plan, StepAnswer& answer, std::span<int64_t> work_ns) {
+void Worker::run(const StepPlan& plan, MaskWork& masks, StepAnswer& answer,
+                 std::span<int64_t> work_ns) {
   const int64_t worked_ns = clock_.worked_ns();
   clock_.enter(Activity::kSchedule, plan.id);
   fill_batch(plan);
+  if (parts_.back().split->last && !masks.empty()) make_masks(masks);
   // What a later stage prepares while its input is under way is no work of the pipeline yet: its
   // first work follows the first of the stage before, whichever of them had its plan first.
   if (parts_.front().split->first) clock_.enter(Activity::kCompute);
@@ -137,6 +139,13 @@ void Worker::run(const StepPlan& plan, StepAnswer& answer, std::span<int64_t> wo
   if (parts_.front().shards.begin == 0)
     work_ns[static_cast<size_t>(row_)] = clock_.worked_ns() - worked_ns;
   if (!is_last) hand_over(parts_.back(), nullptr);
+}
+
+// Nobody needs a mask before the head, but the stage's first sum waits for the slowest mask too,
+// and would count it as work of the step.
+void Worker::make_masks(MaskWork& masks) {
+  masks.help(team_);
+  parts_.back().communicator->barrier("masks of grammars");
 }
 
 // The last of a kernel's calls, as far as the rest of the pipeline can tell.

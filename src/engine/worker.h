@@ -14,6 +14,7 @@
 #include "cache/group_layout.h"
 #include "comm/comm.h"
 #include "engine/engine.h"
+#include "engine/mask_work.h"
 #include "engine/model_source.h"
 #include "engine/pipeline_report.h"
 #include "engine/placement.h"
@@ -58,10 +59,11 @@ class Worker {
 
   int64_t load_ns() const { return load_ns_; }  // that start() spent on them
 
-  // Runs one step. On the workers of the last stage `answer` is filled, the same on each. work_ns
-  // [time_rows()] is given the time of this worker's row, by the row's first worker: computing
-  // and the collectives that belong to it, as of the moment before the step is handed over.
-  void run(const StepPlan& plan, StepAnswer& answer, std::span<int64_t> work_ns);
+  // Runs one step; the workers of the last stage make its masks. On the workers of the last stage
+  // `answer` is filled, the same on each. work_ns [time_rows()] is given the time of this worker's
+  // row, by the row's first worker: computing and the collectives that belong to it, as of the
+  // moment before the step is handed over.
+  void run(const StepPlan& plan, MaskWork& masks, StepAnswer& answer, std::span<int64_t> work_ns);
   bool answers() const;
   // Where a worker that does not answer leaves what it finds.
   StepAnswer& own_answer() { return own_answer_; }
@@ -99,6 +101,7 @@ class Worker {
   std::pair<const StagePart*, int64_t> find(int rank) const;
   std::vector<cache::KvStorage> allocate_cache(const StagePart& part) const;
   void fill_batch(const StepPlan& plan);
+  void make_masks(MaskWork& masks);
   void find_bad_layers(const model::HiddenState& hidden, StepAnswer& answer) const;
   void receive(StagePart& part);
   void hand_over(StagePart& from, StagePart* next);
