@@ -286,10 +286,14 @@ class BenchThroughputCommand : public Command {
     MaskCostOptions options;
     options.grammar = compiler->compile(*grammar_.spec());
     const int64_t grammar_ns = now_ns();
-    for (int64_t i = 0; i < num_prompts(); ++i)
-      options.requests.push_back(
-          bench_request(random_ids(input_len_, seed_, static_cast<uint64_t>(i), model.vocab_size),
-                        output_len_, kSharedSalt));
+    options.requests = [&](int64_t turn) {
+      std::vector<engine::Request> requests;
+      for (int64_t i = turn * num_prompts(); i < (turn + 1) * num_prompts(); ++i)
+        requests.push_back(
+            bench_request(random_ids(input_len_, seed_, static_cast<uint64_t>(i), model.vocab_size),
+                          output_len_, kSharedSalt));
+      return requests;
+    };
     options.ratio = grammar_ratio_;
     options.num_turns = num_turns_;
     Progress progress(work.console.err, {.label = "runs with and without masks",

@@ -15,7 +15,9 @@
 namespace weft::cli {
 
 struct MaskCostOptions {
-  std::vector<engine::Request> requests;  // all at once, each to its max_tokens; without grammars
+  // Of a turn, without grammars: all at once, each to its max_tokens. Grammars learn of answers, so
+  // no turn should be like another.
+  std::function<std::vector<engine::Request>(int64_t turn)> requests;
   std::shared_ptr<const text::Grammar> grammar;
   double ratio = 1.0;  // share of the requests that have it: every request, or the first so many
   int64_t num_turns = 5;
@@ -26,7 +28,8 @@ struct MaskCostOptions {
 // all sequences decode in it.
 struct MaskRun {
   double step_ms = 0;       // mean
-  double scheduler_ms = 0;  // of which planning, masks included; mean
+  double scheduler_ms = 0;  // of which planning; mean
+  double mask_ms = 0;       // making masks, all threads together; mean
   int64_t num_steps = 0;
 };
 
