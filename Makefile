@@ -34,13 +34,13 @@ help:
 	@echo "make test-load  what a started server bears, each measurement small (bench/serving)"
 	@echo "make house      check the rules of the house"
 	@echo "make clean      remove $(BUILD)"
-	@echo "Variables: BUILD, MODEL, RANKS, PORT, JOBS, TEST_JOBS, CTEST_ARGS."
+	@echo "Variables: BUILD, MODEL, RANKS, PORT, JOBS, TEST_JOBS, CTEST_ARGS, CMAKE_ARGS."
 
 $(BUILD)/setup.mk: tools/setup
 	tools/setup $(BUILD)
 
 $(BUILD)/build.ninja: | $(BUILD)/setup.mk
-	cmake --preset release -B $(BUILD) $(if $(CARGO),-DWEFT_CARGO=$(CARGO))
+	cmake --preset release -B $(BUILD) $(if $(CARGO),-DWEFT_CARGO=$(CARGO)) $(CMAKE_ARGS)
 
 # Ninja itself knows what is to be done, and takes a blink where that is nothing.
 build: $(BUILD)/build.ninja

@@ -49,11 +49,32 @@ if(WEFT_SANITIZE)
     target_compile_options(weft_flags INTERFACE -Wno-restrict -Wno-maybe-uninitialized)
   endif()
   # -O1 and line tables alone: half the compile time of -O2 -g, and reports name the same lines.
+  # -O0 takes half of that once more, for programs that compute little. Tests always: assertions
+  # compile for longer than they run.
   target_compile_options(weft_flags INTERFACE -fsanitize=${WEFT_SANITIZE} -fno-omit-frame-pointer
-                         -O1 -g1)
+    $<IF:$<BOOL:$<TARGET_PROPERTY:WEFT_IS_TEST>>,-O0,${WEFT_SANITIZE_LEVEL}> -g1)
   target_link_options(weft_flags INTERFACE -fsanitize=${WEFT_SANITIZE})
 endif()
 target_include_directories(weft_flags INTERFACE "${CMAKE_SOURCE_DIR}/src")
+
+# weft_join_sources(TARGET SOURCE...): compiles several files as one where WEFT_JOIN_SOURCES names the
+# target, or is "all". From nothing that takes a fraction of the time, after an edit longer. For CI,
+# whose usual build of src is file by file, so that each is known to include what it uses.
+function(weft_join_sources target)
+  string(REPLACE "," ";" joined "${WEFT_JOIN_SOURCES}")
+  if(NOT joined STREQUAL "all" AND NOT target IN_LIST joined)
+    return()
+  endif()
+  find_package(Python3 REQUIRED COMPONENTS Interpreter)
+  execute_process(COMMAND "${Python3_EXECUTABLE}" -B "${CMAKE_SOURCE_DIR}/tools/join_sources.py" ${ARGN}
+                  OUTPUT_VARIABLE lines COMMAND_ERROR_IS_FATAL ANY)
+  string(REGEX MATCHALL "[^\n]+" lines "${lines}")
+  foreach(line ${lines})
+    string(REGEX MATCH "^([0-9]+) (.*)$" line "${line}")
+    set_source_files_properties("${CMAKE_MATCH_2}" PROPERTIES UNITY_GROUP "${target}_${CMAKE_MATCH_1}")
+  endforeach()
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+endfunction()
 
 function(weft_floor name)
   cmake_parse_arguments(ARG "" "" "DEPS;LIBS" ${ARGN})
@@ -63,6 +84,9 @@ function(weft_floor name)
   foreach(dep ${ARG_DEPS})
     target_link_libraries(weft_${name} PUBLIC weft_${dep})
   endforeach()
+  if(NOT name STREQUAL "kernels")  # what its object files export is tested
+    weft_join_sources(weft_${name} ${sources})
+  endif()
 endfunction()
 
 # weft_test_program(NAME DEPS ...): one GoogleTest program, NAME_test, out of tests/NAME/*.cpp, less
@@ -79,19 +103,27 @@ function(weft_test_program name)
     endif()
   endforeach()
   target_include_directories(${name}_test PRIVATE "${CMAKE_SOURCE_DIR}/tests")
-  # Assertions compile for longer than they run, instrumented ones more so.
-  set(level -O1)
-  if(WEFT_SANITIZE)
-    set(level -O0)
+  set_target_properties(${name}_test PROPERTIES WEFT_IS_TEST ON)
+  if(NOT WEFT_SANITIZE)
+    target_compile_options(${name}_test PRIVATE -O1)  # a quarter less to compile than at -O3
   endif()
-  set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS ${level})
+  weft_join_sources(${name}_test ${sources})
 endfunction()
 
-# weft_tests(NAME DEPS ...): such a program, every case of it a test of ctest's own. A case with a
-# parameter keeps the name that the program gives it: a printed parameter can hold an address, and
-# ctest knows a test again (its cost, --rerun-failed) by its name only.
+# weft_tests(NAME DEPS ... ALONE ...): such a program, every case of it a test of ctest's own; those
+# that ALONE matches run beside no other. A case with a parameter keeps the name that the program
+# gives it: a printed parameter can hold an address, and ctest knows a test again (its cost,
+# --rerun-failed) by its name only.
 function(weft_tests name)
-  weft_test_program(${name} ${ARGN})
-  gtest_discover_tests(${name}_test PROPERTIES TIMEOUT 600 DISCOVERY_TIMEOUT 60
-                       DISCOVERY_MODE PRE_TEST NO_PRETTY_VALUES)
+  cmake_parse_arguments(ARG "" "ALONE" "DEPS" ${ARGN})
+  weft_test_program(${name} DEPS ${ARG_DEPS})
+  set(properties TIMEOUT 600)
+  set(how DISCOVERY_TIMEOUT 60 DISCOVERY_MODE PRE_TEST NO_PRETTY_VALUES)
+  if(NOT ARG_ALONE)
+    gtest_discover_tests(${name}_test PROPERTIES ${properties} ${how})
+    return()
+  endif()
+  gtest_discover_tests(${name}_test TEST_FILTER "-${ARG_ALONE}" PROPERTIES ${properties} ${how})
+  gtest_discover_tests(${name}_test TEST_FILTER "${ARG_ALONE}"
+                       PROPERTIES ${properties} RUN_SERIAL ON ${how})
 endfunction()

@@ -263,8 +263,8 @@ TEST(HostileTemplate, LongConversationsRender) {
       "{% set n = namespace(s='') %}{% for m in messages %}{% set n.s = n.s ~ m.content %}"
       "{% endfor %}{{ n.s|trim }}",
       "", "");
-  const std::vector<Message> messages(20, {"user", std::string(1 << 20, 'x')});
-  EXPECT_EQ(chat->render(messages, false).size(), size_t{20} << 20);
+  const std::vector<Message> messages(20, {"user", std::string(512 << 10, 'x')});
+  EXPECT_EQ(chat->render(messages, false).size(), size_t{20} * (512 << 10));
 }
 
 // Other threads allocate and render as they like while runs are abandoned beside them.
