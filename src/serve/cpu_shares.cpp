@@ -17,7 +17,7 @@ std::vector<int> without(const std::vector<int>& all, const std::vector<int>& so
 }
 
 // A system that does not let it leaves the thread where it is: that is only slower.
-void bind(const std::vector<int>& cpus) {
+void bind_thread(const std::vector<int>& cpus) {
   cpu_set_t set;
   CPU_ZERO(&set);
   for (const int cpu : cpus)
@@ -41,11 +41,11 @@ CpuShares share_cpus(const std::vector<int>& usable, const std::vector<int>& nam
 BoundTo::BoundTo(const std::vector<int>& cpus) {
   if (cpus.empty()) return;
   before_ = usable_cpus();
-  bind(cpus);
+  bind_thread(cpus);
 }
 
 BoundTo::~BoundTo() {
-  if (!before_.empty()) bind(before_);
+  if (!before_.empty()) bind_thread(before_);
 }
 
 }  // namespace weft::serve

@@ -14,7 +14,7 @@ namespace {
 TEST(Corpus, RequestsAreReadAlikeInPiecesOfEverySize) {
   int num_files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(
-           std::filesystem::path(__FILE__).parent_path() / "../../fuzz/corpus/fuzz_http")) {
+           std::filesystem::path(WEFT_SOURCE_DIR) / "fuzz/corpus/fuzz_http")) {
     std::ifstream file(entry.path(), std::ios::binary);
     std::ostringstream bytes;
     bytes << file.rdbuf();
@@ -54,7 +54,7 @@ TEST(Corpus, LargeChunkHeadersAreReadAlike) {
 TEST(Corpus, BodiesAreReadOrRefused) {
   int num_files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(
-           std::filesystem::path(__FILE__).parent_path() / "../../fuzz/corpus/fuzz_requests")) {
+           std::filesystem::path(WEFT_SOURCE_DIR) / "fuzz/corpus/fuzz_requests")) {
     std::ifstream file(entry.path(), std::ios::binary);
     std::ostringstream bytes;
     bytes << file.rdbuf();
