@@ -13,8 +13,10 @@ namespace weft::engine {
 namespace {
 
 // Every size has its turn in each round, so that a slow second of the machine meets a few steps of
-// many sizes, and the median of a size's steps, of all rounds, is what counts.
-constexpr int64_t kRounds = 3, kCountedSteps = 6;
+// many sizes, and the median of a size's steps, of all rounds, is what counts. Long steps, which
+// take most of the time, vary less: half as many.
+constexpr int64_t kRounds = 3, kCountedSteps = 6, kCountedLongSteps = 3;
+constexpr int64_t kLongStep = 128;  // tokens
 // Medians are learned so often in a row: a time far above what was expected is believed then
 // (engine/step_times.h). The newest steps count most, so the sizes take turns.
 constexpr int kTogether = 3, kTurns = 4;
@@ -143,7 +145,8 @@ class Calibration {
     StepStream stream(replica_, pools_, vocab_size_, context_, size);
     // While the ring fills and drains, some stages have the machine for themselves.
     const auto alone = static_cast<int64_t>(costs_.stages.size());
-    const int64_t count = 2 * alone + kCountedSteps;
+    const bool is_long = size.num_decodes + size.chunk_tokens >= kLongStep;
+    const int64_t count = 2 * alone + (is_long ? kCountedLongSteps : kCountedSteps);
     if (!stream.reserve(count)) return;
     stream.fill_contexts();
     loads_.clear();
