@@ -49,10 +49,9 @@ if(WEFT_SANITIZE)
     target_compile_options(weft_flags INTERFACE -Wno-restrict -Wno-maybe-uninitialized)
   endif()
   # -O1 and line tables alone: half the compile time of -O2 -g, and reports name the same lines.
-  # -O0 takes half of that once more, for programs that compute little. Tests always: assertions
-  # compile for longer than they run.
+  # Tests at -O0: assertions compile for longer than they run.
   target_compile_options(weft_flags INTERFACE -fsanitize=${WEFT_SANITIZE} -fno-omit-frame-pointer
-    $<IF:$<BOOL:$<TARGET_PROPERTY:WEFT_IS_TEST>>,-O0,${WEFT_SANITIZE_LEVEL}> -g1)
+    $<IF:$<BOOL:$<TARGET_PROPERTY:WEFT_IS_TEST>>,-O0,-O1> -g1)
   target_link_options(weft_flags INTERFACE -fsanitize=${WEFT_SANITIZE})
 endif()
 target_include_directories(weft_flags INTERFACE "${CMAKE_SOURCE_DIR}/src")

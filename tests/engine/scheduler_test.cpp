@@ -178,19 +178,27 @@ TEST(Scheduler, WhatCanNeverFitIsKnown) {
   EXPECT_FALSE(machine.scheduler().can_ever_fit(64 * 16 + 1));
 }
 
-// The step times say: 16 answers take 8 ms a step, a token of prompt 0.25 ms.
-TEST(Scheduler, ChunksBesideAnswersKeepTheStepShort) {
-  MachineOptions o = small();
-  o.scheduler.max_num_batched_tokens = 512;
-  o.scheduler.max_num_seqs = 64;
-  o.scheduler.max_slowdown = 2.5;
-  o.num_blocks = 4096;
-  ScheduledMachine machine(o);
-  for (const int64_t count : {16, 32, 64, 128, 256, 512}) {
+// 4 ms a step and 0.25 ms a token, so 16 answers take 8 ms.
+void learn_times(ScheduledMachine& machine) {
+  for (const int64_t count : {1, 16, 32, 64, 128, 256, 512}) {
     StepLoad load;
     load.num_tokens = count;
     machine.times().learn(load, 0.004 + 0.00025 * static_cast<double>(count));
   }
+}
+
+MachineOptions with_long_steps(int64_t max_num_seqs, double max_slowdown) {
+  MachineOptions o = small();
+  o.scheduler.max_num_batched_tokens = 512;
+  o.scheduler.max_num_seqs = max_num_seqs;
+  o.scheduler.max_slowdown = max_slowdown;
+  o.num_blocks = 4096;
+  return o;
+}
+
+TEST(Scheduler, ChunksBesideAnswersKeepTheStepShort) {
+  ScheduledMachine machine(with_long_steps(64, 2.5));
+  learn_times(machine);
   for (uint64_t i = 0; i < 16; ++i) machine.submit(prompt_of(i, 16), 1000);
   for (int i = 0; i < 4; ++i) machine.turn();
   machine.submit(prompt_of(99, 2000), 1);
@@ -203,17 +211,8 @@ TEST(Scheduler, ChunksBesideAnswersKeepTheStepShort) {
 
 // The same where all places are taken and others wait for one: half as much again.
 TEST(Scheduler, ChunksGrowWhileOthersWaitForAPlace) {
-  MachineOptions o = small();
-  o.scheduler.max_num_batched_tokens = 512;
-  o.scheduler.max_num_seqs = 17;
-  o.scheduler.max_slowdown = 2.0;
-  o.num_blocks = 4096;
-  ScheduledMachine machine(o);
-  for (const int64_t count : {16, 32, 64, 128, 256, 512}) {
-    StepLoad load;
-    load.num_tokens = count;
-    machine.times().learn(load, 0.004 + 0.00025 * static_cast<double>(count));
-  }
+  ScheduledMachine machine(with_long_steps(17, 2.0));
+  learn_times(machine);
   for (uint64_t i = 0; i < 16; ++i) machine.submit(prompt_of(i, 16), 1000);
   for (int i = 0; i < 4; ++i) machine.turn();
   const auto next_chunk = [&] {
@@ -232,17 +231,8 @@ TEST(Scheduler, ChunksGrowWhileOthersWaitForAPlace) {
 // Where a queue is full, chunks are measured against the step of all who will decode: the first
 // answers would otherwise keep the others out, and every step would be nearly empty.
 TEST(Scheduler, AFullQueueIsNotLetInByCrumbs) {
-  MachineOptions o = small();
-  o.scheduler.max_num_batched_tokens = 512;
-  o.scheduler.max_num_seqs = 64;
-  o.scheduler.max_slowdown = 2.5;
-  o.num_blocks = 4096;
-  ScheduledMachine machine(o);
-  for (const int64_t count : {1, 16, 32, 64, 128, 256, 512}) {
-    StepLoad load;
-    load.num_tokens = count;
-    machine.times().learn(load, 0.004 + 0.00025 * static_cast<double>(count));
-  }
+  ScheduledMachine machine(with_long_steps(64, 2.5));
+  learn_times(machine);
   machine.submit(prompt_of(0, 16), 1000);
   for (int i = 0; i < 4; ++i) machine.turn();
   for (uint64_t i = 1; i < 200; ++i) machine.submit(prompt_of(i, 512), 1000);
