@@ -1,10 +1,10 @@
 // Which ranks hold which layers: a list of stages, each with its own number of ranks.
 //
-//   --tp 3 --pp 2              two stages of three ranks
-//   --pp 13,13,4               three stages of one rank, layers by hand
-//   --tp-weights 2,1,1         three ranks with unequal shares
-//   --stages 12@1,14@3,4@2     layers@ranks, stages differ in width; "0@2": the head alone
-//   --pp 2 --pp-balance mixed  what kind of work the balanced layers are balanced for
+//   --tp 3 --pp 2               two stages of three ranks
+//   --pp 13,13,4                three stages of one rank, layers by hand
+//   --tp-weights 2,1,1          three ranks with unequal shares
+//   --stages 12@1,14@3,4@2      layers@ranks, stages differ in width; "0@2": the head alone
+//   --pp 2 --pp-balance decode  what kind of work the balanced layers are balanced for
 //
 // Ranks are numbered stage by stage: stage 0's shards first.
 #pragma once
@@ -28,9 +28,10 @@ struct Stage {
 };
 
 // What a balanced pipeline is balanced for (model/split.h weighs the head accordingly): generated
-// tokens, prompts, or requests that have both.
+// tokens, prompts, or requests that have both. Only where stages work at the same time does a
+// balance matter; there are many requests then, and so there are prompts among their answers.
 enum class PipelineBalance { kDecode, kPrefill, kMixed };
-inline constexpr PipelineBalance kDefaultBalance = PipelineBalance::kDecode;
+inline constexpr PipelineBalance kDefaultBalance = PipelineBalance::kMixed;
 const char* name(PipelineBalance balance);
 
 // What the user asked for, as parsed from the options; empty strings and zeros: not given.

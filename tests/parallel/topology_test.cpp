@@ -264,10 +264,10 @@ TEST(Topology, ABalanceIsNamedWhereItIsNotTheUsualOne) {
   const auto described = [](PipelineBalance balance, const char* pp) {
     return resolve({.pp = pp, .balance = balance}).description();
   };
-  EXPECT_EQ(described(PipelineBalance::kDecode, "2"), "pp=2");
+  EXPECT_EQ(described(PipelineBalance::kMixed, "2"), "pp=2");
   EXPECT_EQ(described(PipelineBalance::kPrefill, "2"), "pp=2 pp-balance=prefill");
-  EXPECT_EQ(described(PipelineBalance::kMixed, "31"), "pp=31 pp-balance=mixed");
-  EXPECT_EQ(described(PipelineBalance::kMixed, "1"), "tp=1");  // nothing is balanced
+  EXPECT_EQ(described(PipelineBalance::kDecode, "31"), "pp=31 pp-balance=decode");
+  EXPECT_EQ(described(PipelineBalance::kDecode, "1"), "tp=1");  // nothing is balanced
 }
 
 TEST(Topology, LayersByHandLeaveNothingToBalance) {

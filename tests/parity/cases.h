@@ -79,8 +79,8 @@ inline Case parse_case(const std::string& words, const std::string& model_path) 
       o.topology.stages = v;
     else if (word == "prefill")
       o.topology.balance = parallel::PipelineBalance::kPrefill;
-    else if (word == "mixed")
-      o.topology.balance = parallel::PipelineBalance::kMixed;
+    else if (word == "decode")
+      o.topology.balance = parallel::PipelineBalance::kDecode;
     else if (v = after("pp="); !v.empty())
       o.topology.pipeline_parallel = v;
     else if (v = after("pp"); !v.empty())
