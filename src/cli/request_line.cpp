@@ -66,7 +66,8 @@ void read_batch_request(const Fields& fields, const LineDefaults& defaults, Requ
   const std::string method = fields.text("method").value_or("POST");
   if (method != "POST") fields.refuse("method", "POST is expected");
   const std::string url = fields.text("url").value_or(kChatUrl);
-  const Fields body(*fields.find("body"), fields.place() + ", body");
+  const std::string source = fields.source("body");  // a schema keeps its author's order
+  const Fields body(*fields.find("body"), fields.place() + ", body", "", source);
   if (url == kChatUrl) return read_chat(body, defaults, line);
   if (url == kCompletionUrl) return read_completion(body, defaults, line);
   fields.refuse("url", fmt::format("{} or {} is expected", kChatUrl, kCompletionUrl));
@@ -113,7 +114,7 @@ RequestLine parse_request_line(std::string_view text, int64_t number,
   line.custom_id = fmt::format("line-{}", number);
   json value = serve::parse_json(text, place_of(number));
   if (value.is_string()) value = json{{"prompt", std::move(value)}};
-  read_fields(Fields(value, place_of(number)), defaults, &line);
+  read_fields(Fields(value, place_of(number), "", text), defaults, &line);
   line.request_id =
       "weft-" + digest_of({text, line.custom_id, defaults.fingerprint()}).hex.substr(0, 24);
   if (!line.sampling.seed)

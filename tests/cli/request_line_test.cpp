@@ -217,6 +217,25 @@ TEST(RequestLine, WhatCannotBeHonouredIsRefusedByName) {
   EXPECT_EQ(refusal_of_body(R"("user": "u", "metadata": {}, "never_heard_of": 1)"), "");
 }
 
+// An answer has its properties in the order of the schema, as from the server.
+TEST(RequestLine, SchemasKeepTheirOrder) {
+  const std::string schema =
+      R"({"type": "object", "properties": {"zeta": {}, "alpha": {}}, "required": ["zeta"]})";
+  const std::string format =
+      R"("response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": )" +
+      schema + "}}";
+  for (const std::string& line :
+       {R"({"prompt": "x", )" + format + "}\r",
+        R"({"messages": [{"role": "user", "content": "x"}], )" + format + "}",
+        R"( {"body": {"messages": [{"role": "user", "content": "x"}], )" + format + "}}",
+        R"({"url": "/v1/completions", "body": {"prompt": "x", "structured_outputs": {"json": )" +
+            schema + "}}}"}) {
+    const RequestLine parsed = parse_request_line(line, 7, {});
+    ASSERT_TRUE(parsed.grammar.has_value()) << line;
+    EXPECT_EQ(parsed.grammar->source, schema) << line;
+  }
+}
+
 TEST(RequestLine, NestingHasAnEnd) {
   const auto nested = [](int depth) {
     return R"({"prompt": "x", "metadata": )" + std::string(static_cast<size_t>(depth), '[') +
