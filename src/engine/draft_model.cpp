@@ -257,10 +257,17 @@ void DraftModel::trim(Schedule& schedule) {
 }
 
 void DraftModel::drop_guesses(Schedule& schedule, Schedule::Chunk& chunk, int64_t kept) {
-  for (int64_t g = kept; g < chunk.guesses.size(); ++g) {
-    schedule.load.num_tokens -= 1;
-    schedule.load.attention_pairs -= chunk.positions.end + g + 1;
-  }
+  StepLoad& load = schedule.load;
+  const Range dropped{kept, chunk.guesses.size()};
+  int64_t pairs = 0;
+  for (int64_t g = dropped.begin; g < dropped.end; ++g) pairs += chunk.positions.end + g + 1;
+  load.num_tokens -= dropped.size();
+  load.num_rows -= dropped.size();
+  load.attention_pairs -= pairs;
+  load.chunk_pairs -= pairs;
+  // A single token is no chunk any more.
+  const bool is_single = chunk.positions.size() + kept == 1;
+  if (is_single && !dropped.empty()) load.chunk_pairs -= chunk.positions.end;
   chunk.guesses.end = chunk.guesses.begin + kept;
 }
 

@@ -294,6 +294,27 @@ TEST(DraftModel, MayHaveMoreTokens) {
   expect_same_bits(run, answer(options, requests));
 }
 
+// What a plan had room for and nobody guessed counts in no step: where every sequence has a single
+// token after all, none of what they attend to is a chunk's.
+TEST(DraftModel, StepsHoldWhatWasGuessed) {
+  SKIP_WITHOUT_TINY_MODELS();
+  EngineOptions options = drafted(tiny_options(tiny_path("vocab1003.Q4_1")), "llama.Q4_K");
+  options.num_kept_steps = 10'000;
+  std::vector<Request> requests = tangled_requests();
+  for (size_t i = 0; i < requests.size(); i += 2) requests[i].prompt_ids.back() = 1001;
+  std::vector<StepRecord> steps;
+  answer(options, requests, [&](Engine& engine, int64_t) { steps = engine.trace().steps; });
+  int64_t num_plain = 0;
+  for (const StepRecord& step : steps) {
+    EXPECT_GE(step.load.attention_pairs, step.load.chunk_pairs) << step.id;
+    if (step.load.num_tokens > step.num_sequences) continue;
+    ++num_plain;
+    EXPECT_EQ(step.load.chunk_pairs, 0) << step.id;
+  }
+  EXPECT_GT(num_plain, 0);
+  EXPECT_LT(num_plain, std::ssize(steps));
+}
+
 // And fewer: a sequence that holds a token which it does not know goes on without it.
 TEST(DraftModel, MayHaveFewerTokens) {
   SKIP_WITHOUT_TINY_MODELS();
