@@ -396,12 +396,14 @@ void Scheduler::list_candidates() {
 }
 
 // Whether a running sequence is about to compute, and so to publish, more of the beginning than
-// the cache knows.
+// the cache knows. One of a lower priority is not waited for: others that go before it may keep it
+// from its turn for as long as they come.
 bool Scheduler::is_being_computed(const Sequence& waiting) const {
   if (!options_.shares_prefixes) return false;
   const int64_t size = pools_.block_size();
   for (const Sequence* s : running_) {
-    if (s->num_unplanned() <= 1 || s->salt != waiting.salt) continue;
+    if (s->num_unplanned() <= 1 || s->salt != waiting.salt || s->priority > waiting.priority)
+      continue;
     const int64_t shared = std::min(common_prefix(*s, waiting), reusable(waiting)) / size * size;
     if (shared > s->num_planned) return true;
   }

@@ -22,7 +22,8 @@
 //
 // Full blocks are published to the prefix tree as soon as the step that computes them is planned:
 // workers run plans in order, so a follower of the same prefix may read them in the same step. A
-// waiting sequence whose next tokens a running one is about to compute waits for them.
+// waiting sequence whose next tokens a running one of its priority, or of a higher one, is about to
+// compute waits for them.
 //
 // Order: priority (the smaller first), then the policy's, then arrival. Prompts overtaken
 // kMostOvertakings times go first, so no policy starves one.

@@ -242,6 +242,30 @@ TEST(Scheduler, AFullQueueIsNotLetInByCrumbs) {
   EXPECT_NEAR(static_cast<double>(machine.ring().back().chunks.back().positions.size()), 183, 8);
 }
 
+// Who computes a prefix may have to wait for others of a higher priority, as many as come; who is
+// of theirs goes on by itself.
+TEST(Scheduler, NobodyWaitsForThePrefixOfALowerPriority) {
+  ScheduledMachine machine(with_long_steps(8, 2.0));
+  learn_times(machine);
+  for (uint64_t i = 0; i < 4; ++i) machine.submit(prompt_of(i, 16), 1000);
+  for (int i = 0; i < 4; ++i) machine.turn();
+  const std::vector<int32_t> prefix = prompt_of(99, 800);
+  machine.submit(prefix, 1, 5);
+  machine.turn();
+  std::vector<int32_t> prompt = prefix;
+  prompt.push_back(2000);
+  const auto& equal = machine.submit(prompt, 1, 5);
+  const auto& higher = machine.submit(prompt, 1, 0);
+  const int64_t before = machine.num_plans;
+  for (uint64_t i = 0; i < 60; ++i) {
+    machine.submit(prompt_of(1000 + i, 60), 1);
+    machine.turn();
+  }
+  EXPECT_GT(higher.first_plan, 0);
+  EXPECT_LE(higher.first_plan, before + 3);
+  EXPECT_EQ(equal.first_plan, -1) << "the one whose prefix it shares is not through";
+}
+
 TEST(Scheduler, WithoutChunkingAPromptGoesBeforeAllAnswers) {
   MachineOptions o = small();
   o.scheduler.chunked_prefill = false;
