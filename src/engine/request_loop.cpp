@@ -9,6 +9,8 @@
 namespace weft::engine {
 namespace {
 
+constexpr double kCheckEverySeconds = 60;
+
 SchedulerOptions scheduler_options(const EngineOptions& options, const Replica& replica) {
   SchedulerOptions o;
   o.max_num_batched_tokens = replica.shape().max_batch_tokens;
@@ -102,8 +104,24 @@ bool RequestLoop::step(const OnEvent& on_event) {
                scheduler_.num_running());
   }
   report(on_event);
-  if (requests_.empty()) replica_.rest();
-  return !requests_.empty();
+  if (!requests_.empty()) return true;
+  check_books();
+  replica_.rest();
+  return false;
+}
+
+// Every block is accounted for whenever nothing is left to do; that it is where it should be is
+// looked at now and then, since that takes milliseconds for a large cache.
+void RequestLoop::check_books() {
+  cache_.next_plan();  // none is under way: what was exchanged in the last one is free
+  for (int group = 0; group < pools_.num_groups(); ++group) {
+    const int64_t num_blocks = pools_.pool(group).num_blocks();
+    WEFT_CHECK_EQ(cache_.num_available(group), num_blocks);
+  }
+  const int64_t now = now_ns();
+  if (checked_ns_ != 0 && seconds_between(checked_ns_, now) < kCheckEverySeconds) return;
+  checked_ns_ = now;
+  WEFT_CHECK(cache_.is_consistent(), "the blocks of the cache are not where they should be");
 }
 
 bool RequestLoop::submit_next() {
@@ -430,13 +448,6 @@ EngineStats RequestLoop::stats() const {
   draft_->add_to(stats.speculation);
   stats.mask_s += draft_->replica().mask_s();
   return stats;
-}
-
-bool RequestLoop::is_consistent() const {
-  for (int group = 0; group < pools_.num_groups(); ++group) {
-    if (is_idle() && cache_.num_available(group) != pools_.pool(group).num_blocks()) return false;
-  }
-  return cache_.is_consistent();
 }
 
 }  // namespace weft::engine

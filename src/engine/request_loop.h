@@ -36,7 +36,8 @@ class RequestLoop {
   uint64_t submit(Request request);
   // Unknown numbers, and requests that have ended: nothing happens.
   void cancel(uint64_t request);
-  // One turn: false where nothing is left to do. Throws what ended the replica.
+  // One turn: false where nothing is left to do; then every block is free or cached, which is
+  // checked. Throws what ended the replica.
   bool step(const OnEvent& on_event);
 
   bool is_idle() const { return requests_.empty(); }
@@ -47,8 +48,6 @@ class RequestLoop {
   EngineStats stats() const;
   // Null for requests that have ended. Valid until the next call.
   const RequestState* state(uint64_t request) const;
-  // Every block is free, cached, or held by a sequence that runs. For idle times and tests.
-  bool is_consistent() const;
 
  private:
   // A plan under way.
@@ -59,6 +58,7 @@ class RequestLoop {
     double draft_s = 0;  // spent on its guesses
   };
 
+  void check_books();
   bool submit_next();
   void fill_plan(Flight& flight, StepPlan& plan);
   StepContext context_of(const Schedule& schedule) const;
@@ -96,6 +96,7 @@ class RequestLoop {
   uint64_t last_taken_ = 0;           // Schedule::number of the answer taken last
   uint64_t num_answers_at_room_ = 0;  // Replica::num_awaited() when a sequence left last
   uint64_t next_request_ = 1, next_sequence_ = 1;
+  int64_t checked_ns_ = 0;  // when the cache was looked through
   EngineStats totals_;
 };
 

@@ -235,6 +235,21 @@ TEST(Cancel, EndsTheAnswerAtTheNextToken) {
 
 // ---- one engine, many answers
 
+// Two that say the same fill a block in the same step, which is the last: of the two copies one
+// goes back, and nothing stays behind that is neither free nor kept for prefixes.
+TEST(Engine, AccountsForEveryBlockWhenItIsIdle) {
+  SKIP_WITHOUT_TINY_MODELS();
+  for (const char* model : {"llama.Q4_1", "gemma3.BF16"}) {
+    const auto engine = Engine::load(tiny_options(tiny_path(model)));
+    for (int i = 0; i < 2; ++i) engine->submit(greedy(some_ids(20), 13));  // 32 are computed
+    while (engine->step({})) {
+    }
+    const EngineStats stats = engine->stats();
+    EXPECT_EQ(stats.num_free_blocks + stats.num_idle_blocks, stats.num_blocks) << model;
+    EXPECT_EQ(stats.num_free_window_blocks + stats.num_idle_window_blocks, stats.num_window_blocks);
+  }
+}
+
 TEST(Engine, ForgetsEarlierRequests) {
   SKIP_WITHOUT_TINY_MODELS();
   for (const char* model : {"llama.Q4_1", "gemma3.BF16"}) {
