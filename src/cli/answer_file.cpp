@@ -93,6 +93,7 @@ bool AnswerFile::take_line(std::string_view text, int64_t number) {
   if (custom_id.empty()) return false;
   Known known{text_at(line, json::json_pointer("/id")),
               text_at(line, json::json_pointer("/response/body/model")),
+              text_at(line, json::json_pointer("/response/body/system_fingerprint")),
               line.contains("error") && !line["error"].is_null()};
   if (!known_.emplace(custom_id, std::move(known)).second)
     throw Error(ErrorKind::kUsage,

@@ -19,7 +19,7 @@ inline constexpr std::string_view kAnswerStart = R"({"id":"weft-)";
 class AnswerFile {
  public:
   struct Known {
-    std::string request_id, model;
+    std::string request_id, model, fingerprint;
     bool failed = false;
   };
 

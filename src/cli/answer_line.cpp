@@ -59,6 +59,7 @@ std::string answer_line(const AnswerContext& context, const RequestLine& line,
                {"object", line.is_chat ? "chat.completion" : "text_completion"},
                {"created", unix_time()},
                {"model", context.model},
+               {"system_fingerprint", context.fingerprint},
                {"choices", std::move(choices)},
                {"usage", serve::usage_json(usage)}};
   if (line.is_chat && line.sampling.prompt_logprobs)
@@ -73,7 +74,10 @@ std::string failed_line(const AnswerContext& context, const RequestLine& line, c
   const char* const type = mendable ? "BadRequestError" : "InternalServerError";
   Json inner = {{"message", error.what()}, {"type", type}, {"param", nullptr}, {"code", status}};
   return line_of(
-      line, status, {{"model", context.model}, {"error", std::move(inner)}},
+      line, status,
+      {{"model", context.model},
+       {"system_fingerprint", context.fingerprint},
+       {"error", std::move(inner)}},
       {{"code", mendable ? "invalid_request" : "server_error"}, {"message", error.what()}});
 }
 

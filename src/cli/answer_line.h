@@ -18,7 +18,7 @@ namespace weft::cli {
 // What all answers of a run share: borrowed.
 struct AnswerContext {
   const text::Tokenizer& tokenizer;
-  std::string model;
+  std::string model, fingerprint;
 };
 
 // One prompt of a line and its answers. Borrowed.

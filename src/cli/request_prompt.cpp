@@ -1,8 +1,8 @@
 #include "cli/request_prompt.h"
 
-#include <algorithm>
 #include <filesystem>
 
+#include "cli/prompt.h"
 #include "serve/prompt_ids.h"
 
 namespace weft::cli {
@@ -25,9 +25,7 @@ engine::Request request_of(const RequestLine& line, const std::vector<int32_t>& 
   request.cache_salt = line.cache_salt;
   request.hash_logits = line.hash_logits;
   request.sampling.bad_words = serve::bad_word_ids(line, engine.tokenizer());
-  const int64_t room = engine.max_model_len() - static_cast<int64_t>(prompt_ids.size());
-  int64_t& most = request.sampling.max_tokens;
-  most = std::max<int64_t>(1, std::min(most, room));
+  fit_answer(engine, &request);
   return request;
 }
 

@@ -18,8 +18,8 @@ std::string model_name(const engine::ModelReport& model);
 std::vector<std::vector<int32_t>> prompt_ids_of(const RequestLine& line,
                                                 const engine::Engine& engine);
 
-// max_tokens is cut to what the context leaves after the prompt (one token at least: the engine
-// says what is wrong with a prompt that fills it).
+// max_tokens and min_tokens are cut to what the context leaves after the prompt (one token at
+// least: the engine says what is wrong with a prompt that fills it).
 engine::Request request_of(const RequestLine& line, const std::vector<int32_t>& prompt_ids,
                            const engine::Engine& engine);
 

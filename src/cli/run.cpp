@@ -18,6 +18,7 @@
 #include "cli/run_file.h"
 #include "cli/server_partner.h"
 #include "cli/trace_file.h"
+#include "fleet/fingerprint.h"
 
 namespace weft::cli {
 namespace {
@@ -264,6 +265,8 @@ class RunCommand : public Command {
         .stats = stats_,
         .window = kWindowsOfFile * engine_options.max_num_seqs,
         .defaults = line_defaults(),
+        .fingerprint =
+            [&] { return fleet::fingerprint(engine_options.model_path, engine_options.kv_type); },
         .on_end = [&](const engine::Engine& engine) { write_trace(engine, context.console); }};
     const LoadEngine load = [&](const engine::OnOpen& on_open) {
       return load_engine(context, engine_options, on_open, quiet_);

@@ -56,14 +56,15 @@ struct OpenLine {
 class FileRun {
  public:
   FileRun(RequestFile& file, AnswerFile& answers, std::vector<size_t> todo,
-          const FileRunOptions& options, engine::Engine& engine, Console& console)
+          const FileRunOptions& options, const std::string& fingerprint, engine::Engine& engine,
+          Console& console)
       : file_(file),
         answers_(answers),
         todo_(std::move(todo)),
         options_(options),
         engine_(engine),
         console_(console),
-        context_{engine.tokenizer(), model_name(engine.model())} {}
+        context_{engine.tokenizer(), model_name(engine.model()), fingerprint} {}
 
   // False where Ctrl-C ended it.
   bool run() {
@@ -77,8 +78,8 @@ class FileRun {
     begin_ns_ = now_ns();
     generated_before_ = engine_.stats().generated_tokens;
     while (!interrupt.interrupted()) {
-      submit_lines();
       const int64_t before = totals_.lines;
+      submit_lines(interrupt);
       const bool more = engine_.step([this](const engine::RequestEvent& event) { take(event); });
       progress.add(totals_.lines - before);
       if (!more && requests_.empty() && next_ == todo_.size()) {
@@ -101,8 +102,10 @@ class FileRun {
     return fmt::format("{:.1f} tokens/s", per_second(static_cast<double>(generated), seconds()));
   }
 
-  void submit_lines() {
-    while (next_ < todo_.size() && static_cast<int64_t>(requests_.size()) < options_.window)
+  // As many as the window has room for. Lines that fail take none, and there may be many of them.
+  void submit_lines(const InterruptAction& interrupt) {
+    while (next_ < todo_.size() && static_cast<int64_t>(requests_.size()) < options_.window &&
+           !interrupt.interrupted())
       submit_line(file_.entries()[todo_[next_++]]);
   }
 
@@ -237,14 +240,24 @@ std::vector<size_t> find_todo(const RequestFile& file, const AnswerFile& answers
   return todo;
 }
 
-// Answers of one file come from one model.
-void check_model(const AnswerFile& answers, const std::string& model) {
+// Answers of one file come from one model: files of one name may hold it in other types.
+void check_model(const AnswerFile& answers, const std::string& model,
+                 const std::string& fingerprint) {
+  constexpr const char* kMend = "--overwrite starts anew, --out FILE elsewhere";
   for (const auto& [custom_id, known] : answers.known()) {
     if (!known.model.empty() && known.model != model)
       throw Error(
           ErrorKind::kUsage,
           fmt::format("{} holds answers of {}, and this is {}", answers.path(), known.model, model),
-          "", "--overwrite starts anew, --out FILE elsewhere");
+          "", kMend);
+    if (!known.fingerprint.empty() && known.fingerprint != fingerprint)
+      throw Error(
+          ErrorKind::kUsage,
+          fmt::format("{} holds answers of another {}: its fingerprint is {}, this one's {}",
+                      answers.path(), model, known.fingerprint, fingerprint),
+          "another file of the model, another type of cache, or another version of weft "
+          "answered, whose bits differ",
+          kMend);
   }
 }
 
@@ -288,6 +301,10 @@ void tell_start(const RequestFile& file, const AnswerFile& answers, size_t num_t
     says << fmt::format("the last line of {} was torn: its request is done again\n",
                         answers.path());
   const size_t num_done = file.entries().size() - num_todo;
+  const size_t num_others = answers.known().size() - num_done;
+  if (num_others > 0)
+    says << fmt::format("{} also holds {} of requests that are not in {}: they stay there\n",
+                        answers.path(), counted(num_others, "answer"), file.path());
   if (num_done > 0)
     says << fmt::format("{} of {} are answered in {} already: {} left\n", num_done,
                         counted(file.entries().size(), "line"), answers.path(), num_todo);
@@ -306,12 +323,14 @@ int run_file(const FileRunOptions& options, const LoadEngine& load, Console& con
   tell_start(file, *answers, todo.size(), says);
   if (todo.empty()) return failed_before > 0 ? kSomeFailedExit : 0;
 
+  std::string fingerprint;
   const std::unique_ptr<engine::Engine> engine = load([&](const engine::OpenedModel& model) {
-    check_model(*answers, model_name(model.report));
+    fingerprint = options.fingerprint();
+    check_model(*answers, model_name(model.report), fingerprint);
     if (model.chat_template == nullptr)
       says << "this model ships no chat template: chats are continued as plain text" << std::endl;
   });
-  FileRun run(file, *answers, std::move(todo), options, *engine, console);
+  FileRun run(file, *answers, std::move(todo), options, fingerprint, *engine, console);
   const auto tell_how_to_go_on = [&] {
     if (answers->is_file())
       console.err << fmt::format("{} are in {}: the same command goes on from there\n",

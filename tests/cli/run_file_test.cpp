@@ -215,6 +215,9 @@ TEST_F(RunFile, AnswersEndWhereTheContextDoes) {
   program_.state.max_model_len = 20;
   ASSERT_EQ(run(write("{\"prompt\": \"hi\", \"ignore_eos\": true}\n")), 0) << program_.err;
   EXPECT_EQ(program_.state.submitted[0].sampling.max_tokens, 20 - 8);
+  // As `weft run -p` cuts it.
+  ASSERT_EQ(run(write("{\"prompt\": \"hi\", \"min_tokens\": 100}\n")), 0) << program_.err;
+  EXPECT_EQ(program_.state.submitted[1].sampling.min_tokens, 20 - 8);
 }
 
 TEST_F(RunFile, ALineThatFailsDoesNotStopTheOthers) {
@@ -363,6 +366,55 @@ TEST_F(RunFile, AnswersOfOtherRequestsAreNotMixedIn) {
   program_.state.model.name = "Other";
   EXPECT_EQ(run_to_out(file), 2);
   EXPECT_THAT(program_.err, HasSubstr("holds answers of Tiny, and this is Other"));
+}
+
+// Files of one model's name may hold it in other types, whose answers have other bits.
+TEST_F(RunFile, AnswersOfAnotherFileOfTheModelAreNotMixedIn) {
+  const fs::path file = write_numbered(3);
+  fs::create_directories(folder_ / "model");
+  write("weights", "model/model.gguf");
+  const auto go_on = [&] {
+    return program_.run({"run", folder_ / "model", "--file", file, "--out", out()});
+  };
+  ASSERT_EQ(go_on(), 0) << program_.err;
+  const std::string first = out_text();
+  const json body = json::parse(first.substr(0, first.find('\n')))["response"]["body"];
+  EXPECT_THAT(body["system_fingerprint"].get<std::string>(), StartsWith("fp_"));
+  write_numbered(4);
+  write("other weights", "model/model.gguf");
+  EXPECT_EQ(go_on(), 2);
+  EXPECT_THAT(program_.err, AllOf(HasSubstr("holds answers of another Tiny"),
+                                  HasSubstr(body["system_fingerprint"].get<std::string>())));
+  EXPECT_EQ(out_text(), first);
+  write("weights", "model/model.gguf");
+  EXPECT_EQ(go_on(), 0) << program_.err;
+  EXPECT_EQ(answers_in(out_text()).size(), 4u);
+}
+
+// Lines may be taken out of the file; what answered them stays, and is spoken of.
+TEST_F(RunFile, AnswersOfLinesThatAreGoneAreSpokenOf) {
+  ASSERT_EQ(run_to_out(write_numbered(5)), 0);
+  EXPECT_THAT(program_.err, Not(HasSubstr("also holds")));
+  ASSERT_EQ(run_to_out(write_numbered(3)), 0);
+  EXPECT_THAT(program_.err, HasSubstr("also holds 2 answers of requests that are not in"));
+  EXPECT_EQ(answers_in(out_text()).size(), 5u);
+}
+
+TEST_F(RunFile, CtrlCIsHeardWhereEveryLineFails) {
+  std::string text = "\"first\"\n";
+  for (int i = 0; i < 50; ++i) text += "\"refused\"\n";
+  program_.state.reply = [](const engine::Request&, int) {
+    raise(SIGINT);
+    return std::string("never");
+  };
+  EXPECT_EQ(run_to_out(write(text)), 130);
+  EXPECT_EQ(answers_in(out_text()).size(), 0u);
+}
+
+// One that fails at once is done as well.
+TEST_F(RunFile, FailedLinesCountAsProgress) {
+  EXPECT_EQ(run(write("\"one\"\n\"refused\"\n\"refused\"\n")), 1);
+  EXPECT_THAT(program_.err, HasSubstr("answering: 3 in "));
 }
 
 TEST_F(RunFile, WhatIsNoFileOfAnswersIsLeftAlone) {
