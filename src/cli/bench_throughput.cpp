@@ -244,15 +244,16 @@ class BenchThroughputCommand : public Command {
                        const std::string& label, int64_t max_concurrency) {
     Console& console = work.console;
     work.engine.begin_window();
-    guessed_before_ = work.engine.stats().speculation;
-    const int64_t before = work.engine.stats().generated_tokens, begin_ns = now_ns();
+    before_ = work.engine.stats();
+    const int64_t begin_ns = now_ns();
     Progress progress(console.err,
                       {.label = label,
                        .total = static_cast<int64_t>(requests.size()),
                        .unit = Progress::Unit::kItems,
                        .is_terminal = console.err_is_terminal,
                        .remark = [&] {
-                         const int64_t generated = work.engine.stats().generated_tokens - before;
+                         const int64_t generated =
+                             work.engine.stats().generated_tokens - before_.generated_tokens;
                          return fmt::format("{:.1f} tokens/s",
                                             per_second(static_cast<double>(generated),
                                                        seconds_between(begin_ns, now_ns())));
@@ -408,14 +409,15 @@ class BenchThroughputCommand : public Command {
     Delays delays;
     delays.add(run.requests);
     add_delays(delays, object);
+    // Of this run alone: the warm-up and what a run is compared with have steps too.
     const engine::EngineStats stats = work.engine.stats();
-    (*object)["num_preemptions"] = stats.num_preemptions;
+    (*object)["num_preemptions"] = stats.num_preemptions - before_.num_preemptions;
+    const int64_t num_steps = stats.num_steps - before_.num_steps;
     const auto us_per_step = [&](double seconds) {
-      return stats.num_steps > 0 ? Json(1e6 * seconds / static_cast<double>(stats.num_steps))
-                                 : Json(nullptr);
+      return num_steps > 0 ? Json(1e6 * seconds / static_cast<double>(num_steps)) : Json(nullptr);
     };
-    (*object)["schedule_us_per_step"] = us_per_step(stats.schedule_s);
-    (*object)["scheduler_us_per_step"] = us_per_step(stats.scheduler_s);
+    (*object)["schedule_us_per_step"] = us_per_step(stats.schedule_s - before_.schedule_s);
+    (*object)["scheduler_us_per_step"] = us_per_step(stats.scheduler_s - before_.scheduler_s);
     lines->push_back(fmt::format(
         "{} requests in {:.2f} s: {:.2f} requests/s, {:.1f} tokens/s, {:.1f} output tokens/s",
         run.requests.size(), run.seconds,
@@ -425,8 +427,7 @@ class BenchThroughputCommand : public Command {
     lines->push_back(fmt::format("{} prompt tokens, {} of them cached; {} generated", counts.input,
                                  counts.cached, counts.output));
     for (const std::string& line : delay_lines(delays)) lines->push_back(line);
-    // Of this run alone: the warm-up and what a run is compared with guess too.
-    const engine::SpeculationStats guessed = stats.speculation.since(guessed_before_);
+    const engine::SpeculationStats guessed = stats.speculation.since(before_.speculation);
     const std::string line_of_guesses = speculation_line(guessed, run.seconds);
     if (!line_of_guesses.empty()) {
       lines->push_back(line_of_guesses);
@@ -455,7 +456,7 @@ class BenchThroughputCommand : public Command {
   int64_t num_turns_ = 5;
   bool no_bounds_ = false, is_chunked_ = true;
   double max_slowdown_ = 0;
-  engine::SpeculationStats guessed_before_;  // the run that is measured
+  engine::EngineStats before_;  // the run that is measured
 };
 
 }  // namespace
