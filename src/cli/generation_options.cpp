@@ -14,8 +14,8 @@ void GenerationOptions::declare(OptionSet* options) {
   options->group("Generation");
   options->add("--max-tokens,--n-predict,-n", &max_tokens_,
                {"TOKENS", "longest answer; the context's end comes first"}, 1, INT32_MAX);
-  options->add("--min-tokens", &min_tokens_,
-               {"TOKENS", "before so many nothing ends an answer but a stop text"}, 0, INT32_MAX);
+  options->add("--min-tokens", &min_tokens_, {"TOKENS", "before so many nothing ends an answer"}, 0,
+               INT32_MAX);
   options->add("--temperature,--temp", &temperature_, {"T", "0 always takes the likeliest token"},
                0.0f, 100.0f);
   options->add("--top-k", &top_k_, {"K", "choose among the K likeliest tokens; 0 or -1: all"}, -1,

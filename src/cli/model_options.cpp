@@ -98,7 +98,7 @@ void ModelOptions::declare_memory(OptionSet* options) {
                {"TOKENS", "prompt tokens that are computed in one step"}, 1, 8192);
   options->add("--block-size", &engine.block_size,
                {"TOKENS", "tokens of one cache block, a multiple of 16"}, 16, 256);
-  options->add("--kv-cache-memory-bytes", &engine.kv_cache_bytes,
+  options->add("--kv-cache-memory-bytes,--kv-cache-memory", &engine.kv_cache_bytes,
                {"BYTES", "cache of all ranks together: 512M, 4G", "a share of the free memory"}, 1,
                kMaxCacheBytes);
   options->add("--num-kv-blocks", &engine.num_blocks,
