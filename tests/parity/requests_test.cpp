@@ -89,6 +89,23 @@ Request request_of(uint64_t i, int64_t vocab_size, Grammars& grammars) {
   if (draw(i, 22, 3) == 0) p.stop = {std::string(1, static_cast<char>('a' + draw(i, 23, 26)))};
   // A grammar may be complete before that.
   if (draw(i, 24, 5) == 0 && !request.grammar) p.min_tokens = std::min<int64_t>(p.max_tokens, 5);
+  if (draw(i, 32, 6) == 0) p.typical_p = 0.8f;
+  for (uint64_t b = draw(i, 33, 3) == 0 ? 1 + draw(i, 34, 4) : 0; b > 0; --b)
+    p.logit_bias.push_back(
+        {static_cast<int32_t>(draw(i, 400 + b, static_cast<uint64_t>(vocab_size))),
+         static_cast<float>(draw(i, 500 + b, 21)) - 10.0f});
+  // A grammar may need just these.
+  if (draw(i, 35, 5) == 0 && !request.grammar) {
+    p.bad_words.push_back({static_cast<int32_t>(draw(i, 36, static_cast<uint64_t>(vocab_size)))});
+    p.bad_words.push_back({p.bad_words[0][0], 7});
+    for (int32_t id = 40; id < 90; ++id) p.bad_words.push_back({id, id + 1});
+  }
+  if (draw(i, 37, 6) == 0 && !request.grammar) {
+    p.allowed_token_ids.emplace();
+    for (int32_t id = 3; id < vocab_size; id += 2) p.allowed_token_ids->push_back(id);
+  }
+  p.include_stop_str_in_output = draw(i, 38, 2) == 0;
+  request.cache_salt = draw(i, 39, 5) == 0 ? 1 : 0;
   request.priority = static_cast<int32_t>(draw(i, 25, 3));
   request.hash_logits = true;
   return request;
