@@ -59,7 +59,7 @@ void check_counts(const SamplingParams& p) {
                 fmt::format("{} answers are asked for at temperature 0", p.num_choices()),
                 "greedy answers are all the same", "raise temperature, or leave n and best_of out");
   if (p.max_tokens < 1 || p.max_tokens > kMostTokens)
-    refuse("max_tokens", fmt::format("{}", p.max_tokens), "1 or more");
+    refuse("max_tokens", fmt::format("{}", p.max_tokens), fmt::format("1 to {}", kMostTokens));
   if (p.min_tokens < 0 || p.min_tokens > p.max_tokens)
     refuse("min_tokens", fmt::format("{}", p.min_tokens),
            fmt::format("0 to max_tokens, which is {}", p.max_tokens));

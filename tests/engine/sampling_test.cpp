@@ -115,6 +115,9 @@ TEST(CheckSampling, RefusesWhatIsOutsideAndNamesTheField) {
   };
   for (const auto& [field, change] : refused)
     EXPECT_NE(refusal(change).find(field), std::string::npos) << field << ": " << refusal(change);
+  // Of a number that is too large, how large it may be.
+  const std::string too_many = refusal([](SamplingParams& p) { p.max_tokens = INT64_MAX; });
+  EXPECT_NE(too_many.find("1 to 1099511627776"), std::string::npos) << too_many;
 }
 
 // What a row does to each id that it names, its adjustments applied in order to a logit of `from`.
