@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/random.h"
+#include "serve/lark_marks.h"
 #include "serve/request_error.h"
 #include "serve/tool_grammar.h"
 
@@ -110,15 +111,13 @@ void Generation::prepare_parser(const std::string& rendered) {
   parser_.reasoning = profile.reasoning;
   if (profile.reasoning)
     parser_.reasoning_opened = text::opens_reasoning(*profile.reasoning, rendered);
-  if (profile.reasoning && body_.grammar)
-    body_.grammar = grammar_behind_reasoning(*body_.grammar, *profile.reasoning,
-                                             parser_.reasoning_opened, tokenizer);
   if (tools_.may_call()) {
     parser_.tools = profile.tools;
     parser_.tool_names = tools_.names();
-    if (!body_.grammar)
-      body_.grammar = tool_grammar(tools_, profile, tokenizer, parser_.reasoning_opened);
+    if (!body_.grammar) body_.grammar = tool_grammar(tools_, profile, tokenizer);
   }
+  if (profile.reasoning && body_.grammar)
+    body_.grammar->frame = reasoning_frame(*profile.reasoning, parser_.reasoning_opened, tokenizer);
   const bool reads_marks = parser_.reasoning || parser_.tools;
   if (reads_marks && text::needs_special_tokens(profile, tokenizer))
     body_.sampling.skip_special_tokens = false;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "serve/lark_marks.h"
 
 namespace weft::serve {
 namespace {
@@ -17,8 +18,6 @@ using json = nlohmann::ordered_json;
 using text::ToolFormat;
 
 constexpr size_t kMostOptional = 128;
-
-std::string literal(std::string_view text) { return json(text).dump(); }
 
 // A schema that lists properties and says nothing of others wants no others; a model that is held
 // to anything would invent them.
@@ -35,15 +34,14 @@ class Writer {
   Writer(const text::Tokenizer& tokenizer, ToolFormat format)
       : tokenizer_(tokenizer), format_(format) {}
 
-  // A mark: a special token where the vocabulary has it as one, else its letters.
-  std::string mark(std::string_view text) const {
-    const std::optional<int32_t> id = tokenizer_.find_token(text);
-    return id && tokenizer_.is_special(*id) ? fmt::format("<[{}]>", *id) : literal(text);
-  }
+  std::string mark(std::string_view text) const { return lark_mark(tokenizer_, text); }
   bool is_special(std::string_view text) const { return mark(text).starts_with('<'); }
 
   void rule(const std::string& name, const std::string& body) {
     rules_ += fmt::format("{}: {}\n", name, body);
+  }
+  void rule_until(std::string_view mark, const std::string& name) {
+    rules_ += lark_text_until(tokenizer_, mark, name);
   }
   std::string source(const std::string& start) const {
     return fmt::format("start: {}\n{}", start, rules_);
@@ -70,11 +68,11 @@ class Writer {
     rule(arguments, fmt::format("%json {}", schema.dump()));
     if (format_ == ToolFormat::kMistralNamed) {
       const std::string args = is_special("[ARGS]") ? mark("[ARGS]") : "";
-      return fmt::format("{} {} {}", literal(tool.name), args, arguments);
+      return fmt::format("{} {} {}", lark_literal(tool.name), args, arguments);
     }
     const char* key = format_ == ToolFormat::kLlama3Json ? "parameters" : "arguments";
     const std::string head = fmt::format("{{\"name\": \"{}\", \"{}\": ", tool.name, key);
-    return fmt::format("{} {} \"}}\"", literal(head), arguments);
+    return fmt::format("{} {} \"}}\"", lark_literal(head), arguments);
   }
 
   // f(a=1, b=2): the required ones in their order, then what is wanted of the others. A value is
@@ -95,12 +93,12 @@ class Writer {
                   fmt::format("tools: '{}' has {} optional parameters; a call that has to be made "
                               "takes at most {}",
                               tool.name, wanted.size(), kMostOptional));
-    std::string body = literal(tool.name + "(");
+    std::string body = lark_literal(tool.name + "(");
     size_t n = 0;
     const auto pair = [&](const std::string& key) {
       const std::string name = fmt::format("arg_{}_{}", i, n++);
-      rule(name,
-           fmt::format("{} {}", literal(key + "="), value_rule(schema, properties[key], name)));
+      rule(name, fmt::format("{} {}", lark_literal(key + "="),
+                             value_rule(schema, properties[key], name)));
       return name;
     };
     for (size_t k = 0; k < needed.size(); ++k)
@@ -134,8 +132,8 @@ class Writer {
     std::string keys;
     const json properties = schema.value("properties", json::object());
     for (const auto& [key, value] : properties.items())
-      keys += fmt::format("{}{}", keys.empty() ? "" : " | ", literal(key));
-    const std::string open = literal("call:" + tool.name + "{");
+      keys += fmt::format("{}{}", keys.empty() ? "" : " | ", lark_literal(key));
+    const std::string open = lark_literal("call:" + tool.name + "{");
     if (keys.empty()) return fmt::format("{} \"}}\"", open);
     if (!std::exchange(has_gemma_values_, true)) add_gemma_values();
     rule(fmt::format("key_{}", i), keys);
@@ -187,27 +185,6 @@ std::string calls(Writer& writer, ToolFormat format, const std::vector<Tool>& to
   return call;
 }
 
-// Free text up to a mark, and the mark.
-std::string text_until(Writer& writer, std::string_view mark, const std::string& name) {
-  if (writer.is_special(mark)) {
-    writer.rule(name, fmt::format("/(?s:.*)/ {}", writer.mark(mark)));
-  } else {
-    writer.rule(fmt::format("{}[suffix={}]", name, literal(mark)), "/(?s:.*)/");
-  }
-  return name;
-}
-
-std::string behind_reasoning(Writer& writer, text::ReasoningFormat format, bool opened,
-                             const std::string& rest) {
-  const text::ReasoningMarks marks = text::reasoning_marks(format);
-  const std::string thought =
-      fmt::format("{} /\\n{{0,2}}/", text_until(writer, marks.end, "thought"));
-  // DeepSeek's models reason whether or not anything opens it (text/reasoning.h).
-  const bool always = opened || format == text::ReasoningFormat::kDeepSeekR1;
-  if (always) return fmt::format("{} {}", thought, rest);
-  return fmt::format("({} {})? {}", writer.mark(marks.begin), thought, rest);
-}
-
 // Strict tools that the model may call, or not: what begins like a call has to end as one.
 std::optional<text::GrammarSpec> strict_grammar(const ChatTools& tools, ToolFormat format,
                                                 Writer& writer) {
@@ -216,76 +193,21 @@ std::optional<text::GrammarSpec> strict_grammar(const ChatTools& tools, ToolForm
                      format == ToolFormat::kMistralNamed;
   if (!marks || std::ranges::none_of(tools.tools, is_strict)) return {};
   const std::string call = writer.call(tools.tools);
-  const std::string head = text_until(writer, text::tool_marker(format), "head");
+  writer.rule_until(text::tool_marker(format), "head");
   std::string body = call;
   if (format == ToolFormat::kHermes)
     body = fmt::format("\"\\n\" {} \"\\n\" {}", call, writer.mark("</tool_call>"));
   if (format == ToolFormat::kMistral)
     body = fmt::format("\"[\" {} (\", \" {}){{0,{}}} \"]\"", call, call, kMostEnforcedCalls - 1);
-  const std::string start =
-      fmt::format("({} {}){{0,{}}} /(?s:.*)/", head, body, kMostEnforcedCalls);
+  const std::string start = fmt::format("(head {}){{0,{}}} /(?s:.*)/", body, kMostEnforcedCalls);
   return text::GrammarSpec{text::GrammarSpec::Kind::kLark, writer.source(start)};
-}
-
-// A regular expression between Lark's slashes. It is matched as a whole: anchors say nothing more.
-std::string lark_regex(std::string_view source) {
-  if (source.starts_with('^')) source.remove_prefix(1);
-  std::string text = "/";
-  for (size_t i = 0; i < source.size(); ++i) {
-    const char c = source[i];
-    if (c == '$' && i + 1 == source.size()) break;
-    if (c == '/') text += '\\';
-    if (c == '\n') {
-      text += "\\n";
-      continue;
-    }
-    text += c;
-    if (c == '\\' && i + 1 < source.size()) text += source[++i];
-  }
-  return text + "/";
-}
-
-// The rule `answer`, of a grammar that a request gives.
-void add_answer(Writer& writer, const text::GrammarSpec& spec) {
-  using Kind = text::GrammarSpec::Kind;
-  switch (spec.kind) {
-    case Kind::kJsonSchema:
-      return writer.rule("answer", "%json " + spec.source);
-    case Kind::kJsonObject:
-      return writer.rule("answer", "%json {\"type\": \"object\"}");
-    case Kind::kRegex:
-      return writer.rule("answer", lark_regex(spec.source));
-    case Kind::kChoice: {
-      // One terminal, so that a text which begins another one stays a choice.
-      std::string texts;
-      for (const json& text : json::parse(spec.source))
-        texts += (texts.empty() ? "" : " | ") + text.dump();
-      writer.rule("answer", "CHOICE");
-      return writer.rule("CHOICE", texts);
-    }
-    case Kind::kLark:
-      throw Error(ErrorKind::kUsage,
-                  "grammar: a grammar of your own cannot follow the reasoning of this model",
-                  "its rules would have to be told from those of the reasoning",
-                  "a schema, a regular expression or a choice can");
-  }
 }
 
 }  // namespace
 
-text::GrammarSpec grammar_behind_reasoning(const text::GrammarSpec& spec,
-                                           text::ReasoningFormat format, bool opened,
-                                           const text::Tokenizer& tokenizer) {
-  Writer writer(tokenizer, ToolFormat::kHermes);
-  add_answer(writer, spec);
-  const std::string start = behind_reasoning(writer, format, opened, "answer");
-  return {text::GrammarSpec::Kind::kLark, writer.source(start)};
-}
-
 std::optional<text::GrammarSpec> tool_grammar(const ChatTools& tools,
                                               const text::ChatProfile& profile,
-                                              const text::Tokenizer& tokenizer,
-                                              bool reasoning_opened) {
+                                              const text::Tokenizer& tokenizer) {
   using Choice = ChatTools::Choice;
   if (!tools.may_call() || !profile.tools) return {};
   Writer writer(tokenizer, *profile.tools);
@@ -293,9 +215,7 @@ std::optional<text::GrammarSpec> tool_grammar(const ChatTools& tools,
   std::vector<Tool> callable = tools.tools;
   const bool named = tools.choice == Choice::kNamed;
   if (named) std::erase_if(callable, [&](const Tool& tool) { return tool.name != tools.named; });
-  std::string start = calls(writer, *profile.tools, callable, tools.parallel && !named);
-  if (profile.reasoning)
-    start = behind_reasoning(writer, *profile.reasoning, reasoning_opened, start);
+  const std::string start = calls(writer, *profile.tools, callable, tools.parallel && !named);
   return text::GrammarSpec{text::GrammarSpec::Kind::kLark, writer.source(start)};
 }
 

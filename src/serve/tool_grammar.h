@@ -17,20 +17,11 @@ inline constexpr int kMostEnforcedCalls = 16;
 // a named tool (one call of it); with "auto" where a tool is strict and the format marks its calls
 // (kHermes, kMistral, kMistralNamed): free text, but what begins like a call ends as one. None
 // where nothing is enforced. The arguments follow the tool's schema; FunctionGemma's follow the
-// names of its properties alone.
-//
-// reasoning: what the answer may begin with; its end is awaited first.
+// names of its properties alone. What the model may think before is the caller's to allow
+// (reasoning_frame).
 // Error(kUsage) naming the field, where a schema cannot be written in the format.
 std::optional<text::GrammarSpec> tool_grammar(const ChatTools& tools,
                                               const text::ChatProfile& profile,
-                                              const text::Tokenizer& tokenizer,
-                                              bool reasoning_opened = false);
-
-// What a request holds its answer to, where the model reasons first: the reasoning is free, and the
-// answer follows `spec` from its end on. opened: the prompt has begun the reasoning, so that it has
-// to be ended; otherwise an answer without any is fine. Error(kUsage) for a Lark or GBNF grammar.
-text::GrammarSpec grammar_behind_reasoning(const text::GrammarSpec& spec,
-                                           text::ReasoningFormat format, bool opened,
-                                           const text::Tokenizer& tokenizer);
+                                              const text::Tokenizer& tokenizer);
 
 }  // namespace weft::serve

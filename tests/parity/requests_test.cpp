@@ -41,7 +41,10 @@ class Grammars {
         {Kind::kJsonObject, ""},
         {Kind::kRegex, "(ab{1,3}c|[0-9]+;){2,30}"},
         {Kind::kChoice, R"(["yes", "yesterday", "no"])"},
-        {Kind::kLark, "root ::= \"(\" root* \")\" | [a-f]+ \".\""}};
+        {Kind::kLark, "root ::= \"(\" root* \")\" | [a-f]+ \".\""},
+        // What is thought first is free, and ends at the first e.
+        {Kind::kLark, "root ::= [0-9]{1,20}",
+         "start: thought @answer\nthought[suffix=\"e\"]: /(?s:.*)/\n"}};
     if (draw(request, 30, 3) != 0) return nullptr;
     const uint64_t which = draw(request, 31, specs.size());
     std::shared_ptr<const text::Grammar>& grammar = compiled_[which];

@@ -248,6 +248,32 @@ TEST_F(OpenAiRoutes, RefusalsAreErrorObjects) {
   EXPECT_EQ(admission_.num_tokens(), 0);
 }
 
+// Also a grammar of its own: what stands around it knows nothing of its rules.
+TEST_F(OpenAiRoutes, AGrammarHoldsFromTheEndOfTheReasoningOn) {
+  Router router;
+  add_openai_routes(&router, client_, &admission_,
+                    {.chat_template = "{{ messages[0].content }}",
+                     .parsers = {.tools = {}, .reasoning = text::ReasoningFormat::kQwen3}});
+  const auto spec_of = [&](const std::string& body) {
+    HttpRequest request;
+    request.method = "POST";
+    request.path = "/v1/chat/completions";
+    request.body = body;
+    const auto exchange = std::make_shared<WaitingExchange>(std::move(request));
+    (*router.find("POST", "/v1/chat/completions").route)(exchange);
+    EXPECT_TRUE(exchange->wait());
+    EXPECT_EQ(exchange->status, 200) << exchange->body;
+    return client_->requests().back().grammar.value_or(text::GrammarSpec{});
+  };
+  const auto asked = [&](const std::string& content) {
+    return spec_of(R"({"messages": [{"role": "user", "content": ")" + content +
+                   R"("}], "guided_grammar": "root ::= \"a\""})");
+  };
+  EXPECT_EQ(asked("hi").source, "root ::= \"a\"");
+  EXPECT_THAT(asked("hi").frame, HasSubstr("thought BREAKS)? @answer"));
+  EXPECT_THAT(asked("hi <think>").frame, HasSubstr("start: thought BREAKS @answer"));
+}
+
 TEST_F(OpenAiRoutes, AFailureBeforeTheFirstChunkHasAStatus) {
   client_->answer = [](const fleet::Generate& request, const fleet::OnEvent& on_event) {
     fleet::Event event = event_of(request, 0, "", Finish::kError, true);

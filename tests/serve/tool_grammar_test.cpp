@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "serve/lark_marks.h"
 #include "text/byte_tokenizer.h"
 #include "text/tool_calls.h"
 
@@ -44,14 +45,11 @@ const char* kTools =
     {"type":"function","function":{"name":"now"}}])";
 
 std::optional<text::GrammarSpec> grammar(ToolFormat format, const std::string& choice,
-                                         const MarkTokenizer& tokenizer,
-                                         std::optional<ReasoningFormat> reasoning = {},
-                                         bool opened = false) {
+                                         const MarkTokenizer& tokenizer) {
   const ChatTools tools = read_tools(std::string("{") + kTools + choice + "}");
   text::ChatProfile profile;
   profile.tools = format;
-  profile.reasoning = reasoning;
-  return tool_grammar(tools, profile, tokenizer, opened);
+  return tool_grammar(tools, profile, tokenizer);
 }
 
 const std::string kRequired = R"(,"tool_choice":"required")";
@@ -96,7 +94,7 @@ TEST(ToolGrammar, PythonicCallsHaveSoManyOptionalParameters) {
         R"({"tool_choice":"required","tools":[{"type":"function","function":{"name":"f",
             "parameters":{"properties":{)" +
         properties + "}}}}]}");
-    return tool_grammar(tools, profile, MarkTokenizer({}), false);
+    return tool_grammar(tools, profile, MarkTokenizer({}));
   };
   EXPECT_TRUE(asked(128));
   EXPECT_THROW(asked(129), Error);
@@ -116,6 +114,10 @@ TEST(ToolGrammar, AnswersFollowTheirGrammarFromTheEndOfTheReasoningOn) {
   const text::ByteTokenizer tokenizer;
   const int32_t end = text::ByteTokenizer::kEnd;
   const auto compiler = text::GrammarCompiler::make(tokenizer, 300, {&end, 1});
+  const text::GrammarSpec strict =
+      tool_grammar(read_tools(std::string("{") + kTools + "}"),
+                   {.tools = ToolFormat::kHermes, .reasoning = {}}, tokenizer)
+          .value();
   const std::vector<std::pair<text::GrammarSpec, std::string>> specs = {
       {{Kind::kJsonSchema, R"({"type":"array",
                                "items":{"type":"integer"}})"},
@@ -123,10 +125,15 @@ TEST(ToolGrammar, AnswersFollowTheirGrammarFromTheEndOfTheReasoningOn) {
       {{Kind::kJsonObject, ""}, R"({"a": [null]})"},
       {{Kind::kRegex, "^[ab]+/\\/\nc$"}, "aba//\nc"},
       {{Kind::kChoice, R"(["yes","ye","n\"o"])"}, "n\"o"},
-      {{Kind::kChoice, R"(["yes","ye"])"}, "ye"}};
+      {{Kind::kChoice, R"(["yes","ye"])"}, "ye"},
+      {{Kind::kLark, "start: thought \"!\"\nthought: \"x\""}, "x!"},  // names are its own
+      {{Kind::kLark, "root ::= \"(\" root? \")\""}, "(())"},
+      {strict, "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>"}};
   for (const auto& [spec, answer] : specs) {
     const auto of = [&](ReasoningFormat format, bool opened) {
-      return grammar_behind_reasoning(spec, format, opened, tokenizer);
+      text::GrammarSpec framed = spec;
+      framed.frame = reasoning_frame(format, opened, tokenizer);
+      return framed;
     };
     const text::GrammarSpec may = of(ReasoningFormat::kQwen3, false),
                             must = of(ReasoningFormat::kQwen3, true);
@@ -137,12 +144,31 @@ TEST(ToolGrammar, AnswersFollowTheirGrammarFromTheEndOfTheReasoningOn) {
     EXPECT_TRUE(allows(*compiler, may, answer)) << answer;
     EXPECT_FALSE(allows(*compiler, must, answer)) << answer;
     EXPECT_FALSE(allows(*compiler, of(ReasoningFormat::kDeepSeekR1, false), answer)) << answer;
+    if (spec == strict) continue;  // its text is free
     EXPECT_FALSE(allows(*compiler, may, "a</think>" + answer)) << answer;
     EXPECT_FALSE(allows(*compiler, must, "a</think>~" + answer)) << answer;
   }
-  EXPECT_THROW(grammar_behind_reasoning({Kind::kLark, "start: \"a\""}, ReasoningFormat::kQwen3,
-                                        false, tokenizer),
-               Error);
+  // What is thought of a call is none.
+  text::GrammarSpec framed = strict;
+  framed.frame = reasoning_frame(ReasoningFormat::kQwen3, true, tokenizer);
+  EXPECT_TRUE(allows(*compiler, framed, "a <tool_call>?</think>Yes."));
+  EXPECT_FALSE(allows(*compiler, framed, "a</think><tool_call>?"));
+}
+
+TEST(ToolGrammar, ReasoningIsFramedByTheMarksOfTheVocabulary) {
+  const auto frame = [](ReasoningFormat format, const MarkTokenizer& tokenizer, bool opened) {
+    return reasoning_frame(format, opened, tokenizer);
+  };
+  const MarkTokenizer plain({}), marked({"<think>", "</think>"});
+  EXPECT_THAT(frame(ReasoningFormat::kQwen3, plain, false),
+              HasSubstr("(\"<think>\" thought BREAKS)? @answer"));
+  EXPECT_THAT(frame(ReasoningFormat::kQwen3, plain, true),
+              HasSubstr("thought[suffix=\"</think>\"]"));
+  EXPECT_THAT(frame(ReasoningFormat::kQwen3, marked, false),
+              HasSubstr("(<[100]> thought BREAKS)? @answer"));
+  EXPECT_THAT(frame(ReasoningFormat::kQwen3, marked, true),
+              HasSubstr("thought: /(?s:.*)/ <[101]>"));
+  EXPECT_EQ(lark_literal("a\"\n\x7f"), "\"a\\\"\\n\\u007f\"");
 }
 
 TEST(ToolGrammar, SchemasAreClosed) {
