@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "cache/group_layout.h"
 #include "model/head.h"
+#include "text/matcher_memory.h"
 
 namespace weft::engine {
 namespace {
@@ -292,11 +293,12 @@ namespace {
 
 void check_matchers(const Request& request) {
   const int64_t num_choices = request.sampling.num_choices(), bytes = request.grammar->bytes();
-  if (num_choices <= 1 || bytes <= kMostMatcherBytes / num_choices) return;
+  if (num_choices <= 1 || bytes <= text::kMatcherBytes / num_choices) return;
   throw Error(ErrorKind::kUsage,
               fmt::format("n is {} (or best_of), too many for this grammar", num_choices),
-              fmt::format("each takes {} MiB for its place in the grammar, together up to {} MiB",
-                          (bytes >> 20) + 1, kMostMatcherBytes >> 20),
+              fmt::format("each takes {} MiB for its place in the grammar; all answers that run "
+                          "share {} MiB",
+                          (bytes >> 20) + 1, text::kMatcherBytes >> 20),
               "ask for fewer, or simplify the grammar");
 }
 

@@ -46,9 +46,9 @@ struct RequestLimits {
   int64_t context_length = 0;  // the model's own
   bool cut_by_memory = false;  // max_model_len is what the cache memory left of the context
 };
-// What the matchers of one request's choices may take: each has a copy of its grammar.
-constexpr int64_t kMostMatcherBytes = int64_t{1} << 30;
 void check_prompt(std::span<const int32_t> prompt_ids, const RequestLimits& limits);
+// Also refuses more choices than places in their grammar have room beside each other
+// (text/matcher_memory.h): they could never all run.
 void check_request(const Request& request, const RequestLimits& limits);
 
 }  // namespace weft::engine

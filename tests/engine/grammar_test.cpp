@@ -5,9 +5,8 @@
 #include <map>
 
 #include "base/error.h"
-#include "engine/limits.h"
 #include "engine/tiny_engine.h"
-#include "text/grammar.h"
+#include "text/matcher_memory.h"
 
 namespace weft::engine {
 namespace {
@@ -117,7 +116,7 @@ class WeighedGrammar final : public text::Grammar {
 
 TEST_F(GrammarTest, MatchersOfManyChoicesAreBounded) {
   const auto grammar = std::make_shared<WeighedGrammar>(compile(*engine_, Kind::kRegex, "[a-h]{6}"),
-                                                        kMostMatcherBytes / 16);
+                                                        text::kMatcherBytes / 16);
   Request request = under(grammar, 100, 3);
   request.sampling.n = 17;
   try {

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <string_view>
 
 #include "base/error.h"
@@ -14,6 +16,7 @@
 #include "serve/openapi_document.h"
 #include "serve/page_files.h"
 #include "serve/scripted_client.h"
+#include "text/matcher_memory.h"
 
 namespace weft::serve {
 namespace {
@@ -195,15 +198,15 @@ TEST(Gateway, ListensAtAUnixSocketThatItsOwnerAloneReaches) {
 TEST(LimitsTable, HasTheNumbersThatHold) {
   HttpServerOptions http;
   http.request.body_bytes = 3 << 20;
-  bool found = false;
+  std::map<std::string, Limit> table;
   for (const Limit& limit : limits_table(http, {})) {
     EXPECT_FALSE(limit.value.empty()) << limit.name;
-    if (limit.name != "body") continue;
-    found = true;
-    EXPECT_EQ(limit.value, "3 MiB");
-    EXPECT_EQ(limit.status, 413);
+    EXPECT_TRUE(table.emplace(limit.name, limit).second) << limit.name;
   }
-  EXPECT_TRUE(found);
+  EXPECT_EQ(table.at("body").value, "3 MiB");
+  EXPECT_EQ(table.at("body").status, 413);
+  EXPECT_EQ(table.at("grammar places").value, std::to_string(text::kMatcherBytes >> 20) + " MiB");
+  EXPECT_EQ(table.at("grammar places").status, 503);
 }
 
 }  // namespace
