@@ -19,8 +19,8 @@ struct GrammarSpec {
     kJsonObject,  // any JSON object; source: empty
     kRegex,       // source: a regular expression of Rust's syntax, matched as a whole
     kChoice,      // source: a JSON array of strings
-    kLark         // source: llguidance's Lark; <|im_end|> names a special token, %json a schema.
-                  // Or llama.cpp's GBNF, which is told by its ::=
+    kLark         // source: llguidance's Lark; <|im_end|> names a special token, %json a schema,
+                  // %grammar "..." another grammar. Or llama.cpp's GBNF, told by its ::=
   };
   Kind kind = Kind::kJsonObject;
   std::string source;

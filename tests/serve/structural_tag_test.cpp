@@ -1,6 +1,6 @@
 #include "serve/structural_tag.h"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <nlohmann/json.hpp>
 #include <string>
@@ -54,20 +54,151 @@ TEST(StructuralTag, TheNewerFormSaysTheSame) {
   };
   EXPECT_TRUE(matches(tags(""), "a <f=two>null</f> b"));
   EXPECT_TRUE(matches(tags(""), "a"));
-  EXPECT_FALSE(matches(tags(R"(, "at_least_one": true)"), "a"));
-  EXPECT_TRUE(matches(tags(R"(, "at_least_one": true)"), "a <f=two>null</f> b"));
+  const text::GrammarSpec some = tags(R"(, "at_least_one": true)");
+  EXPECT_FALSE(matches(some, "a"));
+  EXPECT_FALSE(matches(some, "a <f=two>null</f> b"));  // as xgrammar: it begins with one
+  EXPECT_TRUE(matches(some, "<f=two>null</f> b <f=two>null</f>"));
   const text::GrammarSpec first = tags(R"(, "stop_after_first": true)");
   EXPECT_TRUE(matches(first, "a <f=two>null</f>"));
   EXPECT_TRUE(matches(first, "a"));
   EXPECT_FALSE(matches(first, "a <f=two>null</f> b"));
+  const text::GrammarSpec one = tags(R"(, "at_least_one": true, "stop_after_first": true)");
+  EXPECT_TRUE(matches(one, "<f=two>null</f>"));
+  EXPECT_FALSE(matches(one, ""));
+  EXPECT_FALSE(matches(one, "<f=two>null</f> b"));
+}
+
+// ---- each format by itself and within others
+
+std::string format(const std::string& object) {
+  return R"({"type": "structural_tag", "format": )" + object + "}";
+}
+
+void expect_language(const std::string& object, const std::vector<std::string>& in,
+                     const std::vector<std::string>& out) {
+  const text::GrammarSpec spec = spec_of(format(object));
+  for (const std::string& text : in)
+    EXPECT_TRUE(matches(spec, text)) << text << "\n" << spec.source;
+  for (const std::string& text : out)
+    EXPECT_FALSE(matches(spec, text)) << text << "\n" << spec.source;
+}
+
+std::string text(const std::string& value) {
+  return R"({"type": "const_string", "value": ")" + value + R"("})";
+}
+const std::string kInteger = R"({"type": "json_schema", "json_schema": {"type": "integer"}})";
+const std::string kAnyText = R"({"type": "any_text"})";
+
+TEST(StructuralTag, SimpleFormats) {
+  expect_language(text(R"(a\"b\n)"), {"a\"b\n"}, {"", "a", "a\"b\nc"});
+  expect_language(R"({"type": "regex", "pattern": "^[a-z]+/(x|y)$"})", {"ab/x", "a/y"},
+                  {"/x", "a/z", "^a/x"});
+  expect_language(R"({"type": "json_schema", "json_schema": true})", {"[1]", "null"}, {"[1"});
+  expect_language(R"({"type": "grammar", "grammar": "root ::= \"(\" root? \")\""})",
+                  {"()", "((()))"}, {"(", "())"});
+  expect_language(
+      R"({"type": "grammar", "grammar": "start: thing+\nthing: \"x\" %json {\"enum\": [1]}"})",
+      {"x1x1"}, {"", "x2"});
+  expect_language(kAnyText, {"", "any <b>\n"}, {});
+  expect_language(R"({"type": "any_text", "excludes": ["no", "<"], "max_chars": 4})",
+                  {"", "nn", "4äöü"}, {"no", "a<", "12345", "anon"});
+}
+
+TEST(StructuralTag, FormatsFollowOneAnotherAndStandForOneAnother) {
+  expect_language(R"({"type": "sequence", "elements": [)" + text("n=") + "," + kInteger + "," +
+                      R"({"type": "regex", "pattern": "[a-z;]*"},)" + text(";") + "]}",
+                  {"n=12;", "n=-3abc;", "n=3a;b;"}, {"n=", "n=1", "n=1;A"});
+  expect_language(R"({"type": "or", "elements": [)" + text("yes") + "," + text("yesterday") + "," +
+                      kInteger + "]}",
+                  {"yes", "yesterday", "7"}, {"", "yester", "yes7"});
+  expect_language(R"({"type": "sequence", "elements": [{"type": "optional", "content": )" +
+                      text("a") + R"(}, {"type": "plus", "content": )" + kInteger +
+                      R"(}, {"type": "star", "content": )" + text("b") +
+                      R"(}, {"type": "repeat", "min": 1, "max": 2, "content": )" + text("c") +
+                      "}]}",
+                  {"a1bbc", "1cc", "1-1c"}, {"ac", "aa1c", "1", "1ccc"});
+  // Free text at the end of what stands for one another.
+  expect_language(
+      R"({"type": "tag", "begin": "<", "end": ">", "content": {"type": "or", "elements": [)" +
+          kInteger + "," + kAnyText + "]}}",
+      {"<1>", "<1x>", "<>"}, {"<1", "<1>>", "1>"});
+}
+
+TEST(StructuralTag, TagsEndWhereTheirEndStands) {
+  const auto tag = [](const std::string& content, const std::string& end) {
+    return R"({"type": "tag", "begin": "<t>", "content": )" + content + R"(, "end": )" + end + "}";
+  };
+  expect_language(tag(kAnyText, R"("</t>")"), {"<t></t>", "<t>a < b </ t></t>", "<t></t</t>"},
+                  {"<t>", "<t>a</t>b", "<t></t></t>"});
+  expect_language(tag(kAnyText, R"(["</t>", "<end>"])"), {"<t>a</t>", "<t>a<end>"},
+                  {"<t>a</t><end>", "<t>a"});
+  expect_language(tag(R"({"type": "regex", "pattern": "[a-z<]*"})", R"("</t>")"),
+                  {"<t>a</t>", "<t><<</t>"}, {"<t>a</t", "<t>1</t>"});
+  expect_language(tag(kInteger, R"("")"), {"<t>1"}, {"<t>", "<t>1</t>"});
+  // What comes behind it is not a part of it.
+  expect_language(
+      R"({"type": "sequence", "elements": [)" + tag(kAnyText, R"("</t>")") + "," + kInteger + "]}",
+      {"<t>1</t>2"}, {"<t>1</t>", "<t>1</t>2</t>"});
+}
+
+TEST(StructuralTag, TriggersWithinATag) {
+  const std::string call =
+      R"({"type": "tag", "begin": "<f>", "content": )" + kInteger + R"(, "end": "</f>"})";
+  const std::string calls = R"({"type": "triggered_tags", "triggers": ["<f"], "tags": [)" + call +
+                            R"(], "excludes": ["!"]})";
+  expect_language(R"({"type": "tag", "begin": "{", "content": )" + calls + R"(, "end": "}"})",
+                  {"{}", "{a}", "{a<f>1</f>b<f>2</f>}"},
+                  {"{a", "{a!}", "{<f>a</f>}", "{a}b", "{<f}"});
+  expect_language(R"({"type": "tags_with_separator", "separator": ", ", "tags": [)" + call + "]}",
+                  {"", "<f>1</f>", "<f>1</f>, <f>2</f>"}, {"a", "<f>1</f><f>2</f>", "<f>1</f>, "});
+  expect_language(R"({"type": "tags_with_separator", "separator": ",", "at_least_one": true,
+                      "stop_after_first": true, "tags": [)" +
+                      call + "]}",
+                  {"<f>1</f>"}, {"", "<f>1</f>,<f>1</f>"});
+}
+
+TEST(StructuralTag, WhatCannotBeSaidIsRefusedByName) {
+  const auto refusal = [](const std::string& object) -> std::string {
+    try {
+      spec_of(format(object));
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return "";
+  };
+  EXPECT_THAT(refusal(R"({"type": "dispatch", "rules": []})"), testing::HasSubstr("'dispatch'"));
+  EXPECT_THAT(refusal(R"({"type": "json_schema", "json_schema": {}, "style": "qwen_xml"})"),
+              testing::HasSubstr("'qwen_xml'"));
+  EXPECT_THAT(refusal(R"({"type": "any_text", "max_tokens": 3})"),
+              testing::HasSubstr("max_tokens"));
+  EXPECT_THAT(refusal(R"({"type": "sequence", "elements": [)" + kAnyText + "," + kInteger + "]}"),
+              testing::HasSubstr("free text"));
+  EXPECT_THAT(refusal(R"({"type": "star", "content": )" + kAnyText + "}"),
+              testing::HasSubstr("free text"));
+  EXPECT_THAT(refusal(R"({"type": "tag", "begin": "a", "end": "", "content": )" + kAnyText + "}"),
+              testing::HasSubstr("end"));
+  EXPECT_THAT(refusal(R"({"type": "triggered_tags", "triggers": ["<", "<f"], "tags": [
+                          {"begin": "<f>", "end": "", "content": )" +
+                      kInteger + "}]}"),
+              testing::HasSubstr("two of the triggers"));
+  EXPECT_THAT(refusal(R"({"type": "token", "token": "<[1-5]>"})"), testing::HasSubstr("token"));
+  EXPECT_THAT(refusal(R"({"type": "sequence", "elements": []})"), testing::HasSubstr("elements"));
+  std::string deep = kInteger;
+  for (int i = 0; i < kMostFormatDepth; ++i) deep = R"({"type": "or", "elements": [)" + deep + "]}";
+  EXPECT_THAT(refusal(deep), testing::HasSubstr("16 deep"));
 }
 
 TEST(StructuralTag, SpecialTokensAreNamed) {
   const text::GrammarSpec spec =
       spec_of(R"({"triggers": ["<|call|>"], "structures": [{"begin": "<|call|>x", "schema": {},
                   "end": "<|end|>"}]})");
-  EXPECT_NE(spec.source.find("/(?s:.*)/ <|call|>\n"), std::string::npos) << spec.source;
-  EXPECT_NE(spec.source.find("schema_0 <|end|>"), std::string::npos) << spec.source;
+  EXPECT_THAT(spec.source, testing::HasSubstr(R"(/(?s:.*)/ <|call|> "x" r0 <|end|>)"));
+  const text::GrammarSpec tokens = spec_of(format(
+      R"({"type": "tag", "begin": {"type": "token", "token": 7}, "content": {"type": "any_text"},
+          "end": {"type": "token", "token": "<|end|>"}})"));
+  EXPECT_THAT(tokens.source, testing::HasSubstr("<[7]> /(?s:.*)/ <|end|>"));
+  // Nothing of a mark gets into the grammar around it.
+  EXPECT_THAT(spec_of(format(text("<|a|>|<|b|>"))).source, testing::HasSubstr(R"("<|a|>|<|b|>")"));
 }
 
 }  // namespace

@@ -81,9 +81,7 @@ fn read_alone(kind: Kind, source: &str, limits: Limits) -> Result<TopLevelGramma
         Kind::Lark if gbnf::is_gbnf(source) => {
             Ok(TopLevelGrammar::from_lark(gbnf::to_lark(source)?))
         }
-        Kind::Lark => Ok(TopLevelGrammar::from_lark(with_bounded_json(
-            source, limits,
-        )?)),
+        Kind::Lark => Ok(TopLevelGrammar::from_lark(with_parts_read(source, limits)?)),
     }
 }
 
@@ -148,42 +146,63 @@ pub fn quoted(text: &str) -> String {
     Value::from(text).to_string().replace('\x7f', "\\u007f")
 }
 
-/// The schemas that follow %json get bounded blanks too. The rest stays as it is.
-fn with_bounded_json(source: &str, limits: Limits) -> Result<String, Failure> {
-    const MARK: &str = "%json";
+const JSON_MARK: &str = "%json";
+const GRAMMAR_MARK: &str = "%grammar";
+
+/// The schemas that follow %json get bounded blanks too, and the text that follows %grammar becomes
+/// a grammar within this one. The rest stays as it is.
+fn with_parts_read(source: &str, limits: Limits) -> Result<String, Failure> {
     let mut lark = String::with_capacity(source.len() + 64);
     let mut rest = source;
     while let Some(length) = part_length(rest) {
         let (part, after) = rest.split_at(length);
-        lark.push_str(part);
         rest = after;
-        if part != MARK {
-            continue;
-        }
-        let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
-        let schema = match stream.next() {
-            Some(Ok(schema)) => with_options(schema, limits)?,
-            Some(Err(error)) => {
-                return Err(Failure::new(
-                    "what follows %json is not JSON",
-                    error.to_string(),
-                ))
+        match part {
+            JSON_MARK => {
+                let (schema, length) = value_after(JSON_MARK, rest)?;
+                lark.push_str("%json ");
+                lark.push_str(&with_options(schema, limits)?.to_string());
+                rest = &rest[length..];
             }
-            None => return Err(Failure::new("nothing follows %json", "")),
-        };
-        lark.push(' ');
-        lark.push_str(&schema.to_string());
-        rest = &rest[stream.byte_offset()..];
+            GRAMMAR_MARK => {
+                let (inner, length) = value_after(GRAMMAR_MARK, rest)?;
+                let Value::String(inner) = inner else {
+                    return Err(Failure::new("what follows %grammar is not a string", ""));
+                };
+                lark.push_str("%lark {\n");
+                lark.push_str(&match gbnf::is_gbnf(&inner) {
+                    true => gbnf::to_lark(&inner)?,
+                    false => with_parts_read(&inner, limits)?,
+                });
+                lark.push_str("\n}");
+                rest = &rest[length..];
+            }
+            _ => lark.push_str(part),
+        }
     }
     Ok(lark)
 }
 
-/// Bytes of the string, regular expression, comment, %json or character that a Lark source begins
+/// The JSON that a text begins with, and its bytes.
+fn value_after(mark: &str, text: &str) -> Result<(Value, usize), Failure> {
+    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+    match stream.next() {
+        Some(Ok(value)) => Ok((value, stream.byte_offset())),
+        Some(Err(error)) => Err(Failure::new(
+            format!("what follows {mark} is not JSON"),
+            error.to_string(),
+        )),
+        None => Err(Failure::new(format!("nothing follows {mark}"), "")),
+    }
+}
+
+/// Bytes of the string, regular expression, comment, mark or character that a Lark source begins
 /// with.
 fn part_length(source: &str) -> Option<usize> {
     let first = source.chars().next()?;
     let length = match first {
-        '%' if source.starts_with("%json") => "%json".len(),
+        '%' if source.starts_with(JSON_MARK) => JSON_MARK.len(),
+        '%' if source.starts_with(GRAMMAR_MARK) => GRAMMAR_MARK.len(),
         '#' => line_length(source),
         '/' if source.starts_with("//") => line_length(source),
         '"' | '/' => 1 + quoted_length(&source[1..], first),
