@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <random>
 
@@ -22,6 +23,26 @@ uint64_t draw_bits() {
 std::string first_token(const text::Tokenizer& tokenizer) {
   const std::vector<int32_t> ids = tokenizer.encode("", true, false);
   return ids.empty() || !tokenizer.is_special(ids[0]) ? "" : tokenizer.piece(ids[0], true);
+}
+
+// What its body is said to be, in lower case, without parameters: "application/json".
+std::string media_type(const HttpRequest& request) {
+  std::string_view type = request.header("content-type");
+  type = type.substr(0, type.find(';'));
+  while (!type.empty() && (type.back() == ' ' || type.back() == '\t')) type.remove_suffix(1);
+  std::string lower(type);
+  for (char& c : lower)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return lower;
+}
+
+// JSON, nothing at all, or what clients say whose users said nothing (curl -d, fetch, sockets). The
+// rest is plainly something else: a file that was uploaded, a form with parts.
+bool may_be_json(std::string_view media_type) {
+  constexpr std::array<std::string_view, 4> kUnsaid{"", "application/x-www-form-urlencoded",
+                                                    "text/plain", "application/octet-stream"};
+  return media_type.find("json") != std::string_view::npos ||
+         std::ranges::find(kUnsaid, media_type) != kUnsaid.end();
 }
 
 std::string name_of(const fleet::ModelCard& card) {
@@ -111,6 +132,14 @@ void respond_or_refuse(Exchange& exchange, const std::function<void()>& work,
 Route pooled(ServiceRef owner, PooledWork work) {
   return [owner = std::move(owner), work = std::move(work)](std::shared_ptr<Exchange> exchange) {
     const std::shared_ptr<OpenAiService>& service = owner->service;
+    const HttpRequest& request = exchange->request();
+    if (const std::string type = media_type(request);
+        request.method == "POST" && !may_be_json(type))
+      return respond_error(*exchange,
+                           {415,
+                            fmt::format("the body is said to be {}; application/json is read here",
+                                        type.substr(0, 64)),
+                            "", "", "unsupported_media_type"});
     Admission::Refusal refusal;
     std::optional<Admission::Ticket> place = service->admission().enter(1, &refusal);
     if (!place) return respond_error(*exchange, refusal.error, std::move(refusal.headers));

@@ -274,6 +274,29 @@ TEST_F(OpenAiRoutes, AGrammarHoldsFromTheEndOfTheReasoningOn) {
   EXPECT_THAT(asked("hi <think>").frame, HasSubstr("start: thought BREAKS @answer"));
 }
 
+TEST_F(OpenAiRoutes, BodiesThatAreSaidToBeNoJsonAreRefused) {
+  const auto status_of = [&](const std::string& path, const std::string& type) {
+    HttpRequest request;
+    request.method = "POST";
+    request.path = path;
+    request.headers = {{"content-type", type}};
+    request.body = R"({"prompt": "a", "input": "a", "tokens": [97],
+                       "messages": [{"role": "user", "content": "hi"}]})";
+    const auto exchange = std::make_shared<WaitingExchange>(std::move(request));
+    (*router_.find("POST", path).route)(exchange);
+    EXPECT_TRUE(exchange->wait());
+    return exchange->status;
+  };
+  for (const char* type : {"", "application/json", "Application/JSON; charset=utf-8", "text/plain",
+                           "application/problem+json", "application/x-www-form-urlencoded"})
+    EXPECT_EQ(status_of("/v1/completions", type), 200) << type;
+  for (const char* path : {"/v1/completions", "/v1/embeddings", "/v1/responses", "/detokenize",
+                           "/tokenize", "/v1/chat/completions"})
+    for (const char* type : {"multipart/form-data; boundary=json", "application/xml", "image/png"})
+      EXPECT_EQ(status_of(path, type), 415) << path << " " << type;
+  EXPECT_EQ(admission_.num_answers(), 0);
+}
+
 TEST_F(OpenAiRoutes, AFailureBeforeTheFirstChunkHasAStatus) {
   client_->answer = [](const fleet::Generate& request, const fleet::OnEvent& on_event) {
     fleet::Event event = event_of(request, 0, "", Finish::kError, true);
