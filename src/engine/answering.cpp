@@ -16,10 +16,10 @@ std::vector<TokenLogprob> logprob_list(const model::RowResult& row) {
   list.reserve(row.top.size() + 1);
   bool chosen = false;
   for (const kernels::Candidate& c : row.top) {
-    list.push_back({c.id, c.logit});
+    list.push_back({c.id, c.logit, static_cast<int32_t>(list.size()) + 1});
     chosen = chosen || c.id == row.id;
   }
-  if (!chosen) list.push_back({row.id, row.logprob});
+  if (!chosen) list.push_back({row.id, row.logprob, static_cast<int32_t>(row.rank)});
   return list;
 }
 

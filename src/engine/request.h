@@ -38,6 +38,9 @@ struct Request {
 struct TokenLogprob {
   int32_t id = 0;
   float logprob = 0;
+  // Its place among all tokens by raw logits, from 1, ties by id. 0: not counted, which is so for
+  // the token of an answer that is none of the best.
+  int32_t rank = 0;
 };
 
 enum class FinishReason { kStop, kLength, kCancelled, kError };

@@ -77,8 +77,11 @@ struct Batch {
 
 // What the head says of one LogitRow.
 struct RowResult {
-  int32_t id = -1;                      // the choice, or the target
-  float logprob = 0.0f;                 // of it; only where logprobs were asked for
+  int32_t id = -1;       // the choice, or the target
+  float logprob = 0.0f;  // of it; only where logprobs were asked for
+  // Of a target with logprobs: its place among all ids, from 1, in the order of kernels::better by
+  // raw logits. 0 elsewhere, and where all logprobs are listed.
+  int64_t rank = 0;
   std::vector<kernels::Candidate> top;  // .logit holds the logprob; best first
   std::vector<float> logits;            // [vocab_size] raw; only where asked for
   uint64_t hash = 0;

@@ -22,6 +22,19 @@ bool wants_logprobs(const LogitRow& row, const RowResult& result) {
   return row.num_logprobs >= 0 && !result.bad_logits;
 }
 
+bool wants_rank(const LogitRow& row) { return row.target >= 0 && row.num_logprobs != kAllLogprobs; }
+
+// Ids of a shard that are not worse than `last`. At an infinite temperature all of them weigh the
+// same, so that a sum of weights is their number.
+int64_t count_not_worse(const kernels::KernelTable& table, const LogitShards::Shard& shard,
+                        int64_t local, float max, const Candidate& last) {
+  kernels::KeptIds kept;
+  kept.max = max;
+  kept.inv_temperature = 0.0f;
+  kept.last = last;
+  return table.kept_sum(shard.row(local), shard.size(), shard.first_id(), kept) >> 40;
+}
+
 // How many of a shard's best the row's summary takes: the very best always; for logprobs, unless
 // the whole row will be gathered; for the choice.
 int top_count(const LogitRow& row) {
@@ -187,6 +200,7 @@ void Head::merge_summaries(const Batch& batch, Range rows, std::span<RowResult> 
     }
     result.bad_logits = num_nan != 0 || best.id < 0 || !std::isfinite(best.logit);
     result.no_choice = false;
+    result.rank = 0;
     result.id = row.target >= 0 ? row.target : best.id;
     row_max_[i] = best.logit;
     if (row.target < 0) target_logit_[i] = best.logit;
@@ -202,15 +216,23 @@ void Head::sum_logprobs(const Batch& batch, Range rows, std::span<RowResult> res
   }
   if (with_logprobs_.empty()) return;
   const size_t count = with_logprobs_.size();
-  sums_.assign(logits_.size() * count, 0);
+  sums_.assign(logits_.size() * 2 * count, 0);
   logits_.for_each(count, [&](size_t s, size_t k) {
     const size_t i = with_logprobs_[k];
-    sums_[s * count + k] = stage_.table().exp_sum(logits_[s].row(static_cast<int64_t>(i)),
-                                                  logits_[s].size(), row_max_[i], 1.0f);
+    const auto local = static_cast<int64_t>(i);
+    const LogitRow& row = batch.rows[static_cast<size_t>(rows.begin) + i];
+    int64_t* sums = &sums_[s * 2 * count];
+    sums[k] = stage_.table().exp_sum(logits_[s].row(local), logits_[s].size(), row_max_[i], 1.0f);
+    if (wants_rank(row))
+      sums[count + k] = count_not_worse(stage_.table(), logits_[s], local, row_max_[i],
+                                        {target_logit_[i], row.target});
   });
-  for (size_t k = count; k < sums_.size(); ++k) sums_[k % count] += sums_[k];
-  logits_.add_up(std::span(sums_).first(count));
-  for (size_t k = 0; k < count; ++k) exp_sum_[with_logprobs_[k]] = sums_[k];
+  for (size_t k = 2 * count; k < sums_.size(); ++k) sums_[k % (2 * count)] += sums_[k];
+  logits_.add_up(std::span(sums_).first(2 * count));
+  for (size_t k = 0; k < count; ++k) {
+    exp_sum_[with_logprobs_[k]] = sums_[k];
+    results[with_logprobs_[k]].rank = sums_[count + k];
+  }
   for (const size_t i : with_logprobs_)
     list_logprobs(batch.rows[static_cast<size_t>(rows.begin) + i], static_cast<int64_t>(i),
                   results[i]);

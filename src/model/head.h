@@ -73,7 +73,7 @@ class Head {
   tensor::Buffer normed_;                // [num_threads, stride]
   std::vector<kernels::Candidate> top_;  // [num_shards, kRowsAtOnce, kMaxLogprobs]
   std::vector<Partial> partials_;        // [num_shards, rows]
-  std::vector<int64_t> sums_;            // [num_shards, rows with logprobs] of exp_sum
+  std::vector<int64_t> sums_;            // [num_shards, 2, rows with logprobs]: exp_sum, ranks
   std::vector<size_t> with_logprobs_;    // those rows
   std::vector<ChosenLogit> chosen_;      // [num_shards, rows]
   float row_max_[kRowsAtOnce] = {};

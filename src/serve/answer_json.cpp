@@ -117,8 +117,10 @@ Json prompt_logprobs_json(const AnswerFormat& format, std::span<const TokenPairs
   for (const TokenPairs& of_position : pairs) {
     Json position = Json::object();
     for (const TokenLogprob& pair : of_position)
-      position[std::to_string(pair.id)] = {{"logprob", number(pair.logprob)},
-                                           {"decoded_token", token_text(format, pair.id)}};
+      position[std::to_string(pair.id)] = {
+          {"logprob", number(pair.logprob)},
+          {"rank", pair.rank > 0 ? Json(pair.rank) : Json(nullptr)},
+          {"decoded_token", token_text(format, pair.id)}};
     list.push_back(of_position.empty() ? Json(nullptr) : std::move(position));
   }
   return list;

@@ -64,6 +64,39 @@ TEST(Logprobs, AreTheLogSoftmaxBestFirst) {
   }
 }
 
+// Those of the list by their place, and the prompt's own token wherever it stands.
+TEST(Logprobs, OfPromptsHaveTheirRanksAmongAllTokens) {
+  SKIP_WITHOUT_TINY_MODELS();
+  for (const char* model : {"llama.F32", "gemma2.Q8_0"}) {
+    for (const int tp : {1, 3}) {
+      EngineOptions options = tiny_options(tiny_path(model));
+      options.topology.tensor_parallel_size = tp;
+      const auto engine = Engine::load(options);
+      for (const int num_best : {0, 3, kWholeVocabulary}) {
+        Request request = greedy(some_ids(40), 1);
+        request.full_prompt_logits = true;
+        request.sampling.prompt_logprobs = num_best;
+        const GenerationResult result = engine->generate(request);
+        int64_t worst = 0;
+        for (size_t p = 1; p < request.prompt_ids.size(); ++p) {
+          const std::vector<float>& logits = result.prompt_logits[p - 1];
+          for (const TokenLogprob& entry : result.prompt_logprobs[p]) {
+            int64_t rank = 1;
+            const float logit = logits[static_cast<size_t>(entry.id)];
+            for (size_t id = 0; id < logits.size(); ++id)
+              if (logits[id] > logit ||
+                  (logits[id] == logit && static_cast<int32_t>(id) < entry.id))
+                ++rank;
+            EXPECT_EQ(entry.rank, rank) << model << " tp " << tp << " at " << p;
+            worst = std::max(worst, rank);
+          }
+        }
+        EXPECT_GT(worst, 100);  // random tokens are not the likely ones
+      }
+    }
+  }
+}
+
 TEST(Logprobs, AreAbsentUnlessAskedFor) {
   SKIP_WITHOUT_TINY_MODELS();
   const auto engine = Engine::load(tiny_options(tiny_path("llama.F32")));

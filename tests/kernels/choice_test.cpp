@@ -81,6 +81,29 @@ TEST(KeptIds, AllAreKeptWhereNothingIsSaid) {
               table->exp_sum(logits.data(), 3000, kept.max, 1.0f));
 }
 
+// Which is how the rank of a token is counted.
+TEST(KeptIds, AtAnInfiniteTemperatureTheirMassIsTheirNumber) {
+  Random random(5);
+  for (const int64_t n : kSizes) {
+    std::vector<float> logits = hard_logits(n, random);
+    for (float& x : logits) x = std::max(x, -100.0f);  // what cannot come has no weight
+    const auto at = static_cast<size_t>(random.below(n));
+    const Candidate last{logits[at], kFirstId + static_cast<int32_t>(at)};
+    KeptIds kept;
+    kept.max = *std::max_element(logits.begin(), logits.end());
+    kept.inv_temperature = 0.0f;
+    kept.last = last;
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const Candidate one{logits[static_cast<size_t>(i)], kFirstId + static_cast<int32_t>(i)};
+      count += better(last, one) ? 0 : 1;
+    }
+    EXPECT_EQ(reference::kept_sum(logits.data(), n, kFirstId, kept), count << 40);
+    for (const KernelTable* table : every_table())
+      EXPECT_EQ(table->kept_sum(logits.data(), n, kFirstId, kept), count << 40) << table->name;
+  }
+}
+
 // The mean of the logarithm, against a plain sum in double precision.
 TEST(KeptMoment, IsCloseToTheEntropy) {
   const std::vector<float> logits = Random(3).numbers(20'000, 2.0f);

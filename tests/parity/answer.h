@@ -13,7 +13,7 @@ namespace weft::parity {
 
 struct Answer {
   std::vector<int32_t> token_ids;
-  std::vector<uint32_t> logprob_bits;  // ids and bits of all logprobs, prompt and generated
+  std::vector<uint32_t> logprob_bits;  // ids, bits, ranks of all logprobs, prompt and generated
   uint64_t logits_hash = 0;            // of the logits of every position, prompt and generated
   std::string text;
 
@@ -27,6 +27,7 @@ inline void append_bits(const std::vector<std::vector<engine::TokenLogprob>>& li
     for (const engine::TokenLogprob& entry : list) {
       out.push_back(static_cast<uint32_t>(entry.id));
       out.push_back(std::bit_cast<uint32_t>(entry.logprob));
+      out.push_back(static_cast<uint32_t>(entry.rank));
     }
   }
 }

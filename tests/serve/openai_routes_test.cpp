@@ -500,14 +500,16 @@ TEST_F(OpenAiRoutes, NothingIsDoneForAClientThatHasGone) {
 TEST_F(OpenAiRoutes, PromptLogprobsOutliveATextThatIsHeldBack) {
   client_->answer = [](const fleet::Generate& request, const fleet::OnEvent& on_event) {
     fleet::Event first;
-    first.prompt_logprobs = {{}, {{'b', -2.5f}}};
+    first.prompt_logprobs = {{}, {{'z', -0.5f, 1}, {'b', -2.5f, 17}}};
     on_event(first);
     on_event(event_of(request, 0, "x", Finish::kStop, true));
   };
   const std::vector<json> chunks =
       stream("/v1/completions", R"({"prompt": "ab", "stream": true, "prompt_logprobs": 0})");
   ASSERT_EQ(chunks.size(), 1u);
-  EXPECT_EQ(chunks[0]["choices"][0]["prompt_logprobs"].size(), 2u);
+  EXPECT_EQ(chunks[0]["choices"][0]["prompt_logprobs"], json::parse(R"([null, {
+    "122": {"logprob": -0.5, "rank": 1, "decoded_token": "z"},
+    "98": {"logprob": -2.5, "rank": 17, "decoded_token": "b"}}])"));
 }
 
 class FullServer : public OpenAiRoutes {
