@@ -2,33 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <sstream>
-
 #include "base/error.h"
 #include "cli/version.h"
 
 namespace weft::cli {
-namespace {
-
-constexpr int64_t kMostTemplateBytes = 1 << 20;
-
-std::string read_template(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file || text.view().empty())
-    throw Error(ErrorKind::kUsage, fmt::format("--chat-template {} cannot be read", path),
-                file ? "it is empty" : std::strerror(errno));
-  if (static_cast<int64_t>(text.view().size()) > kMostTemplateBytes)
-    throw Error(ErrorKind::kUsage, fmt::format("--chat-template {} has more than 1 MiB", path));
-  return std::move(text).str();
-}
-
-}  // namespace
-
 void ServeOptions::declare(OptionSet* options) {
   options->group("Server");
   options->add("--host", &host,
@@ -55,10 +32,6 @@ void ServeOptions::declare(OptionSet* options) {
                 .help = "name of the model in requests and answers; several may be given",
                 .unset = "MODEL",
                 .may_be_empty = false});
-  options->add("--chat-template", &chat_template_file,
-               {.unit = "FILE",
-                .help = "Jinja template of conversations, in place of the model's",
-                .may_be_empty = false});
   declare_answers(options);
   declare_access(options);
   declare_load(options);
@@ -67,20 +40,9 @@ void ServeOptions::declare(OptionSet* options) {
 
 void ServeOptions::declare_answers(OptionSet* options) {
   options->group("Answers");
-  options->add("--tool-call-parser", &tool_parser,
-               {.unit = "NAME",
-                .help = "how the model writes calls of tools",
-                .unset = "what its chat template shows",
-                .choices = text::tool_format_names(),
-                .may_be_empty = false});
+  answers.declare(options);
   options->add("--enable-auto-tool-choice", &ignored_auto_tool_choice,
                {"", "accepted, as vLLM has it: a model may always call the tools it is given"});
-  options->add("--reasoning-parser", &reasoning_parser,
-               {.unit = "NAME",
-                .help = "how the model marks what it thinks before it answers",
-                .unset = "by its vocabulary",
-                .choices = text::reasoning_format_names(),
-                .may_be_empty = false});
   options->add("--sse-ping-interval", &ping_interval_s,
                {"S",
                 "a stream that has waited so long says so in a comment, so that nothing between it "
@@ -175,9 +137,8 @@ serve::GatewayOptions ServeOptions::resolve() const {
   }
   gateway.allowed_hosts = allowed_hosts;
   gateway.served_model_names = served_model_names;
-  if (!chat_template_file.empty()) gateway.chat_template = read_template(chat_template_file);
-  gateway.parsers = {text::find_tool_format(tool_parser),
-                     text::find_reasoning_format(reasoning_parser)};
+  gateway.chat_template = answers.chat_template();
+  gateway.parsers = answers.parsers();
   gateway.ping_ns = ping_interval_s * 1'000'000'000;
   gateway.queue = queue;
   gateway.step_limit_ns = step_limit_s * 1'000'000'000;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/options.h"
+#include "cli/answer_options.h"
 #include "serve/gateway.h"
 
 namespace weft::cli {
@@ -27,8 +28,9 @@ struct ServeOptions {
   bool has_keys() const { return !api_keys.empty() || !api_key_file.empty(); }
 
   std::vector<std::string> served_model_names, api_keys, allowed_hosts;
-  std::string unix_path, tls_certificate_file, tls_key_file, api_key_file, chat_template_file;
-  std::string admin_unix_path, tool_parser, reasoning_parser;
+  std::string unix_path, tls_certificate_file, tls_key_file, api_key_file;
+  std::string admin_unix_path;
+  AnswerOptions answers;
   int admin_port = 0;
   int http_threads = 1;
   int64_t max_connections = 10'000, max_body_bytes = 16 << 20, step_limit_s = 30,

@@ -10,6 +10,7 @@
 #include <ostream>
 
 #include "base/error.h"
+#include "cli/answer_options.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/load_engine.h"
@@ -60,6 +61,8 @@ class VerifyCommand : public Command {
     options_.positional("SAVED", &saved_,
                         "a file of JSON: {\"request\": body, \"response\": body}, or one body "
                         "after the other");
+    options_.group("Answers");
+    answers_.declare(&options_);
     options_.group("Output");
     options_.add("--quiet,-q", &quiet_, {"", "say nothing of loading"});
     model_.declare(&options_);
@@ -69,13 +72,22 @@ class VerifyCommand : public Command {
 
   int execute(const Context& context) override {
     const serve::Receipt receipt = serve::read_receipt(read_whole(saved_));
+    serve::OpenAiOptions options;
+    options.limits.whole_vocabulary = true;
+    options.chat_template = answers_.chat_template();
+    options.parsers = answers_.parsers();
     std::atomic<bool> stop{false};
     const InterruptAction interrupt(
         [](void* flag) { static_cast<std::atomic<bool>*>(flag)->store(true); }, &stop);
     const std::shared_ptr<fleet::EngineClient> engine = load(context);
-    const std::optional<std::string> again = ask_again(receipt, engine, stop);
+    const std::optional<std::string> again = ask_again(receipt, engine, options, stop);
     if (!again) return kInterruptedExit;
-    return report(serve::compare(receipt, *again), context.console);
+    const serve::Verdict verdict = serve::compare(receipt, *again);
+    const int exit = report(verdict, context.console);
+    if (exit != 0 && receipt.is_chat && verdict.same_engine() && !answers_.any())
+      context.console.out << "was it served with --chat-template, --tool-call-parser or "
+                             "--reasoning-parser? The same have to be given here\n";
+    return exit;
   }
 
  private:
@@ -91,11 +103,10 @@ class VerifyCommand : public Command {
   // None where it was interrupted.
   static std::optional<std::string> ask_again(const serve::Receipt& receipt,
                                               const std::shared_ptr<fleet::EngineClient>& engine,
+                                              const serve::OpenAiOptions& options,
                                               const std::atomic<bool>& stop) {
     serve::Router router;
     serve::Admission admission({});
-    serve::OpenAiOptions options;
-    options.limits.whole_vocabulary = true;
     serve::add_openai_routes(&router, engine, &admission, options);
     serve::HttpRequest request;
     request.method = "POST";
@@ -136,6 +147,7 @@ class VerifyCommand : public Command {
 
   OptionSet options_{"verify", "answer a saved request again and compare every token"};
   ModelOptions model_;
+  AnswerOptions answers_;
   std::string saved_;
   bool quiet_ = false;
 };

@@ -10,7 +10,8 @@
 namespace weft::serve {
 namespace {
 
-using json = nlohmann::json;
+// The order of keys is a part of a request: a schema's properties come in it.
+using json = nlohmann::ordered_json;
 
 constexpr size_t kMostReceiptBytes = 64 << 20;
 
@@ -73,7 +74,10 @@ std::string text_of(const json& choice) {
   if (const json* calls = find(*message, "tool_calls")) {
     for (const json& call : *calls)  // ids of calls are drawn anew
       if (const json* function = find(call, "function"))
-        text.append(1, '\n').append(function->dump());
+        text.append(1, '\n')
+            .append(word(*function, "name"))
+            .append(1, ' ')
+            .append(word(*function, "arguments"));
   }
   return text;
 }

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import unittest
+from pathlib import Path
 
 from program import MODEL, PROGRAM, TIMEOUT_S, environment, needs_the_model, weft
 
@@ -136,6 +137,32 @@ class Serve(unittest.TestCase):
             self.assertEqual(server.end()[0], 0)
             run = weft("serve", MODEL, "--ssl-certfile", key, "--port", 0)
             self.assertEqual(run.returncode, 2)
+
+    def test_an_answer_is_verified_with_what_it_was_served_with(self):
+        template = Path(__file__).parents[1] / "text/data/chat_templates/qwen3.jinja"
+        told = ("--chat-template", template, "--tool-call-parser", "pythonic",
+                "--reasoning-parser", "deepseek_r1")
+        server = Server(self, *told)
+        # The schema names z first, which a receipt has to keep.
+        tool = {"name": "f", "parameters": {
+            "type": "object", "properties": {"z": {"type": "boolean"}, "a": {"type": "boolean"}},
+            "required": ["z", "a"]}}
+        request = {"messages": [{"role": "user", "content": "Call f."}], "seed": 3,
+                   "max_tokens": 48, "return_token_ids": True, "tool_choice": "required",
+                   "tools": [{"type": "function", "function": tool}]}
+        status, response = server.get("/v1/chat/completions", method="POST",
+                                      body=json.dumps(request))
+        self.assertEqual(status, 200, response)
+        self.assertEqual(server.end()[0], 0)
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump({"request": request, "response": json.loads(response)}, file)
+            file.flush()
+            same = weft("verify", file.name, MODEL, "--tp", 2, "--quiet", *told)
+            self.assertEqual(same.returncode, 0, same.stdout + same.stderr)
+            self.assertIn("verified: all", same.stdout)
+            other = weft("verify", file.name, MODEL, "--quiet")
+            self.assertEqual(other.returncode, 1, other.stdout + other.stderr)
+            self.assertIn("--tool-call-parser", other.stdout)
 
     def test_operators_pause_resume_and_drain(self):
         with tempfile.TemporaryDirectory() as folder:

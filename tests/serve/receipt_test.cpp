@@ -20,6 +20,10 @@ std::string together(const std::string& request, const std::string& response) {
   return "{\"request\": " + request + ", \"response\": " + response + "}";
 }
 
+std::string response_with(const std::string& choices, const std::string& fingerprint = "fp_1") {
+  return R"({"system_fingerprint": ")" + fingerprint + R"(", "choices": )" + choices + "}";
+}
+
 TEST(Receipt, IsReadInBothForms) {
   for (const std::string& text : {together(kRequest, kResponse), kRequest + "\n" + kResponse}) {
     const Receipt receipt = read_receipt(text);
@@ -30,6 +34,25 @@ TEST(Receipt, IsReadInBothForms) {
     EXPECT_THAT(again, testing::Not(HasSubstr("model")));
     EXPECT_THAT(again, HasSubstr(R"("prompt":"}\"{")"));
   }
+}
+
+// A schema's properties come in their order, and tools are shown to the model in it.
+TEST(Receipt, KeepsTheOrderOfKeys) {
+  const std::string request =
+      R"({"prompt": "a", "seed": 1, "guided_json": {"z": {}, "a": {}, "m": {}}})";
+  EXPECT_THAT(repeated_request(read_receipt(together(request, kResponse))),
+              HasSubstr(R"("guided_json":{"z":{},"a":{},"m":{}})"));
+}
+
+TEST(Receipt, ComparesCallsByWhatTheySay) {
+  const auto calls = [](const std::string& function) {
+    return response_with(R"([{"message": {"tool_calls": [{"id": "drawn", "function": )" + function +
+                         "}]}}]");
+  };
+  const Receipt receipt =
+      read_receipt(together(kRequest, calls(R"({"name": "f", "arguments": "{}"})")));
+  EXPECT_TRUE(compare(receipt, calls(R"({"arguments": "{}", "name": "f"})")).agrees());
+  EXPECT_FALSE(compare(receipt, calls(R"({"name": "f", "arguments": "{ }"})")).agrees());
 }
 
 TEST(Receipt, RefusesWhatCannotBeRepeated) {
@@ -44,10 +67,6 @@ TEST(Receipt, RefusesWhatCannotBeRepeated) {
   EXPECT_THROW(
       read_receipt(together(kRequest, R"({"object": "chat.completion.chunk", "choices": [{}]})")),
       Error);
-}
-
-std::string response_with(const std::string& choices, const std::string& fingerprint = "fp_1") {
-  return R"({"system_fingerprint": ")" + fingerprint + R"(", "choices": )" + choices + "}";
 }
 
 TEST(Receipt, ComparesTokens) {
