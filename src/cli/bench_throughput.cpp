@@ -281,8 +281,8 @@ class BenchThroughputCommand : public Command {
   void measure_masks(const Work& work, Json* object, std::vector<std::string>* lines) const {
     const engine::ModelReport& model = work.engine.model();
     const int64_t begin_ns = now_ns();
-    const auto compiler = text::GrammarCompiler::make(work.engine.tokenizer(), model.vocab_size,
-                                                      work.engine.end_ids());
+    const auto compiler =
+        text::GrammarCompiler::make(work.engine.tokenizer(), model.vocab_size, model.end_ids);
     const int64_t compiler_ns = now_ns();
     MaskCostOptions options;
     options.grammar = compiler->compile(*grammar_.spec());

@@ -74,7 +74,7 @@ class EnginePartner : public ChatPartner {
     if (options_.grammar != nullptr && options_.grammar_spec == spec) return options_.grammar;
     if (compiler_ == nullptr)
       compiler_ = text::GrammarCompiler::make(engine_.tokenizer(), engine_.model().vocab_size,
-                                              engine_.end_ids());
+                                              engine_.model().end_ids);
     options_.grammar = compiler_->compile(spec);
     options_.grammar_spec = spec;
     return options_.grammar;

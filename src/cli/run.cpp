@@ -83,9 +83,9 @@ class RunCommand : public Command {
     const engine::OnOpen check = [&](const engine::OpenedModel& model) {
       engine::check_sampling(generation_.sampling(), model.report.vocab_size);
       if (grammar) {
-        compiled_ =
-            text::GrammarCompiler::make(model.tokenizer, model.report.vocab_size, model.end_ids)
-                ->compile(*grammar);
+        compiled_ = text::GrammarCompiler::make(model.tokenizer, model.report.vocab_size,
+                                                model.report.end_ids)
+                        ->compile(*grammar);
       }
       if (chats) return;
       prompt_ids = prompt_token_ids(model, prompt.text, console);

@@ -139,7 +139,7 @@ class FileRun {
     if (grammar_ != nullptr && grammar_spec_ == spec) return grammar_;
     if (compiler_ == nullptr)
       compiler_ = text::GrammarCompiler::make(engine_.tokenizer(), engine_.model().vocab_size,
-                                              engine_.end_ids());
+                                              engine_.model().end_ids);
     grammar_ = compiler_->compile(spec);
     grammar_spec_ = spec;
     return grammar_;

@@ -30,7 +30,6 @@ class LocalEngine final : public Engine {
   const SplitReport& split() const override { return split_report_; }
   const text::Tokenizer& tokenizer() const override { return *source_->tokenizer; }
   const text::ChatTemplate* chat_template() const override { return source_->chat_template.get(); }
-  std::span<const int32_t> end_ids() const override { return source_->end_ids; }
   int64_t max_model_len() const override { return max_model_len_; }
   int64_t kv_cache_tokens() const override { return kv_cache_blocks() * options_.block_size; }
   int64_t kv_cache_blocks() const override { return pools_->full().num_blocks(); }
@@ -201,8 +200,7 @@ WeightLoading LocalEngine::weight_loading() const {
 
 void LocalEngine::tell_opened(const OnOpen& on_open) const {
   on_open({model_report_, *source_->tokenizer, source_->chat_template.get(), max_model_len_,
-           [this](std::span<const int32_t> ids) { check_prompt(ids, limits()); },
-           source_->end_ids});
+           [this](std::span<const int32_t> ids) { check_prompt(ids, limits()); }});
 }
 
 RequestLimits LocalEngine::limits() const {

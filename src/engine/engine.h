@@ -123,6 +123,8 @@ struct ModelReport {
   int64_t num_layers = 0, hidden_size = 0, num_heads = 0, num_kv_heads = 0, head_dim = 0;
   int64_t ffn_size = 0, vocab_size = 0, context_length = 0;
   bool tied_embeddings = false;
+  std::vector<int32_t> end_ids;  // tokens that end an answer, ascending
+  int32_t eos_id = -1;           // of these the one that the files name first; -1: there is none
   struct TypeCount {
     std::string dtype;
     int64_t num_tensors = 0, num_bytes = 0;
@@ -202,7 +204,6 @@ struct OpenedModel {
   int64_t max_model_len;
   // Throws what Engine::generate would throw for such a prompt.
   std::function<void(std::span<const int32_t> prompt_ids)> check_prompt;
-  std::span<const int32_t> end_ids;  // that end an answer
 };
 
 // Called with each piece of text as it becomes certain. Returning false cancels.
@@ -226,8 +227,6 @@ class Engine {
   virtual const text::Tokenizer& tokenizer() const = 0;
   // null where the model ships none.
   virtual const text::ChatTemplate* chat_template() const = 0;
-  // Ids that end an answer, ascending; what a GrammarCompiler wants to know.
-  virtual std::span<const int32_t> end_ids() const { return {}; }
   virtual int64_t max_model_len() const = 0;
   virtual int64_t kv_cache_tokens() const = 0;
   virtual int64_t kv_cache_blocks() const = 0;

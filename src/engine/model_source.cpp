@@ -26,6 +26,13 @@ std::optional<bool> find_bool(const Checkpoint& file, std::string_view key) {
   return flag == nullptr ? std::nullopt : std::optional(*flag);
 }
 
+// An id that ends an answer, as the files name it; the first is the end of a text.
+void add_end(int64_t id, ModelSource& source) {
+  if (id < 0 || id >= source.config.vocab_size) return;
+  source.end_ids.push_back(static_cast<int32_t>(id));
+  if (source.eos_id < 0) source.eos_id = static_cast<int32_t>(id);
+}
+
 text::GgufVocab read_vocab(const Checkpoint& file) {
   text::GgufVocab vocab;
   vocab.model = value_or<std::string>(file, "tokenizer.ggml.model", "");
@@ -72,10 +79,8 @@ void open_gguf_text(const Checkpoint& file, ModelSource& source) {
     source.chat_template =
         text::ChatTemplate::compile(chat, piece(vocab.bos_id), piece(vocab.eos_id));
   for (const int64_t id : {vocab.eos_id, value_or<int64_t>(file, "tokenizer.ggml.eot_token_id", -1),
-                           value_or<int64_t>(file, "tokenizer.ggml.eom_token_id", -1)}) {
-    if (id >= 0 && id < source.config.vocab_size)
-      source.end_ids.push_back(static_cast<int32_t>(id));
-  }
+                           value_or<int64_t>(file, "tokenizer.ggml.eom_token_id", -1)})
+    add_end(id, source);
 }
 
 void open_json_text(const Checkpoint& file, ModelSource& source) {
@@ -93,12 +98,11 @@ void open_json_text(const Checkpoint& file, ModelSource& source) {
   if (!chat.empty())
     source.chat_template = text::ChatTemplate::compile(chat, special_token(config, "bos_token"),
                                                        special_token(config, "eos_token"));
+  // What chats end with; config.json may know of the end of a text alone.
+  add_end(source.tokenizer->find_token(special_token(config, "eos_token")).value_or(-1), source);
   const auto add = [&](const nlohmann::json& ids) {
     const auto add_one = [&](const nlohmann::json& id) {
-      if (!id.is_number_integer()) return;
-      const int64_t value = id.get<int64_t>();
-      if (value >= 0 && value < source.config.vocab_size)
-        source.end_ids.push_back(static_cast<int32_t>(value));
+      if (id.is_number_integer()) add_end(id.get<int64_t>(), source);
     };
     if (ids.is_array()) {
       for (const nlohmann::json& id : ids) add_one(id);
@@ -151,7 +155,7 @@ ModelSource open_model(const std::string& path) {
   }
   for (const char* token : kEndOfTurn) {
     const auto id = source.tokenizer->find_token(token);
-    if (id && source.tokenizer->is_special(*id)) source.end_ids.push_back(*id);
+    if (id && source.tokenizer->is_special(*id)) add_end(*id, source);
   }
   std::sort(source.end_ids.begin(), source.end_ids.end());
   source.end_ids.erase(std::unique(source.end_ids.begin(), source.end_ids.end()),
@@ -177,6 +181,8 @@ ModelReport report_model(const ModelSource& source) {
   report.vocab_size = c.vocab_size;
   report.context_length = c.context_length;
   report.tied_embeddings = c.tied_embeddings;
+  report.end_ids = source.end_ids;
+  report.eos_id = source.eos_id;
   for (const tensor::RawTensor& tensor : source.checkpoint->tensors()) {
     const std::string dtype(tensor::name(tensor.dtype));
     report.tensors.push_back({tensor.name, dtype, shape_text(tensor.shape), tensor.num_bytes()});

@@ -17,7 +17,8 @@ struct ModelSource {
   model::ModelConfig config;
   std::unique_ptr<text::Tokenizer> tokenizer;
   std::unique_ptr<text::ChatTemplate> chat_template;  // null where the model ships none
-  std::vector<int32_t> end_ids;                       // tokens that end an answer, ascending
+  std::vector<int32_t> end_ids;                       // as of ModelReport
+  int32_t eos_id = -1;
 };
 
 // Reads metadata; touches no weight. Throws Error(kModel).

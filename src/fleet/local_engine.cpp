@@ -217,7 +217,7 @@ void LocalEngine::describe() {
   compilations_ = std::make_unique<GrammarCompilations>(
       [this] {
         return text::GrammarCompiler::make(engine_->tokenizer(), card_.report.vocab_size,
-                                           engine_->end_ids());
+                                           card_.report.end_ids);
       },
       [this](uint64_t number, std::shared_ptr<const text::Grammar> grammar,
              std::optional<Error> error) {

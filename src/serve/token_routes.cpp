@@ -13,18 +13,6 @@ namespace {
 
 constexpr size_t kMostIds = 1 << 20;  // of one body
 
-// The token that ends an answer, by its spelling: those of turns before those of texts.
-constexpr const char* kEnds[] = {"<|im_end|>",    "<|eot_id|>",      "<end_of_turn>", "<|end|>",
-                                 "<|endoftext|>", "<|end_of_text|>", "</s>"};
-
-Json end_token(const text::Tokenizer& tokenizer) {
-  for (const char* text : kEnds) {
-    const std::optional<int32_t> id = tokenizer.find_token(text);
-    if (id && tokenizer.is_special(*id)) return text;
-  }
-  return nullptr;
-}
-
 std::vector<int32_t> ids_of_body(const Fields& fields, const OpenAiService& service) {
   const PromptSource source = service.prompt_source();
   RequestBody body;
@@ -84,14 +72,16 @@ void tokenizer_info(const OpenAiService& service, Exchange& exchange) {
   const std::vector<int32_t> first = tokenizer.encode("", true, false);
   Json bos = nullptr;
   if (!first.empty()) bos = tokenizer.piece(first.front(), true);
-  exchange.respond(200, "application/json",
-                   dump({{"tokenizer_class", tokenizer.description()},
-                         {"vocab_size", service.engine().card().limits.vocab_size},
-                         {"model_max_length", service.engine().card().limits.max_model_len},
-                         {"bos_token", bos},
-                         // lm-eval takes a server's tokenizer only where this key is there.
-                         {"eos_token", end_token(tokenizer)},
-                         {"pad_token", nullptr}}));
+  const int32_t eos_id = service.engine().card().report.eos_id;
+  exchange.respond(
+      200, "application/json",
+      dump({{"tokenizer_class", tokenizer.description()},
+            {"vocab_size", service.engine().card().limits.vocab_size},
+            {"model_max_length", service.engine().card().limits.max_model_len},
+            {"bos_token", bos},
+            // lm-eval takes a server's tokenizer only where this key is there.
+            {"eos_token", eos_id < 0 ? Json(nullptr) : Json(tokenizer.piece(eos_id, true))},
+            {"pad_token", nullptr}}));
 }
 
 }  // namespace

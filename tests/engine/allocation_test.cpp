@@ -96,7 +96,7 @@ int64_t allocations_of_steps(const char* pipeline, int64_t guesses, int64_t& gen
     request.sampling.temperature = i % 2 == 0 ? 0.0f : 1.0f;
     request.sampling.seed = static_cast<uint64_t>(i);
     request.sampling.ignore_eos = true;
-    if (has_grammar) request.grammar = std::make_shared<const OpenGrammar>(engine->end_ids());
+    if (has_grammar) request.grammar = std::make_shared<const OpenGrammar>(engine->model().end_ids);
     engine->submit(request);
   }
   // The ring's slots and every buffer have had their largest step after these.

@@ -17,8 +17,8 @@ using testing::HasSubstr;
 
 std::shared_ptr<const text::Grammar> compile(const Engine& engine, Kind kind,
                                              const std::string& source) {
-  const auto compiler =
-      text::GrammarCompiler::make(engine.tokenizer(), engine.model().vocab_size, engine.end_ids());
+  const auto compiler = text::GrammarCompiler::make(engine.tokenizer(), engine.model().vocab_size,
+                                                    engine.model().end_ids);
   return compiler->compile({kind, source});
 }
 
@@ -32,7 +32,7 @@ Request under(std::shared_ptr<const text::Grammar> grammar, int64_t max_tokens, 
 }
 
 bool ends_with_an_end(const Engine& engine, const std::vector<int32_t>& ids) {
-  const std::span<const int32_t> ends = engine.end_ids();
+  const std::vector<int32_t>& ends = engine.model().end_ids;
   return !ids.empty() && std::find(ends.begin(), ends.end(), ids.back()) != ends.end();
 }
 
@@ -167,7 +167,7 @@ TEST_F(GrammarTest, ARunawayGrammarEndsItsRequestAlone) {
   text::GrammarLimits limits;
   limits.grammar_bytes = 2 << 20;
   const auto compiler = text::GrammarCompiler::make(engine->tokenizer(), engine->model().vocab_size,
-                                                    engine->end_ids());
+                                                    engine->model().end_ids);
   const auto runaway =
       compiler->compile({Kind::kRegex, "([a-z]|[0-9])*[a-m]([a-z]|[0-9]){24}!"}, limits);
   const auto harmless = compiler->compile({Kind::kRegex, "[a-z]{20}"});

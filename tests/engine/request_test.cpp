@@ -151,6 +151,17 @@ TEST(Answer, EndsWithTheContext) {
 
 class EndOfText : public checkpoint::FolderTest {};
 
+// <|im_end|> is what the files name; <|endoftext|> is known by its spelling.
+TEST(EndIds, AreThoseOfTheFilesAndThoseKnownByTheirSpelling) {
+  SKIP_WITHOUT_TINY_MODELS();
+  for (const std::string& path :
+       {tiny_path("llama.F32"), std::string(tiny_folder()) + "/mistral.F32"}) {
+    const ModelReport model = inspect(tiny_options(path)).model;
+    EXPECT_THAT(model.end_ids, testing::ElementsAre(0, 2)) << path;
+    EXPECT_EQ(model.eos_id, 2) << path;
+  }
+}
+
 TEST_F(EndOfText, StopsUnlessIgnored) {
   SKIP_WITHOUT_TINY_MODELS();
   const std::string original = tiny_path("llama.F32");
@@ -161,6 +172,7 @@ TEST_F(EndOfText, StopsUnlessIgnored) {
   PatchedModel model(original);
   model.set_number("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(end_id));
   const auto engine = Engine::load(tiny_options(model.write(folder_ / "model.gguf")));
+  EXPECT_EQ(engine->model().eos_id, end_id);
 
   Request request = greedy(some_ids(9), 20);
   EXPECT_EQ(engine->generate(request).token_ids, plain.token_ids);

@@ -89,8 +89,8 @@ class SlowGrammar final : public text::Grammar {
 constexpr const char* kLetters[] = {"abcd", "efgh", "ijkl", "mnop", "qrst", "uvwx", "0123", "4567"};
 
 std::vector<Request> requests(const Engine& engine, Seen* seen) {
-  const auto compiler =
-      text::GrammarCompiler::make(engine.tokenizer(), engine.model().vocab_size, engine.end_ids());
+  const auto compiler = text::GrammarCompiler::make(engine.tokenizer(), engine.model().vocab_size,
+                                                    engine.model().end_ids);
   std::vector<Request> all;
   for (size_t i = 0; i < std::size(kLetters); ++i) {
     Request request = greedy(some_ids(10 + 3 * static_cast<int>(i), static_cast<int32_t>(i)), 60);

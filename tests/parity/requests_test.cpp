@@ -30,7 +30,7 @@ class Grammars {
  public:
   explicit Grammars(const engine::Engine& engine)
       : compiler_(text::GrammarCompiler::make(engine.tokenizer(), engine.model().vocab_size,
-                                              engine.end_ids())) {}
+                                              engine.model().end_ids)) {}
 
   std::shared_ptr<const text::Grammar> of(uint64_t request) {
     using Kind = text::GrammarSpec::Kind;

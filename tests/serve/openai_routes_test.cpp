@@ -437,6 +437,17 @@ TEST_F(OpenAiRoutes, TextBecomesTokensAndBack) {
   EXPECT_EQ(ask("/tokenize", R"({})", 400)["error"]["code"], "missing_required_parameter");
 }
 
+TEST_F(OpenAiRoutes, TheTokenizerNamesItsEndingToken) {
+  const auto eos = [&] {
+    const auto exchange = send("GET", "/tokenizer_info", "");
+    EXPECT_EQ(exchange->status, 200);
+    return json::parse(exchange->body)["eos_token"];
+  };
+  EXPECT_TRUE(eos().is_null());
+  client_->card_.report.eos_id = 256;
+  EXPECT_EQ(eos(), "<|end|>");
+}
+
 TEST_F(OpenAiRoutes, EmbeddingsInBothEncodings) {
   const json plain = ask("/v1/embeddings", R"({"input": ["abc", [1]], "model": "tiny"})");
   EXPECT_EQ(plain["data"][0]["embedding"], json::parse("[3.0, 0.5, 0.0, -2.0]"));
