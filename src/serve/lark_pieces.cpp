@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <iterator>
 
+#include "base/error.h"
 #include "serve/lark_marks.h"
+#include "text/grammar.h"
 
 namespace weft::serve {
 namespace {
@@ -146,15 +148,23 @@ std::string LarkPieces::in_rule(const Piece& piece) {
 }
 
 Word LarkPieces::named_terminal(const std::string& body) {
-  const std::string name = fmt::format("T{}", num_names_++);
-  lines_ += fmt::format("{}: {}\n", name, body);
-  return {name, true};
+  return {add_line(fmt::format("T{}", num_names_), body), true};
 }
 
 Word LarkPieces::named_rule(const std::string& body) {
-  const std::string name = fmt::format("r{}", num_names_++);
+  return {add_line(fmt::format("r{}", num_names_), body), false};
+}
+
+// Pieces that are written more than once, such as the end of a tag, could multiply without end.
+std::string LarkPieces::add_line(std::string name, const std::string& body) {
+  const int64_t most = text::GrammarLimits().source_bytes;
+  ++num_names_;
   lines_ += fmt::format("{}: {}\n", name, body);
-  return {name, false};
+  if (static_cast<int64_t>(lines_.size()) > most)
+    throw Error(ErrorKind::kUsage,
+                fmt::format("the structural_tag makes a grammar of more than {} bytes", most),
+                "ends and texts that are left out count wherever free text stops at them");
+  return name;
 }
 
 }  // namespace weft::serve

@@ -4,6 +4,8 @@
 // Regular pieces that follow one another become one terminal. The lexer matches a terminal as a
 // whole, but takes the longest text of each: free text that was cut off from the mark behind it
 // would swallow the mark. For the same reason a piece that is free has to know what it stops at.
+//
+// Error(kUsage) where it becomes longer than a grammar's source may be.
 #pragma once
 
 #include <cstdint>
@@ -52,6 +54,7 @@ class LarkPieces {
   std::string in_rule(const Piece& piece);
   Word named_terminal(const std::string& body);
   Word named_rule(const std::string& body);
+  std::string add_line(std::string name, const std::string& body);
 
   std::string lines_;
   int num_names_ = 0;

@@ -71,6 +71,15 @@ std::string text_of(const Fields& fields, const char* name) {
   return text;
 }
 
+// It is written between marks, the second of which it must not escape.
+std::string pattern_of(const Fields& fields) {
+  const std::string pattern = text_of(fields, "pattern");
+  const size_t last = pattern.find_last_not_of('\\') + 1;  // 0 where there is no other
+  if ((pattern.size() - last) % 2 != 0)
+    fields.refuse("pattern", "a regular expression is expected, and the last \\ escapes nothing");
+  return pattern;
+}
+
 Texts joined(Texts texts, const Texts& more) {
   texts.insert(texts.end(), more.begin(), more.end());
   return texts;
@@ -94,7 +103,7 @@ class Reader {
     const std::string type = fields.text("type").value_or("");
     if (type == "const_string") return {lark_.mark(text_of(fields, "value"))};
     if (type == "json_schema") return {json_schema(place)};
-    if (type == "regex") return {lark_.regex(text_of(fields, "pattern"))};
+    if (type == "regex") return {lark_.regex(pattern_of(fields))};
     if (type == "grammar") return {lark_.grammar(text_of(fields, "grammar"))};
     if (type == "any_text") return any_text(fields, tail);
     if (type == "sequence") return sequence(place, tail, depth);
@@ -329,9 +338,13 @@ text::GrammarSpec read_structural_tag(const Fields& fields) {
     fields.refuse("type", "structural_tag is expected");
   const char* name = fields.has("format") ? "format" : "structures";
   if (!fields.has(name)) fields.refuse("format", "an object is expected");
+  const std::string source = fields.source(name);
+  const auto most = static_cast<size_t>(text::GrammarLimits().source_bytes);
+  if (source.size() > most)
+    fields.fail(name, fmt::format("{} has {} bytes, above {}", name, source.size(), most));
   // Only what is a grammar is parsed again.
   Ordered written = Ordered::object();
-  written[name] = parse_ordered_json(fields.source(name), name);
+  written[name] = parse_ordered_json(source, name);
   return {text::GrammarSpec::Kind::kLark, Reader().source({fields, &written})};
 }
 

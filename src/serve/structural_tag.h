@@ -25,7 +25,8 @@ inline constexpr size_t kMostTags = 128;             // and elements of one list
 inline constexpr int kMostFormatDepth = 16;          // formats inside each other
 inline constexpr int64_t kMostFormatRepeats = 4096;  // of `repeat`, and characters of any_text
 
-// RequestError for other formats, and for what is no such object.
+// RequestError for other formats, and for what is no such object; Error(kUsage) for what makes a
+// longer grammar than is compiled.
 text::GrammarSpec read_structural_tag(const Fields& fields);
 
 }  // namespace weft::serve

@@ -157,35 +157,56 @@ TEST(StructuralTag, TriggersWithinATag) {
                   {"<f>1</f>"}, {"", "<f>1</f>,<f>1</f>"});
 }
 
+std::string refusal_of(const std::string& object) {
+  try {
+    spec_of(format(object));
+  } catch (const Error& error) {
+    return std::string(error.what());
+  }
+  return "";
+}
+
 TEST(StructuralTag, WhatCannotBeSaidIsRefusedByName) {
-  const auto refusal = [](const std::string& object) -> std::string {
-    try {
-      spec_of(format(object));
-    } catch (const Error& error) {
-      return std::string(error.what());
-    }
-    return "";
-  };
-  EXPECT_THAT(refusal(R"({"type": "dispatch", "rules": []})"), testing::HasSubstr("'dispatch'"));
-  EXPECT_THAT(refusal(R"({"type": "json_schema", "json_schema": {}, "style": "qwen_xml"})"),
+  EXPECT_THAT(refusal_of(R"({"type": "dispatch", "rules": []})"), testing::HasSubstr("'dispatch'"));
+  EXPECT_THAT(refusal_of(R"({"type": "json_schema", "json_schema": {}, "style": "qwen_xml"})"),
               testing::HasSubstr("'qwen_xml'"));
-  EXPECT_THAT(refusal(R"({"type": "any_text", "max_tokens": 3})"),
+  EXPECT_THAT(refusal_of(R"({"type": "any_text", "max_tokens": 3})"),
               testing::HasSubstr("max_tokens"));
-  EXPECT_THAT(refusal(R"({"type": "sequence", "elements": [)" + kAnyText + "," + kInteger + "]}"),
+  EXPECT_THAT(
+      refusal_of(R"({"type": "sequence", "elements": [)" + kAnyText + "," + kInteger + "]}"),
+      testing::HasSubstr("free text"));
+  EXPECT_THAT(refusal_of(R"({"type": "star", "content": )" + kAnyText + "}"),
               testing::HasSubstr("free text"));
-  EXPECT_THAT(refusal(R"({"type": "star", "content": )" + kAnyText + "}"),
-              testing::HasSubstr("free text"));
-  EXPECT_THAT(refusal(R"({"type": "tag", "begin": "a", "end": "", "content": )" + kAnyText + "}"),
-              testing::HasSubstr("end"));
-  EXPECT_THAT(refusal(R"({"type": "triggered_tags", "triggers": ["<", "<f"], "tags": [
+  EXPECT_THAT(
+      refusal_of(R"({"type": "tag", "begin": "a", "end": "", "content": )" + kAnyText + "}"),
+      testing::HasSubstr("end"));
+  EXPECT_THAT(refusal_of(R"({"type": "triggered_tags", "triggers": ["<", "<f"], "tags": [
                           {"begin": "<f>", "end": "", "content": )" +
-                      kInteger + "}]}"),
+                         kInteger + "}]}"),
               testing::HasSubstr("two of the triggers"));
-  EXPECT_THAT(refusal(R"({"type": "token", "token": "<[1-5]>"})"), testing::HasSubstr("token"));
-  EXPECT_THAT(refusal(R"({"type": "sequence", "elements": []})"), testing::HasSubstr("elements"));
+  EXPECT_THAT(refusal_of(R"({"type": "token", "token": "<[1-5]>"})"), testing::HasSubstr("token"));
+  EXPECT_THAT(refusal_of(R"({"type": "sequence", "elements": []})"),
+              testing::HasSubstr("elements"));
   std::string deep = kInteger;
   for (int i = 0; i < kMostFormatDepth; ++i) deep = R"({"type": "or", "elements": [)" + deep + "]}";
-  EXPECT_THAT(refusal(deep), testing::HasSubstr("16 deep"));
+  EXPECT_THAT(refusal_of(deep), testing::HasSubstr("16 deep"));
+}
+
+TEST(StructuralTag, PatternsEndWhereTheyEnd) {
+  EXPECT_THAT(refusal_of(R"({"type": "regex", "pattern": "a\\"})"), testing::HasSubstr("pattern"));
+  EXPECT_THAT(refusal_of(R"({"type": "regex", "pattern": "\\"})"), testing::HasSubstr("pattern"));
+  expect_language(R"({"type": "regex", "pattern": "a\\\\"})", {"a\\"}, {"a", "a/"});
+}
+
+// An end is a part of each free text within its tag: few bytes of a request could ask for many.
+TEST(StructuralTag, WhatMultipliesIsRefused) {
+  const std::string end(60'000, 'e');
+  std::string texts = kAnyText;
+  for (int i = 1; i < 100; ++i) texts += "," + kAnyText;
+  const std::string tag = R"({"type": "tag", "begin": "<", "end": ")" + end +
+                          R"(", "content": {"type": "or", "elements": [)" + texts + "]}}";
+  EXPECT_THAT(refusal_of(tag), testing::HasSubstr("more than 262144 bytes"));
+  EXPECT_THAT(refusal_of(text(std::string(300'000, 'a'))), testing::HasSubstr("above 262144"));
 }
 
 TEST(StructuralTag, SpecialTokensAreNamed) {

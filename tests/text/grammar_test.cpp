@@ -277,6 +277,21 @@ TEST(Grammar, TokensAreTakenBack) {
   EXPECT_EQ(mask_of(*matcher), first);
 }
 
+TEST(Grammar, AnotherOneStandsInAGrammar) {
+  const std::string lark = R"lark(start: "<" inner ">" rest
+inner: %grammar "start: rest \"!\" %json {\"enum\": [1]}\nrest: \"x\" // }\n"
+rest: %grammar "root ::= \"{\" root? \"}\"" // %grammar
+)lark";
+  expect_language(Kind::kLark, lark, {"<x!1>{}", "<x!1>{{}}"}, {"<x!1>", "<x!2>{}", "<x!1>{}}"});
+  expect_refused(Kind::kLark, "start: %grammar {}", "not a string");
+  expect_refused(Kind::kLark, "start: %grammar", "nothing follows %grammar");
+  expect_refused(Kind::kLark, "start: %grammar \"start: other\"", "other");
+  std::string deep;  // which only the string within shows
+  for (int i = 0; i < 30'000; ++i) deep += "\\u0028";
+  expect_refused(Kind::kLark, "start: %grammar \"root ::= " + deep + "\"", "deep");
+  expect_refused(Kind::kLark, "start: %grammar \"start: " + deep + "\"", "deep");
+}
+
 // What a model thinks before its answer is free; the answer is not.
 TEST(Grammar, AFrameStandsAroundAnyKindOfGrammar) {
   const std::string opened =

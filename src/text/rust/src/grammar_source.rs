@@ -28,6 +28,11 @@ pub fn check_size(source: &str, limits: Limits) -> Result<(), Failure> {
             ),
         ));
     }
+    check_depth(source, limits)
+}
+
+/// Also of a source within another one, where brackets may have been written as escapes.
+fn check_depth(source: &str, limits: Limits) -> Result<(), Failure> {
     let mut depth = 0usize;
     let mut bytes = source.bytes();
     while let Some(byte) = bytes.next() {
@@ -169,6 +174,7 @@ fn with_parts_read(source: &str, limits: Limits) -> Result<String, Failure> {
                 let Value::String(inner) = inner else {
                     return Err(Failure::new("what follows %grammar is not a string", ""));
                 };
+                check_depth(&inner, limits)?;
                 lark.push_str("%lark {\n");
                 lark.push_str(&match gbnf::is_gbnf(&inner) {
                     true => gbnf::to_lark(&inner)?,
