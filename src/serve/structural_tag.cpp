@@ -336,8 +336,11 @@ class Reader {
 text::GrammarSpec read_structural_tag(const Fields& fields) {
   if (fields.text("type").value_or("structural_tag") != "structural_tag")
     fields.refuse("type", "structural_tag is expected");
-  const char* name = fields.has("format") ? "format" : "structures";
-  if (!fields.has(name)) fields.refuse("format", "an object is expected");
+  const bool is_older =
+      !fields.has("format") && (fields.has("structures") || fields.has("triggers"));
+  const char* name = is_older ? "structures" : "format";
+  if (!fields.has(name))
+    fields.refuse(name, is_older ? "a list of objects is expected" : "an object is expected");
   const std::string source = fields.source(name);
   const auto most = static_cast<size_t>(text::GrammarLimits().source_bytes);
   if (source.size() > most)
