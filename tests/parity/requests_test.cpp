@@ -240,7 +240,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mix{"gemma3.Q8_0.gguf", "tp3 pooled cache400 guess4 prefix", 40},
         Mix{"gemma2.Q8_0.gguf", "tp2 pp2 dedicated wcache9 guess4 seqs16", 40},
         Mix{"gemma2.Q8_0.gguf", "tp3 nogroups chunk64", 40},
-        Mix{"mistral.F32", "tp2 dedicated cache400 wcache9 kvf32 shortest", 40},
+        Mix{"mistral.F32", "tp2 dedicated cache320 wcache9 kvf32 shortest", 40},
         Mix{"mistral.F32", "pp2 dedicated cache400 chunk100", 40},
         Mix{"gemma3.Q8_0.gguf",
             "stages=5@1,1@2,1@1 dedicated wcache12 guess4 draft=gemma3.Q4_0 always", 40},
