@@ -36,11 +36,15 @@ Replica::Replica(ReplicaShape shape, int64_t deadline_ms, const OnLoad& on_load)
       max_in_flight_(std::min<uint64_t>(static_cast<uint64_t>(shape_.topology.num_stages()) + 1,
                                         kRingSlots / 2)),
       on_load_(on_load) {
-  // A plan names the blocks of all its sequences; no step in steady decoding should grow it.
+  // A plan names the blocks of all its sequences; no step in steady decoding should grow it, also
+  // where guesses make some steps longer than others.
   int64_t num_blocks = shape_.num_blocks;
   for (const int64_t more : shape_.window_blocks) num_blocks += more;
   for (Slot& slot : slots_) {
     slot.plan.block_ids.reserve(static_cast<size_t>(std::min(num_blocks, kFewBlocks)));
+    slot.plan.reserve(shape_.max_batch_tokens);
+    slot.answer.rows.reserve(static_cast<size_t>(shape_.max_batch_tokens));
+    slot.answer.bad_layer.reserve(static_cast<size_t>(shape_.max_batch_tokens));
     slot.work_ns.resize(shape_.time_rows().size());
   }
   step_log_.keep(shape_.num_kept_steps);

@@ -54,8 +54,13 @@ RequestLoop::RequestLoop(Replica& replica, const ModelSource& source, cache::Blo
   int64_t num_blocks = 0;
   for (int group = 0; group < pools.num_groups(); ++group)
     num_blocks += pools.pool(group).num_blocks();
-  for (Flight& flight : ring_)
+  const auto num_tokens = static_cast<size_t>(replica.shape().max_batch_tokens);
+  for (Flight& flight : ring_) {
     flight.schedule.block_ids.reserve(static_cast<size_t>(num_blocks));  // all, at most once
+    flight.schedule.chunks.reserve(num_tokens);
+    flight.schedule.guesses.reserve(num_tokens);
+    flight.rows.reserve(num_tokens);
+  }
 }
 
 uint64_t RequestLoop::submit(Request request) {

@@ -13,6 +13,13 @@ void StepPlan::clear() {
   masks.clear();
 }
 
+void StepPlan::reserve(int64_t num_tokens) {
+  const auto count = static_cast<size_t>(num_tokens);
+  token_ids.reserve(count);
+  chunks.reserve(count);
+  rows.reserve(count);
+}
+
 namespace {
 
 Range append(std::vector<int32_t>& to, std::span<const int32_t> from) {

@@ -38,6 +38,8 @@ struct StepPlan {
 
   // Empty, with the memory of the step before.
   void clear();
+  // Room for so many tokens, each of a sequence of its own and with a row.
+  void reserve(int64_t num_tokens);
   // Appends a chunk; returns its first token's place in the batch. block_table: of the whole
   // context, in the group of full attention.
   int64_t add(std::span<const int32_t> ids, int64_t first_position,

@@ -121,6 +121,16 @@ TEST(Allocations, AreNoneInSteadyDecoding) {
   EXPECT_GT(generated, 60);
 }
 
+// By what came before, in answers of a small model, which repeat themselves.
+TEST(Allocations, AreNoneWithGuesses) {
+  SKIP_WITHOUT_TINY_MODELS();
+  int64_t generated = 0;
+  EXPECT_EQ(allocations_of_steps("", 4, generated), 0);
+  EXPECT_GE(generated, 8 * 60);
+  EXPECT_EQ(allocations_of_steps("2", 4, generated), 0);
+  EXPECT_GT(generated, 60);
+}
+
 // Of other weights, so that guesses are right and wrong.
 TEST(Allocations, AreNoneWithADraftModel) {
   SKIP_WITHOUT_TINY_MODELS();
