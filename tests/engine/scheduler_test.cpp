@@ -146,6 +146,21 @@ TEST(Scheduler, TheYoungestOfTheLowestPriorityIsSentBack) {
   EXPECT_EQ(machine.preempted.front(), 2u);
 }
 
+// Who is let in has room for what runs already to grow: eight that all want more than half of the
+// cache send each other back twice each, where without that room it was up to 19 times in all.
+TEST(Scheduler, NobodyIsLetInOnlyToBeSentBack) {
+  for (const int64_t num_blocks : {15, 16, 18, 20}) {
+    MachineOptions o = small();
+    o.num_blocks = num_blocks;
+    o.scheduler.shares_prefixes = false;
+    ScheduledMachine machine(o);
+    for (uint64_t i = 0; i < 8; ++i) machine.submit(prompt_of(i, 16), 200);
+    machine.finish();
+    EXPECT_FALSE(machine.preempted.empty());
+    EXPECT_LE(machine.preempted.size(), 16u) << num_blocks;
+  }
+}
+
 // Who has taken over, or copied out of, a block that a failed step wrote computes it again.
 TEST(Scheduler, AFailureReachesThoseWhoReadItsBlocks) {
   MachineOptions o = small();
