@@ -42,9 +42,11 @@ TEST_F(Advisories, PicklesAreNoModels) {
                 HasSubstr("neither a .gguf nor a .safetensors"))
         << name;
   EXPECT_THAT(refusal([&] { Checkpoint::open(folder_); }), HasSubstr("holds no model"));
-  // Under a name that is opened, too.
-  for (const char* name : {"model.gguf", "model.safetensors"})
-    EXPECT_THAT(refusal([&] { Checkpoint::open(write(name, pickle)); }), HasSubstr(name));
+  // Under a name that is opened, too: its first bytes are taken for no file of that kind.
+  EXPECT_THAT(refusal([&] { Checkpoint::open(write("model.gguf", pickle)); }),
+              HasSubstr("begins with the bytes 80 02 63 70, not with \"GGUF\""));
+  EXPECT_THAT(refusal([&] { Checkpoint::open(write("model.safetensors", pickle)); }),
+              HasSubstr("it is no safetensors file"));
 }
 
 // Names of files in a folder that are opened while it lives.
@@ -113,7 +115,10 @@ TEST_F(Advisories, SizesThatWrapAreRefused) {
                                           {uint64_t{1} << 32, uint64_t{1} << 32},
                                           {uint64_t{1} << 31, uint64_t{1} << 31, 4},
                                           {65536, 65536, 65536, 65536},
-                                          {0xaaaaaaaaaaaaaac0, 2}};
+                                          {0xaaaaaaaaaaaaaac0, 2},
+                                          // Below zero twice: few bytes, or a block, in all.
+                                          {~uint64_t{0}, ~uint64_t{0}},
+                                          {~uint64_t{31}, ~uint64_t{0}}};
   for (const auto& shape : shapes)
     for (const uint32_t type : {kF32, kQ4_0})
       EXPECT_THAT(refusal([&] { parse_gguf(as_bytes(with(shape, type, 0)), "m.gguf"); }),

@@ -5,8 +5,12 @@
 #include <gtest/gtest.h>
 #include <time.h>
 
+#include <chrono>
 #include <filesystem>
+#include <mutex>
 #include <nlohmann/json.hpp>
+#include <thread>
+#include <utility>
 
 #include "serve/answering_client.h"
 #include "serve/gateway.h"
@@ -70,6 +74,22 @@ class Advisories : public ::testing::Test {
     for (const Answer& answer : ask_everywhere(fields))
       EXPECT_EQ(answer.status, 400) << fields.substr(0, 200) << answer.body;
     EXPECT_EQ(client_->requests().size(), num_asked) << fields.substr(0, 200);
+  }
+
+  // Completions of "a" and "bc" at once, under one name.
+  std::vector<std::shared_ptr<WaitingExchange>> ask_two(const std::string& name) {
+    std::vector<std::shared_ptr<WaitingExchange>> exchanges;
+    for (const char* prompt : {"a", "bc"}) {
+      HttpRequest request;
+      request.method = "POST";
+      request.path = "/v1/completions";
+      request.body = fmt::format(R"({{"prompt":"{}"}})", prompt);
+      request.request_id = name;
+      exchanges.push_back(std::make_shared<WaitingExchange>(request));
+    }
+    for (const auto& exchange : exchanges)
+      (*router_.find("POST", "/v1/completions").route)(exchange);
+    return exchanges;
   }
 
   std::shared_ptr<AnsweringClient> client_ = std::make_shared<AnsweringClient>();
@@ -258,24 +278,52 @@ TEST_F(Advisories, NothingOfARequestIsFetched) {
   EXPECT_FALSE(elsewhere.was_visited());
 }
 
-// A name that a client gives its request is no address, and not the request's identity.
+// A name that a client gives its request is no address.
 TEST_F(Advisories, RequestIdsLeadNowhere) {
   const Listening elsewhere;
-  const std::string id = fmt::format("___prefill_addr_{0}___decode_addr_{0}_0", elsewhere.place());
-  std::vector<std::shared_ptr<WaitingExchange>> exchanges;
-  for (const char* prompt : {"a", "bc"}) {
-    HttpRequest request;
-    request.method = "POST";
-    request.path = "/v1/completions";
-    request.body = fmt::format(R"({{"prompt":"{}","echo":true}})", prompt);
-    request.request_id = id;
-    exchanges.push_back(std::make_shared<WaitingExchange>(request));
+  const auto exchanges =
+      ask_two(fmt::format("___prefill_addr_{0}___decode_addr_{0}_0", elsewhere.place()));
+  for (const auto& exchange : exchanges) {
+    EXPECT_TRUE(exchange->wait());
+    EXPECT_EQ(exchange->status, 200) << exchange->body;
   }
-  for (const auto& exchange : exchanges) (*router_.find("POST", "/v1/completions").route)(exchange);
-  for (const auto& exchange : exchanges) EXPECT_TRUE(exchange->wait());
-  EXPECT_EQ(json::parse(exchanges[0]->body)["choices"][0]["text"], "aok");
-  EXPECT_EQ(json::parse(exchanges[1]->body)["choices"][0]["text"], "bcok");
   EXPECT_FALSE(elsewhere.was_visited());
+}
+
+// And not what its request is known by: of two under one name each has its own answer.
+TEST_F(Advisories, RequestsOfOneNameKeepTheirOwnAnswers) {
+  std::mutex mutex;
+  std::vector<std::pair<fleet::Generate, fleet::OnEvent>> asked;
+  client_->answer = [&](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+    const std::lock_guard lock(mutex);
+    asked.emplace_back(request, on_event);
+    if (asked.size() < 2) return;  // both are under way when one is answered
+    for (const auto& [each, answer] : asked)
+      answer(event_of(each, 0, client_->tokenizer().decode(each.prompt_ids, false),
+                      engine::FinishReason::kStop, true));
+  };
+  const auto exchanges = ask_two("same");
+  for (const auto& exchange : exchanges) ASSERT_TRUE(exchange->wait());
+  EXPECT_EQ(json::parse(exchanges[0]->body)["choices"][0]["text"], "a");
+  EXPECT_EQ(json::parse(exchanges[1]->body)["choices"][0]["text"], "bc");
+}
+
+// And one that is left ends alone.
+TEST_F(Advisories, RequestsOfOneNameEndAlone) {
+  client_->answer = nullptr;  // none comes
+  const auto exchanges = ask_two("same");
+  const auto wait_for = [](const auto& holds) {
+    for (int i = 0; i < 2000 && !holds(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  };
+  wait_for([&] { return client_->requests().size() == 2; });
+  const std::vector<fleet::Generate> requests = client_->requests();
+  ASSERT_EQ(requests.size(), 2u);
+  const uint64_t longer = requests[0].prompt_ids.size() == 2 ? 1 : 2;
+  exchanges[1]->leave();
+  wait_for([&] { return !client_->cancelled().empty(); });
+  EXPECT_EQ(client_->cancelled(), std::vector<uint64_t>{longer});
+  exchanges[0]->leave();
 }
 
 TEST_F(Advisories, ASaltThatACallerChoosesOpensNoOthersCache) {
