@@ -52,6 +52,9 @@ inline void check_accepted(const RequestBody& body, const BodyLimits& limits) {
   require(static_cast<int64_t>(p.logit_bias.size()) <= limits.biases, "have more biases");
   require(static_cast<int64_t>(p.stop.size()) <= limits.stops, "have more stops");
   require(!p.logprobs || (*p.logprobs >= 0 && *p.logprobs <= limits.logprobs), "see more");
+  require(!body.grammar || static_cast<int64_t>(body.grammar->source.size()) <=
+                               text::GrammarLimits().source_bytes,
+          "become a grammar that is longer than any that is compiled");
   if (body.is_chat) {
     require(nlohmann::json::parse(body.messages).is_array(), "have messages that are no list");
     require(nlohmann::json::parse(body.template_variables).is_object(), "set no variables");
