@@ -1,11 +1,24 @@
 #include "serve/json_source.h"
 
+#include <charconv>
 #include <cstdint>
 
 namespace weft::serve {
 namespace {
 
 bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+
+// Whether a key, as it is written, is this name. A letter may be written as \u0061.
+bool is_named(std::string_view key, std::string_view name) {
+  for (const char c : name) {
+    const bool is_code = key.size() >= 6 && key.starts_with("\\u");
+    unsigned code = key.empty() ? 0 : static_cast<unsigned char>(key[0]);
+    if (is_code) std::from_chars(key.data() + 2, key.data() + 6, code, 16);
+    if (code != static_cast<unsigned char>(c)) return false;
+    key.remove_prefix(is_code ? 6 : 1);
+  }
+  return key.empty();
+}
 
 // A place in a valid text. What is behind its end is never read, so a text that is not valid gives
 // nonsense and no more.
@@ -68,7 +81,7 @@ std::string_view json_source(std::string_view object, std::string_view name) {
     const std::string_view key = scanner.take_string();
     scanner.skip(':');
     const std::string_view value = scanner.take_value();
-    if (key == name) found = value;
+    if (is_named(key, name)) found = value;
     scanner.skip(',');
   }
   return found;

@@ -7,8 +7,9 @@
 
 namespace weft::serve {
 
-// object: text of a valid JSON object. The value of the last field of this name, as it is written;
-// empty where there is none, or where the name is written with escapes.
+// object: text of a valid JSON object. name: letters, digits and signs of ASCII. The value of the
+// last field of this name, with escapes in it or without, as it is written: the value that a parser
+// keeps. Empty where there is none.
 std::string_view json_source(std::string_view object, std::string_view name);
 
 }  // namespace weft::serve

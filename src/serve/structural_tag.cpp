@@ -39,7 +39,7 @@ struct Place {
     std::vector<Place> places;
     for (size_t i = 0; i < values->size(); ++i)
       places.push_back(
-          {fields.inside((*values)[i], fmt::format("{}[{}]", name, i)), &written->at(name)[i]});
+          {fields.inside((*values)[i], fmt::format("{}[{}]", name, i)), &written->at(name).at(i)});
     return places;
   }
 };

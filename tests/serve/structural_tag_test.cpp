@@ -68,6 +68,23 @@ TEST(StructuralTag, TheNewerFormSaysTheSame) {
   EXPECT_FALSE(matches(one, "<f=two>null</f> b"));
 }
 
+// Of two that a parser takes for one name, the checks and the grammar are the same one's.
+TEST(StructuralTag, OneFormatIsReadOfTwo) {
+  const std::string shorter = R"({"type": "or", "elements": [{"type": "regex", "pattern": "a"}]})",
+                    longer = R"({"type": "or", "elements": [{"type": "regex", "pattern": "b"},
+      {"type": "json_schema", "json_schema": {"type": "null"}}]})";
+  const auto source_of_two = [](const std::string& first, const std::string& last) {
+    return spec_of(R"({"type": "structural_tag", "format": )" + first + R"(, "f\u006frmat": )" +
+                   last + "}")
+        .source;
+  };
+  const auto source_of = [](const std::string& object) {
+    return spec_of(R"({"type": "structural_tag", "format": )" + object + "}").source;
+  };
+  EXPECT_EQ(source_of_two(shorter, longer), source_of(longer));
+  EXPECT_EQ(source_of_two(longer, shorter), source_of(shorter));
+}
+
 // ---- each format by itself and within others
 
 std::string format(const std::string& object) {
