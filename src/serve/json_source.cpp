@@ -74,6 +74,8 @@ class Scanner {
 }  // namespace
 
 std::string_view json_source(std::string_view object, std::string_view name) {
+  // A byte order mark is no part of the text, to parsers either.
+  if (object.starts_with("\xEF\xBB\xBF")) object.remove_prefix(3);
   Scanner scanner(object);
   std::string_view found;
   scanner.skip('{');

@@ -171,7 +171,8 @@ TEST(JsonSource, FindsWhatAParserKeeps) {
   for (const std::string object :
        {R"({"end":1,"\u0065nd":2})", R"({"e\u006Ed":1,"end":2})", R"({"end":2,"e\nd":1})",
         R"({"\u0065\u006e\u0064":2})", R"({"end":2,"end\u0000":1})", R"({"end":2,"\\u0065nd":1})",
-        R"({"end":2,"\u00e5nd":1,"\u0165nd":1})", R"({"end":2,"en":1,"\u0065n":1})"}) {
+        R"({"end":2,"\u00e5nd":1,"\u0165nd":1})", R"({"end":2,"en":1,"\u0065n":1})",
+        "\xEF\xBB\xBF{\"end\":2}"}) {
     EXPECT_EQ(json_source(object, "end"), "2") << object;
     EXPECT_EQ(nlohmann::json::parse(object)["end"], 2) << object;
   }
