@@ -30,6 +30,7 @@ PrefixCache::PrefixCache(BlockPools& pools, const PrefixCacheOptions& options)
   if (!options_.enabled) return;
   num_pins_.assign(static_cast<size_t>(pool_.num_blocks()), 0);
   written_by_.assign(static_cast<size_t>(pool_.num_blocks()), 0);
+  idle_since_.assign(static_cast<size_t>(pool_.num_blocks()), 0);
   pool_.set_keeper(this);
   int64_t num_blocks = pool_.num_blocks();
   for (int group = 1; group < pools.num_groups(); ++group) {
@@ -47,10 +48,11 @@ PrefixCache::~PrefixCache() {
   pool_.set_keeper(nullptr);
 }
 
-void PrefixCache::next_plan() {
+int64_t PrefixCache::next_plan() {
   ++plan_;
   for (const auto& [group, block] : exchanged_) pools_.pool(group).release(block);
   exchanged_.clear();
+  return plan_;
 }
 
 // ---------------------------------------------------------------- matching
@@ -241,7 +243,7 @@ void PrefixCache::insert(uint64_t salt, int32_t parent, std::span<const int32_t>
                          int32_t block) {
   tree_.insert(salt, parent, tokens, block);
   written_by_[index(block)] = plan_;
-  idle_.push(block);
+  become_idle(block);
   pool_.keep(block);  // which says that the block is used
 }
 
@@ -265,7 +267,7 @@ void PrefixCache::pin(int32_t block) {
 // A block that loses its last pin is idle from now on, and no longer pins its parent.
 void PrefixCache::unpin(int32_t block) {
   for (; block != kNoBlock && --num_pins_[index(block)] == 0; block = tree_.parent(block))
-    idle_.push(block);
+    become_idle(block);
 }
 
 int64_t PrefixCache::evict(int64_t num_blocks, int group) {
@@ -337,6 +339,20 @@ PrefixCacheStats PrefixCache::stats() const {
   PrefixCacheStats stats = stats_;
   stats.num_published = tree_.size();
   return stats;
+}
+
+PrefixOutline PrefixCache::outline(const OutlineLimits& limits, int64_t first_new) const {
+  PrefixOutline out;
+  out.enabled = options_.enabled;
+  out.num_unpublished = pool_.num_used() - pool_.num_kept();
+  const auto use_of = [&](int32_t block) {
+    const auto num_sequences = static_cast<int32_t>(pool_.num_holders(block)) - 1;
+    return BlockUse{num_sequences, num_sequences > 0 && written_by_[index(block)] >= first_new};
+  };
+  make_outline(tree_, use_of, limits, out);
+  for (PrefixRun& run : out.runs)
+    run.idle_since = idle_.contains(run.block) ? idle_since_[index(run.block)] : 0;
+  return out;
 }
 
 bool PrefixCache::pins_are_right() const {

@@ -43,8 +43,8 @@
 //   nodes                0  1  2  3  4  5  6  7    window 40, B = 16: the token at 16 n sees
 //   with a window block  x  x  x  -  -  x  x  x    nodes [n - 3, n) (n = 3, or 8, but not 4 to 7)
 //
-// Nothing allocates after construction, the vectors of results aside, which keep their memory when
-// they are reused. No clock, no randomness: equal calls give equal ids.
+// Nothing allocates after construction, outlines aside and the vectors of results, which keep their
+// memory when they are reused. No clock, no randomness: equal calls give equal ids.
 //
 // Thread rule: as the pools'. The pools outlive their cache.
 #pragma once
@@ -57,6 +57,7 @@
 #include "cache/block_pools.h"
 #include "cache/idle_list.h"
 #include "cache/prefix_match.h"
+#include "cache/prefix_outline.h"
 #include "cache/prefix_tree.h"
 #include "cache/sequence_blocks.h"
 #include "cache/window_blocks.h"
@@ -86,9 +87,13 @@ class PrefixCache final : private BlockKeeper {
   PrefixCache(const PrefixCache&) = delete;
   PrefixCache& operator=(const PrefixCache&) = delete;
 
-  // A new plan begins: what was published before is written by earlier ones. Also gives back the
-  // blocks that `publish` exchanged, which the plan before may still have written to.
-  void next_plan();
+  // A new plan begins, whose number it returns: what was published before is written by earlier
+  // ones. Also gives back the blocks that `publish` exchanged, which the plan before may still have
+  // written to.
+  int64_t next_plan();
+  // What outlines tell as PrefixRun::idle_since of blocks that become idle from here on, in the
+  // caller's unit. Decides nothing.
+  void set_time(int64_t now) { now_ = now; }
 
   // The longest known beginning of `tokens` under `salt`, never more than `limit` tokens (whoever
   // needs logits computes at least the last token; positions whose logprobs are asked for are
@@ -137,6 +142,8 @@ class PrefixCache final : private BlockKeeper {
   void clear();
 
   PrefixCacheStats stats() const;
+  // A picture of the tree (prefix_outline.h). New is what plan `first_new` or a later one writes.
+  PrefixOutline outline(const OutlineLimits& limits, int64_t first_new) const;
   // free + used + idle = all; every published block held by the cache exactly once; a block is
   // idle exactly where no sequence holds it or any block under it, and is idle for less long than
   // those. In groups with a window: WindowBlocks' own. O(num_blocks * B), for tests and idle times.
@@ -145,6 +152,10 @@ class PrefixCache final : private BlockKeeper {
  private:
   void on_used(int32_t block) override { pin(block); }
   void on_left_alone(int32_t block) override { unpin(block); }
+  void become_idle(int32_t block) {
+    idle_.push(block);
+    idle_since_[static_cast<size_t>(block)] = now_;
+  }
   void pin(int32_t block);
   void unpin(int32_t block);
   void insert(uint64_t salt, int32_t parent, std::span<const int32_t> tokens, int32_t block);
@@ -175,11 +186,12 @@ class PrefixCache final : private BlockKeeper {
   // [num_blocks]: 1 where a sequence holds the block, and 1 for each child that is pinned itself.
   std::vector<int32_t> num_pins_;
   std::vector<int64_t> written_by_;   // [num_blocks] the plan that it was published in
+  std::vector<int64_t> idle_since_;   // [num_blocks] of those in idle_
   std::vector<Exchanged> exchanged_;  // held until the next plan; capacity: all blocks
   std::vector<std::unique_ptr<WindowBlocks>> windows_;  // of groups 1 on
   std::vector<int64_t>
       last_missing_;  // [windows] of the path walked: the last node without a block
-  int64_t plan_ = 0;
+  int64_t plan_ = 0, now_ = 0;
   PrefixCacheStats stats_;
 };
 

@@ -20,6 +20,7 @@
 // allocates nothing. This file knows no holders and no time; those are PrefixCache's.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -51,8 +52,14 @@ class PrefixTree {
   std::span<const int32_t> tokens(int32_t block) const;
   uint64_t salt(int32_t block) const { return at(block).salt; }
   int32_t parent(int32_t block) const { return at(block).parent; }
-  // Any one of its children; kNoBlock: it has none.
-  int32_t any_child(int32_t block) const { return at(block).children; }
+  // Any one of its children (kNoBlock: of the nodes without parent); kNoBlock: it has none.
+  int32_t any_child(int32_t block) const { return block == kNoBlock ? roots_ : at(block).children; }
+  // From any_child on these lead to all children of a parent, once to each; kNoBlock: to no more.
+  std::array<int32_t, 2> next_siblings(int32_t block) const {
+    return {at(block).left, at(block).right};
+  }
+  // Says that the block will be asked about soon, so that its node is in the cache by then.
+  void prefetch(int32_t block) const { __builtin_prefetch(&at(block)); }
   int64_t size() const { return size_; }
 
   // True where parents, orders and heaps are as said above and every node hangs in one place.

@@ -45,6 +45,9 @@ class LocalEngine final : public Engine {
   EngineStats stats() const override { return loop_->stats(); }
   const RequestState* state(uint64_t request) const override { return loop_->state(request); }
   void reset_prefix_cache() override { loop_->forget_idle_prefixes(); }
+  cache::PrefixOutline prefix_outline(const cache::OutlineLimits& limits) const override {
+    return loop_->prefix_outline(limits);
+  }
   void begin_window() override { window_ = replica_->begin_window(); }
   PipelineReport report_window() const override {
     return report_between(window_, replica_->marks(), replica_->shape().time_rows());

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/range.h"
+#include "cache/prefix_outline.h"
 #include "engine/pipeline_forecast.h"
 #include "engine/pipeline_report.h"
 #include "engine/pipeline_trace.h"
@@ -250,6 +251,9 @@ class Engine {
   virtual const RequestState* state(uint64_t request) const = 0;
   // Forgets the cached prefixes that no sequence holds.
   virtual void reset_prefix_cache() = 0;
+  // What the prefix cache holds now. PrefixRun::is_new: written by the step that was answered last
+  // or by one in flight; PrefixRun::idle_since: base/clock.h, to within a step.
+  virtual cache::PrefixOutline prefix_outline(const cache::OutlineLimits& limits) const = 0;
 
   // From here on the times of the stages are told (engine/pipeline_report.h), until the next call.
   virtual void begin_window() = 0;

@@ -225,6 +225,8 @@ void RequestLoop::take_answer() {
   const StepAnswer& answer = replica_.await();
   const Flight& flight = ring_[num_answered_++ % ring_.size()];
   last_taken_ = flight.schedule.number;
+  last_taken_plan_ = flight.schedule.cache_plan;
+  cache_.set_time(now_ns());
   times_.learn(flight.schedule.load, replica_.work_ns());
   take_failures(flight, answer);
   take_rows(flight, answer);

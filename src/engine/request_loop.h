@@ -45,6 +45,9 @@ class RequestLoop {
   void clear_cache();
   // Gives up what the prefix cache holds alone. At any time.
   void forget_idle_prefixes();
+  cache::PrefixOutline prefix_outline(const cache::OutlineLimits& limits) const {
+    return cache_.outline(limits, last_taken_plan_);
+  }
   EngineStats stats() const;
   // Null for requests that have ended. Valid until the next call.
   const RequestState* state(uint64_t request) const;
@@ -94,6 +97,7 @@ class RequestLoop {
   std::vector<Flight> ring_;         // [Replica::kRingSlots]
   uint64_t num_submitted_ = 0, num_answered_ = 0;
   uint64_t last_taken_ = 0;           // Schedule::number of the answer taken last
+  int64_t last_taken_plan_ = 0;       // its Schedule::cache_plan
   uint64_t num_answers_at_room_ = 0;  // Replica::num_awaited() when a sequence left last
   uint64_t next_request_ = 1, next_sequence_ = 1;
   int64_t checked_ns_ = 0;  // when the cache was looked through

@@ -138,7 +138,7 @@ void Scheduler::schedule(Schedule& out) {
   fork_copies_.clear();
   out.load = {};
   out.number = next_number_++;
-  cache_.next_plan();
+  out.cache_plan = cache_.next_plan();
   // From this plan on nobody sees what lies behind the windows.
   if (pools_.num_groups() > 1)
     for (Sequence* s : running_) s->blocks.slide(s->num_planned);

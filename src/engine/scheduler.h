@@ -130,6 +130,7 @@ struct Schedule {
     std::array<Table, cache::kMostGroups> tables;
   };
   uint64_t number = 0;
+  int64_t cache_plan = 0;  // as the prefix cache counts plans
   std::vector<Chunk> chunks;
   std::vector<int32_t> block_ids;
   std::vector<int32_t> guesses;          // -1: for the draft model to fill in

@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "engine/engine.h"
 #include "engine/limits.h"
+#include "fleet/prefix_snapshot.h"
 #include "text/grammar.h"
 #include "text/text.h"
 
@@ -143,6 +144,9 @@ class EngineClient {
   virtual void resume() = 0;
   // Forgets cached prefixes that nobody uses.
   virtual void reset_prefix_cache() = 0;
+  // What the prefix cache holds, as of a moment ago (fleet/prefix_snapshot.h).
+  // Error(kCommunication) where the engine is lost.
+  virtual void prefixes(OnPrefixes on_prefixes) = 0;
 };
 
 }  // namespace weft::fleet

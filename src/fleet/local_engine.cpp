@@ -155,6 +155,11 @@ void LocalEngine::pause() { mailbox_.post(PauseMessage{true}); }
 void LocalEngine::resume() { mailbox_.post(PauseMessage{false}); }
 void LocalEngine::reset_prefix_cache() { mailbox_.post(ResetCacheMessage{}); }
 
+void LocalEngine::prefixes(OnPrefixes on_prefixes) {
+  if (auto snapshot = prefix_watch_.young(now_ns())) return on_prefixes(std::move(snapshot));
+  post(PrefixesMessage{std::move(on_prefixes)});
+}
+
 Status LocalEngine::status() const {
   Status status;
   {
@@ -245,6 +250,7 @@ void LocalEngine::turn() {
 
 void LocalEngine::handle(GenerateMessage& message) {
   Generate& asked = message.request;
+  owners_.note(asked.cache_salt, asked.principal);
   Held held;
   held.row.number = message.number;
   held.row.principal = std::move(asked.principal);
@@ -266,6 +272,7 @@ void LocalEngine::handle(GenerateMessage& message) {
 
 void LocalEngine::handle(EmbedMessage& message) {
   Embed& asked = message.request;
+  owners_.note(asked.cache_salt, asked.principal);
   Held held;
   held.row.number = message.number;
   held.row.principal = std::move(asked.principal);
@@ -304,6 +311,21 @@ void LocalEngine::submit(HeldList::iterator held, engine::Request request) {
   }
   by_engine_id_.emplace(held->engine_id, held);
   has_work_ = true;
+}
+
+void LocalEngine::handle(PrefixesMessage& message) {
+  const int64_t begin_ns = now_ns();
+  std::shared_ptr<const PrefixSnapshot> snapshot =
+      prefix_watch_.young(begin_ns);  // another asked just now
+  if (!snapshot && !is_closed_) {
+    try {
+      cache::PrefixOutline outline = engine_->prefix_outline({});
+      snapshot = prefix_watch_.keep(std::move(outline), owners_, begin_ns, now_ns());
+    } catch (const std::exception& e) {  // no memory: no picture, and no request pays for it
+      log_error("the prefix cache could not be looked at: {}", e.what());
+    }
+  }
+  call(message.on_prefixes, std::move(snapshot));
 }
 
 void LocalEngine::handle(CancelMessage& message) {
@@ -386,6 +408,7 @@ void LocalEngine::close(engine::FinishReason reason, const std::optional<Error>&
   for (Message& message : messages_) {
     if (auto* asked = std::get_if<GenerateMessage>(&message)) handle(*asked);
     if (auto* asked = std::get_if<EmbedMessage>(&message)) handle(*asked);
+    if (auto* asked = std::get_if<PrefixesMessage>(&message)) handle(*asked);
   }
   messages_.clear();
   while (!held_.empty()) end(held_.begin(), reason, error);

@@ -30,6 +30,7 @@
 #include "fleet/engine_client.h"
 #include "fleet/grammar_compilations.h"
 #include "fleet/mailbox.h"
+#include "fleet/prefix_snapshot.h"
 
 namespace weft::fleet {
 
@@ -63,6 +64,7 @@ class LocalEngine final : public EngineClient {
   void pause() override;
   void resume() override;
   void reset_prefix_cache() override;
+  void prefixes(OnPrefixes on_prefixes) override;
 
  private:
   struct GenerateMessage {
@@ -84,13 +86,16 @@ class LocalEngine final : public EngineClient {
     bool paused;
   };
   struct ResetCacheMessage {};
+  struct PrefixesMessage {
+    OnPrefixes on_prefixes;
+  };
   struct GrammarMessage {
     uint64_t number;
     std::shared_ptr<const text::Grammar> grammar;
     std::optional<Error> error;
   };
   using Message = std::variant<GenerateMessage, EmbedMessage, CancelMessage, PauseMessage,
-                               ResetCacheMessage, GrammarMessage>;
+                               ResetCacheMessage, PrefixesMessage, GrammarMessage>;
 
   // A request that has not ended.
   struct Held {
@@ -117,6 +122,7 @@ class LocalEngine final : public EngineClient {
   void handle(CancelMessage& message);
   void handle(PauseMessage& message) { is_paused_ = message.paused; }
   void handle(ResetCacheMessage&) { engine_->reset_prefix_cache(); }
+  void handle(PrefixesMessage& message);
   void handle(GrammarMessage& message);
   HeldList::iterator hold(Held held);
   void submit(HeldList::iterator held, engine::Request request);
@@ -141,11 +147,13 @@ class LocalEngine final : public EngineClient {
 
   mutable std::mutex status_mutex_;  // held to copy, never for long
   Status status_;                    // as published last
+  PrefixWatch prefix_watch_;
 
   // The stepping thread's.
   std::unique_ptr<GrammarCompilations> compilations_;
   std::vector<Message> messages_;
   HeldList held_;
+  SaltOwners owners_;
   std::unordered_map<uint64_t, HeldList::iterator> by_number_, by_engine_id_;
   bool has_work_ = false, is_paused_ = false, is_closed_ = false;
   int64_t published_ns_ = 0, listed_ns_ = 0, reported_ns_ = 0;

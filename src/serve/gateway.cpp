@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "serve/access_log.h"
 #include "serve/admin_routes.h"
+#include "serve/cache_data.h"
 #include "serve/health_routes.h"
 #include "serve/metered_client.h"
 #include "serve/metrics.h"
@@ -82,6 +83,7 @@ struct Gateway::Inside {
     const EngineOf engine_of = [engine = engine] { return engine; };
     router.add("GET", "/weft/state", state_route(engine_of));
     router.add("GET", "/weft/timeline", timeline_route(engine_of));
+    router.add("GET", "/weft/cache", cache_route(engine_of));
   }
 
   const GatewayOptions options;

@@ -27,6 +27,9 @@ class MeteredClient final : public fleet::EngineClient {
   void pause() override { engine_->pause(); }
   void resume() override { engine_->resume(); }
   void reset_prefix_cache() override { engine_->reset_prefix_cache(); }
+  void prefixes(fleet::OnPrefixes on_prefixes) override {
+    engine_->prefixes(std::move(on_prefixes));
+  }
 
  private:
   std::shared_ptr<fleet::EngineClient> engine_;

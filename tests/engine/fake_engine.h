@@ -86,6 +86,8 @@ struct FakeState {
   std::vector<PackRequest> packed;
   std::vector<std::string> verified;
   int num_loads = 0, num_cancels = 0, num_windows = 0, num_cache_resets = 0;
+  int num_outlines = 0;
+  cache::PrefixOutline outline;
   PipelineReport report;
   PipelineTrace trace;
   PipelineCosts costs;
@@ -205,6 +207,10 @@ class FakeEngine : public Engine {
   EngineStats stats() const override { return state_.stats; }
   const RequestState* state(uint64_t request) const override;
   void reset_prefix_cache() override { ++state_.num_cache_resets; }
+  cache::PrefixOutline prefix_outline(const cache::OutlineLimits&) const override {
+    ++state_.num_outlines;
+    return state_.outline;
+  }
   void begin_window() override { ++state_.num_windows; }
   PipelineReport report_window() const override { return state_.report; }
   PipelineTrace trace() const override { return state_.trace; }

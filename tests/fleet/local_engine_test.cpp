@@ -323,6 +323,68 @@ TEST(LocalEngine, DescribesTheModelAndKeepsATrace) {
   EXPECT_EQ(state.num_cache_resets, 1);
 }
 
+// What a client told of its cache, awaited.
+std::shared_ptr<const PrefixSnapshot> prefixes_of(LocalEngine& client) {
+  const auto told = std::make_shared<std::promise<std::shared_ptr<const PrefixSnapshot>>>();
+  client.prefixes([told](std::shared_ptr<const PrefixSnapshot> tree) { told->set_value(tree); });
+  auto tree = told->get_future();
+  if (tree.wait_for(std::chrono::seconds(60)) != std::future_status::ready)
+    throw std::runtime_error("no prefix tree came");
+  return tree.get();
+}
+
+TEST(LocalEngine, LooksAtItsPrefixesOnlyWhenAskedAndNotTooOften) {
+  FakeState state;
+  state.outline.enabled = true;
+  cache::PrefixRun run;
+  run.num_blocks = 3;
+  run.salt = 7;
+  state.outline.runs = {run};
+  run.salt = 8;
+  state.outline.runs.push_back(run);
+  state.outline.shares = {{7, {1, 3, 48, 0}}};
+  const auto client = start(state);
+  Collected answer;
+  Generate request = ask("x");
+  request.cache_salt = 7;
+  client->generate(std::move(request), answer.on_event());
+  ASSERT_TRUE(answer.wait_until_ended());
+  EXPECT_EQ(state.num_outlines, 0);
+  const auto tree = prefixes_of(*client);
+  ASSERT_NE(tree, nullptr);
+  EXPECT_GT(tree->made_ns, 0);
+  EXPECT_THAT(tree->run_principals, testing::ElementsAre("somebody", ""));
+  EXPECT_THAT(tree->share_principals, testing::ElementsAre("somebody"));
+  // Asked again at once, it is the same one; a while later another.
+  std::shared_ptr<const PrefixSnapshot> again = prefixes_of(*client);
+  EXPECT_TRUE(again == tree || again->made_ns - tree->made_ns >= PrefixWatch::kYoungNs);
+  const int64_t deadline = now_ns() + 60'000'000'000;
+  while ((again = prefixes_of(*client)) == tree && now_ns() < deadline)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_GE(again->made_ns - tree->made_ns, PrefixWatch::kYoungNs);
+}
+
+TEST(LocalEngine, ThatIsLostTellsNoTree) {
+  FakeState state;
+  Gate gate(state);
+  const auto wait = state.on_step;
+  state.on_step = [wait](int64_t step) {
+    wait(step);
+    throw Error(ErrorKind::kCommunication, "rank 1 is silent");
+  };
+  const auto client = start(state);
+  Collected answer;
+  client->generate(ask("x"), answer.on_event());
+  gate.wait_until_reached();
+  const auto told = std::make_shared<std::promise<std::shared_ptr<const PrefixSnapshot>>>();
+  client->prefixes([told](std::shared_ptr<const PrefixSnapshot> tree) { told->set_value(tree); });
+  gate.open();
+  EXPECT_EQ(told->get_future().get(), nullptr);
+  ASSERT_TRUE(answer.wait_until_ended());
+  EXPECT_THROW(client->prefixes([](const auto&) {}), Error);
+  EXPECT_EQ(state.num_outlines, 0);
+}
+
 // ---- over a model
 
 class OverAModel : public testing::Test {
@@ -449,6 +511,73 @@ TEST_F(OverAModel, CancelledRequestsHoldNoBlocks) {
   client_->reset_prefix_cache();
   EXPECT_TRUE(wait_for(
       *client_, [](const Status& s) { return s.stats.num_free_blocks == s.stats.num_blocks; }));
+}
+
+// Two answers with one beginning: who began what, and what is held while they run.
+TEST_F(OverAModel, TellsTheTreeOfItsPrefixes) {
+  EXPECT_TRUE(prefixes_of(*client_)->outline.runs.empty());
+  std::vector<Collected> answers(2);
+  for (const int i : {0, 1}) {
+    Generate request = ask(3, 150);
+    request.prompt_ids.resize(32);
+    request.prompt_ids.push_back(i);
+    request.principal = "ann";
+    request.cache_salt = 5;
+    client_->generate(std::move(request), answers[static_cast<size_t>(i)].on_event());
+  }
+  const auto wait_for_tree = [this](auto holds) {
+    const int64_t deadline = now_ns() + 60'000'000'000;
+    auto tree = prefixes_of(*client_);
+    while (!holds(tree->outline) && now_ns() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      tree = prefixes_of(*client_);
+    }
+    return tree;
+  };
+  for (const Collected& answer : answers) ASSERT_TRUE(answer.wait_until_ended());
+  const auto tree = wait_for_tree([](const cache::PrefixOutline& outline) {
+    return outline.runs.size() == 3 && outline.runs[0].num_sequences == 0;
+  });
+  const cache::PrefixOutline& outline = tree->outline;
+  ASSERT_EQ(outline.runs.size(), 3u);
+  EXPECT_EQ(outline.runs[0].num_tokens, 32);
+  EXPECT_EQ(outline.runs[1].parent, 0);
+  EXPECT_EQ(outline.runs[2].parent, 0);
+  EXPECT_THAT(tree->run_principals, testing::Each("ann"));
+  EXPECT_THAT(tree->share_principals, testing::ElementsAre("ann"));
+  const engine::EngineStats stats = client_->status().stats;
+  EXPECT_EQ(outline.num_published, stats.num_idle_blocks);
+  EXPECT_EQ(outline.runs[0].whole.num_blocks, outline.num_published);
+  EXPECT_EQ(outline.num_unpublished, 0);
+  for (const cache::PrefixRun& run : outline.runs) {
+    EXPECT_FALSE(run.is_new);
+    EXPECT_GT(run.idle_since, 0);
+    EXPECT_LE(run.idle_since, tree->made_ns);
+  }
+  client_->reset_prefix_cache();
+  EXPECT_EQ(wait_for_tree([](const auto& told) {
+              return told.num_published == 0;
+            })->outline.num_published,
+            0);
+}
+
+// A sequence that runs holds what it has published.
+TEST_F(OverAModel, TellsWhoseBlocksAreHeld) {
+  Collected answer;
+  client_->generate(ask(3, 150), answer.on_event());
+  ASSERT_TRUE(answer.wait_for([](const auto& events) { return events.size() >= 20; }));
+  client_->pause();
+  const auto tree = prefixes_of(*client_);
+  client_->resume();
+  const cache::PrefixOutline& outline = tree->outline;
+  ASSERT_FALSE(outline.runs.empty());
+  EXPECT_LE(outline.num_unpublished, 1);  // the last block, which is not full
+  for (const cache::PrefixRun& run : outline.runs) {
+    EXPECT_EQ(run.num_sequences, 1);
+    EXPECT_EQ(run.idle_since, 0);
+  }
+  EXPECT_LE(outline.runs.size(), 2u);
+  ASSERT_TRUE(answer.wait_until_ended());
 }
 
 }  // namespace

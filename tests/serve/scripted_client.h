@@ -39,6 +39,7 @@ class ScriptedClient : public fleet::EngineClient {
     set([](fleet::Status& status) { status.paused = false; });
   }
   void reset_prefix_cache() override { ++num_resets; }
+  void prefixes(fleet::OnPrefixes on_prefixes) override { on_prefixes(prefixes_); }
 
   template <typename Change>
   void set(Change change) {
@@ -48,6 +49,7 @@ class ScriptedClient : public fleet::EngineClient {
 
   std::atomic<int> num_resets{0};
   engine::PipelineTrace trace_;
+  std::shared_ptr<const fleet::PrefixSnapshot> prefixes_;
   fleet::ModelCard card_;
 
  private:
