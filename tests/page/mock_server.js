@@ -23,6 +23,7 @@ export class MockServer {
   failure = null;
   tokenDelay_ms = 25;
   requests = [];     // bodies of chats
+  prefixes = null;   // in place of a made-up tree
   #server; #held = new Map(); #number = 0;
   #lanes = Array.from({ length: kStages }, () => []);
   #steps = []; #free_us = Array(kStages).fill(0);
@@ -124,6 +125,29 @@ export class MockServer {
     };
   }
 
+  // Two beginnings of the viewer's and one of another key's; below the first, what is held goes on.
+  #cache() {
+    const now = now_us() + 1e10;  // hours after the start
+    const none = { runs: 0, blocks: 0, tokens: 0, used: 0 };
+    const runs = [];
+    const add = (parent, block, blocks, more = {}) => runs.push({ block, parent, blocks, tokens: 16 * blocks, sequences: 0, new: false, idle_since_us: 0, mine: true, more: none, ...more }) - 1;
+    const held = [...this.#held.values()];
+    const idle = (seconds) => ({ idle_since_us: now - seconds * 1e6 });
+    const system = add(-1, 10, 40, held.length > 0 ? { sequences: held.length } : idle(3));
+    add(system, 700, 30, { ...idle(95), more: { runs: 12, blocks: 20, tokens: 290, used: 0 } });
+    for (const [index, one] of held.entries())
+      add(system, 100 + 60 * index, 1 + Math.floor((one.prompt + one.generated) / 16), { sequences: 1, new: index === 0 });
+    const other = add(-1, 900, 60, { ...idle(20), mine: false });
+    add(other, 960, 12, { ...idle(20), mine: false });
+    add(other, 980, 8, { ...idle(45), mine: false });
+    add(-1, 990, 9, idle(7000));
+    const sum = (of) => of.reduce((all, run) => ({ runs: all.runs + 1 + run.more.runs, blocks: all.blocks + run.blocks + run.more.blocks, tokens: all.tokens + run.tokens + run.more.tokens, used: all.used + (run.sequences > 0 ? run.blocks : 0) }), none);
+    const more = { runs: 3, blocks: 7, tokens: 100, used: 0 };
+    const mine = sum(runs.filter((run) => run.mine)), others = sum(runs.filter((run) => !run.mine));
+    return { now_us: now, made_us: now, enabled: true, block_size: 16, published: mine.blocks + others.blocks + more.blocks + 5, unpublished: held.length, not_seen: 5,
+             owners: { principal: 'anonymous', mine, others, unknown: more }, runs, more };
+  }
+
   async #answer(request, response) {
     const url = new URL(request.url, 'http://mock');
     const json = (status, body) => {
@@ -135,6 +159,7 @@ export class MockServer {
     if (this.key && request.headers.authorization !== `Bearer ${this.key}`) return refuse(401, 'Incorrect API key provided.');
     if (url.pathname === '/weft/state') return json(200, this.#state());
     if (url.pathname === '/weft/timeline') return json(200, this.#timeline(Number(url.searchParams.get('since_us') ?? 0)));
+    if (url.pathname === '/weft/cache') return json(200, this.prefixes ?? this.#cache());
     if (url.pathname === '/v1/models') return json(200, { object: 'list', data: [{ id: 'mock-135m', object: 'model' }] });
     if (url.pathname === '/v1/chat/completions') return this.#chat(request, response, refuse);
     return refuse(404, 'There is no such route.');

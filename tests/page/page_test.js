@@ -221,11 +221,95 @@ describe('seeing inside', () => {
     await page.getByRole('link', { name: 'Cache & queue' }).click();
     await page.getByText('1 running, 0 waiting').waitFor();
     assert.equal(await page.locator('.cells i').count(), 240);
-    for (const path of ['/weft/state', '/weft/timeline'])
+    for (const path of ['/weft/state', '/weft/timeline', '/weft/cache'])
       assert.doesNotMatch(await (await fetch(url + path)).text(), /private/);
     // The answer goes on meanwhile.
     await page.getByRole('link', { name: 'Playground' }).click();
     assert.ok(await page.locator('.token').count() > 2);
+  });
+});
+
+describe('prefix tree', () => {
+  const run = (text) => page.locator('.run').filter({ hasText: text });
+  const tip = () => page.locator('.tip.in-icicle');
+  // Of the picture's width, in per mille.
+  const shares = () => page.locator('.run').evaluateAll((runs) => runs.map((run) => {
+    const whole = run.parentElement.getBoundingClientRect(), box = run.getBoundingClientRect();
+    return { key: run.dataset.key, level: Number(run.getAttribute('aria-level')), left: Math.round(1000 * (box.left - whole.left) / whole.width), width: Math.round(1000 * box.width / whole.width) };
+  }));
+
+  it('is as wide as its blocks, children below their parents', async () => {
+    mock.hold(3);
+    page = await open(browser, `${url}/#queue`);
+    await run('tokens, 3×').waitFor();
+    const tree = await (await fetch(`${url}/weft/cache`)).json();
+    mock.prefixes = tree;  // which stands still
+    await page.waitForTimeout(1500);
+    const blocks = (sum, one) => sum + one.blocks + one.more.blocks;
+    assert.equal(tree.runs.reduce(blocks, tree.more.blocks + tree.not_seen), tree.published);
+    const shown = await shares();
+    const of = (key) => shown.find((one) => one.key === key);
+    assert.deepEqual(of('root'), { key: 'root', level: 1, left: 0, width: 1000 });
+    const near = (a, b) => assert.ok(Math.abs(a - b) <= 12, `${a} of ${b}`);
+    near(of('run-900').width, 1000 * 80 / tree.published);
+    near(of('more-root').width, 1000 * 7 / tree.published);
+    near(of('unseen').width, 1000 * 5 / tree.published);
+    near(of('more-run-700').width, 1000 * 20 / tree.published);
+    assert.equal(of('run-960').level, 3);
+    near(of('run-960').left, of('run-900').left);
+    near(of('run-980').left, of('run-960').left + of('run-960').width);
+    await page.getByText('yours (anonymous)').waitFor();
+  });
+
+  it('tells numbers by mouse and by keyboard, and enlarges a part', async () => {
+    mock.hold(3);
+    page = await open(browser, `${url}/#queue`);
+    await page.locator('[data-key="run-700"]').hover();
+    assert.match(await tip().textContent(), /^Cachedblocks30tokens480with all below50 blocksunused for1 min 35 sofyou$/);
+    await page.locator('[data-key="run-900"]').hover();
+    assert.match(await tip().textContent(), /ofanother key$/);
+    await page.mouse.move(5, 5);
+    await page.locator('[data-key="root"]').focus();
+    const at = () => page.evaluate(() => document.activeElement.dataset.key);
+    for (const [key, to] of [['ArrowDown', 'run-10'], ['ArrowRight', 'run-900'], ['ArrowDown', 'run-960'], ['ArrowRight', 'run-980'], ['ArrowUp', 'run-900'], ['Home', 'root'], ['ArrowDown', 'run-10']]) {
+      await page.keyboard.press(key);
+      assert.equal(await at(), to);
+    }
+    assert.match(await tip().textContent(), /^Held by 3 sequencesblocks40/);
+    assert.match(await page.locator('[data-key="run-10"]').getAttribute('aria-label'), /^Held by 3 sequences, blocks 40, tokens 640/);
+    await page.keyboard.press('Enter');
+    await page.locator('[data-key="run-900"]').waitFor({ state: 'detached' });
+    assert.equal((await shares()).find((one) => one.key === 'run-10').width, 1000);
+    assert.equal(await at(), 'run-10');
+    // The next look keeps what is enlarged, and where the keyboard is.
+    await page.waitForTimeout(1500);
+    assert.equal((await shares()).find((one) => one.key === 'run-10').width, 1000);
+    assert.equal(await at(), 'run-10');
+    await page.keyboard.press('Escape');
+    await page.locator('[data-key="run-900"]').waitFor();
+  });
+
+  it('is a table too', async () => {
+    page = await open(browser, `${url}/#queue`);
+    await page.getByText('As a table').click();
+    const rows = page.locator('.run-table tbody tr');
+    assert.equal(await rows.count(), 9);
+    assert.equal(await rows.nth(0).textContent(), '1Cached4090640' + '03.0 syou');
+    assert.equal(await rows.nth(2).textContent(), '312 smaller parts2020290–––');
+    assert.equal(await rows.nth(8).textContent(), '1Not looked at55––––');
+  });
+
+  it('says that there is nothing, and moves when there is', async () => {
+    const none = { runs: 0, blocks: 0, tokens: 0, used: 0 };
+    mock.prefixes = { now_us: 1, made_us: 1, enabled: false, block_size: 16, published: 0, unpublished: 0, not_seen: 0, owners: { principal: 'anonymous', mine: none, others: none, unknown: none }, runs: [], more: none };
+    page = await open(browser, `${url}/#queue`);
+    await page.getByText('Prefixes are not cached').waitFor();
+    mock.prefixes = { ...mock.prefixes, enabled: true };
+    await page.getByText('Nothing is cached yet.').waitFor();
+    mock.prefixes = null;
+    await page.locator('.run-cached').first().waitFor();
+    mock.hold(2);
+    await run('tokens, 2×').waitFor();
   });
 });
 

@@ -31,12 +31,12 @@ async function serve() {
   throw new Error(`weft serve was not ready in time:\n${said}`);
 }
 
-// Answers nobody reads, to give the pipeline something to do. Ends with the server.
-async function load(count) {
+// Answers nobody reads, to give the pipeline something to do. Ends with the server, or the signal.
+async function load(count, signal) {
   const topics = ['rivers', 'bridges', 'clocks', 'bread', 'ships', 'glass', 'maps', 'stars'];
   await Promise.allSettled(Array.from({ length: count }, async (_, i) => {
     const response = await fetch(`${url}/v1/chat/completions`, {
-      method: 'POST', headers: { 'Content-Type': 'application/json' },
+      method: 'POST', headers: { 'Content-Type': 'application/json' }, signal,
       body: JSON.stringify({ model: 'smollm2', stream: true, temperature: 0.9, max_tokens: 4000, ignore_eos: true,
                              messages: [{ role: 'user', content: `Write a long story about ${topics[i % topics.length]}.` }] }),
     });
@@ -89,6 +89,43 @@ describe('weft serve', { skip: isThere ? false : 'build/weft or its model is not
     const state = await (await fetch(`${url}/weft/state`)).json();
     assert.equal(await page.locator('.layer-rank').count(), state.split.ranks.length);
     assert.equal(state.split.ranks.at(-1).layers[1], state.model.layers);
+  });
+
+  it('shows what requests share of the cache', { timeout: 240000 }, async () => {
+    const systems = ['You are a helpful librarian. You answer questions about books, their authors, the shelves where they stand and the rules of the house, in plain words and at most three sentences.',
+                     'You are a patient teacher of physics for children of ten years. You explain with things from the kitchen and the playground, never with formulas, and you end with a question.'];
+    const questions = [['Who wrote Moby-Dick?', 'May I bring a sandwich?', 'Where are the atlases?', 'How long may I keep a book?'],
+                       ['Why is the sky blue?', 'Why does ice swim on water?', 'What makes a swing stop?']];
+    const before = await (await fetch(`${url}/weft/cache`)).json();
+    await Promise.all(systems.flatMap((system, i) => questions[i].map((question, j) => fetch(`${url}/v1/chat/completions`, {
+      method: 'POST', headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ model: 'smollm2', max_tokens: 40 + 60 * j, ignore_eos: true, messages: [{ role: 'system', content: system }, { role: 'user', content: question }] }),
+    }).then((response) => response.json()))));
+    const end = new AbortController();
+    const running = load(3, end.signal);
+    await page.goto(`${url}/#queue`);
+    await page.getByText('3 running, 0 waiting').waitFor();
+    await page.locator('.run-used').first().waitFor();
+    await page.waitForFunction(() => document.querySelectorAll('.run-cached').length >= 5);
+    const text = await (await fetch(`${url}/weft/cache`)).text();
+    const answered = JSON.parse(text);
+    assert.ok(answered.published > before.published + 20);
+    const blocks = (sum, one) => sum + one.blocks + one.more.blocks;
+    assert.equal(answered.runs.reduce(blocks, answered.more.blocks + answered.not_seen), answered.published);
+    assert.equal(answered.owners.mine.blocks, answered.published);
+    assert.ok(answered.runs.some((one) => one.sequences > 0) && answered.runs.some((one) => one.idle_since_us > 0));
+    // Four questions under one system prompt: a part that nobody has to compute again.
+    const shared = answered.runs.findIndex((one, at) => one.tokens >= 32 && answered.runs.filter((child) => child.parent === at).length >= 3);
+    assert.notEqual(shared, -1, text);
+    assert.doesNotMatch(text, /librarian|physics/);
+    await page.locator('.icicle').scrollIntoViewIfNeeded();
+    await page.locator(`[data-key="run-${answered.runs[shared].block}"]`).hover();
+    await page.locator('.tip.in-icicle').waitFor();
+    await shoot(page, 'cache');
+    end.abort();
+    await running;
+    await page.getByText('0 running, 0 waiting').waitFor();
+    await page.waitForFunction(() => !document.querySelector('.run-used'));
   });
 
   it('shows the pipeline moving under load', { timeout: 240000 }, async () => {

@@ -1,6 +1,7 @@
 // The cache's blocks by owner, and the requests that run and wait: numbers alone.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { count, duration, percent, plural, short } from './format';
+import { PrefixTree } from './prefix_tree';
 import { Sparkline } from './sparkline';
 import type { BlockCounts, HeldRequest, State } from './types';
 
@@ -52,6 +53,7 @@ export function Queue({ state, samples }: { state: State | null; samples: Sample
         <Blocks counts={cache} words={`of ${cache.block_size} tokens each, in ${cache.dtype}`} />
         {cache.window && <><h3>Of sliding windows</h3><Blocks counts={cache.window} words="" /></>}
       </section>
+      <PrefixTree />
       <section class="card" aria-label="Queue">
         <h2>Requests <span class="count">{count(state.queue.running)} running, {count(state.queue.waiting)} waiting</span></h2>
         <Requests requests={state.queue.requests} now_us={state.now_us} />

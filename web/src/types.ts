@@ -1,4 +1,4 @@
-// What the server tells (src/serve/page_data.h), and what the chat API streams.
+// What the server tells (src/serve/page_data.h, cache_data.h), and what the chat API streams.
 
 export interface Failure { what: string; why: string; mend: string }
 
@@ -53,6 +53,23 @@ export interface State {
   };
   limits: { max_num_seqs: number; max_num_batched_tokens: number };
   queue: { waiting: number; running: number; requests: HeldRequest[] };
+}
+
+export interface PrefixSum { runs: number; blocks: number; tokens: number; used: number }
+
+// Blocks in a row without a branch between them.
+export interface PrefixRun {
+  block: number;   // its name
+  parent: number;  // in `runs`; -1: none
+  blocks: number; tokens: number; sequences: number; new: boolean; idle_since_us: number;
+  mine: boolean; more: PrefixSum;
+}
+
+export interface PrefixCache {
+  now_us: number; made_us: number; enabled: boolean; block_size: number;
+  published: number; unpublished: number; not_seen: number;
+  owners: { principal: string; mine: PrefixSum; others: PrefixSum; unknown: PrefixSum };
+  runs: PrefixRun[]; more: PrefixSum;
 }
 
 export type SegmentKind = 'work' | 'schedule' | 'input' | 'send' | 'idle' | 'rest';
