@@ -144,10 +144,9 @@ std::optional<float> Fields::number(std::string_view name) const {
   const json* value = find(name);
   if (value == nullptr) return std::nullopt;
   if (!value->is_number()) refuse(name, "a number is expected");
-  const auto number = value->get<double>();
-  if (!(std::fabs(number) <= std::numeric_limits<float>::max()))
-    refuse(name, "a number that 32 bits hold is expected");
-  return static_cast<float>(number);
+  const std::optional<float> number = float_of(*value);
+  if (!number) refuse(name, "a number that 32 bits hold is expected");
+  return number;
 }
 
 std::optional<std::string> Fields::text(std::string_view name) const {
@@ -214,6 +213,16 @@ std::string Fields::param_of(std::string_view name) const {
 
 std::string Fields::placed(std::string_view text) const {
   return place_.empty() ? std::string(text) : fmt::format("{}: {}", place_, text);
+}
+
+std::optional<float> float_of(const json& number) {
+  const auto exact = number.get<double>();
+  if (!(std::fabs(exact) <= std::numeric_limits<float>::max())) return std::nullopt;
+  const auto nearest = static_cast<float>(exact);
+  const bool is_beyond = exact < nearest ? exact < 0 : exact > nearest && nearest > 0;
+  if (std::trunc(nearest) != nearest || !is_beyond) return nearest;
+  if (nearest == 0) return -std::numeric_limits<float>::min();  // less would count as none
+  return std::nextafter(nearest, std::copysign(std::numeric_limits<float>::infinity(), nearest));
 }
 
 std::optional<int32_t> token_id(const json& value) {

@@ -72,6 +72,10 @@ class Fields {
   std::string_view source_;
 };
 
+// Of a JSON number, the nearest float; none where it is too large for one. What lies beyond a whole
+// number, as bounds are, stays beyond it: a top_p of 1.0000000000000002 is no 1.
+std::optional<float> float_of(const nlohmann::json& number);
+
 // A token id out of a list; none where it is no whole number that 32 bits hold.
 std::optional<int32_t> token_id(const nlohmann::json& value);
 

@@ -62,9 +62,9 @@ void read_bias(const Fields& fields, const BodyLimits& limits, engine::SamplingP
   p->logit_bias.clear();
   for (const auto& [key, value] : bias->items()) {
     const std::optional<int64_t> id = parse_whole_number(key);
-    if (!id || *id < 0 || *id > INT32_MAX || !value.is_number())
-      fields.refuse("logit_bias", kExpected);
-    p->logit_bias.push_back({static_cast<int32_t>(*id), value.get<float>()});
+    const std::optional<float> weight = value.is_number() ? float_of(value) : std::nullopt;
+    if (!id || *id < 0 || *id > INT32_MAX || !weight) fields.refuse("logit_bias", kExpected);
+    p->logit_bias.push_back({static_cast<int32_t>(*id), *weight});
   }
 }
 

@@ -1,0 +1,36 @@
+#include "serve/access_log.h"
+
+#include <gmock/gmock.h>
+
+#include <string>
+
+#include "base/log.h"
+#include "text/utf8.h"
+
+namespace weft::serve {
+namespace {
+
+using testing::HasSubstr;
+
+std::string logged(const std::string& path) {
+  AnsweredRequest answered;
+  answered.method = "GET";
+  answered.path = path;
+  answered.status = 404;
+  testing::internal::CaptureStderr();
+  start_log("info");
+  log_answered(answered);
+  return testing::internal::GetCapturedStderr();
+}
+
+// A path is bytes, of which the beginning is shown.
+TEST(AccessLog, ItsLinesAreTextWhateverThePath) {
+  EXPECT_THAT(logged("/größe"), HasSubstr("request method=GET path=/größe status=404"));
+  EXPECT_THAT(logged("/a\xff"), HasSubstr("path=/a\uFFFD status"));
+  const std::string long_path = "/" + std::string(198, 'a') + "ß";
+  EXPECT_TRUE(text::is_valid_utf8(logged(long_path)));
+  EXPECT_THAT(logged(long_path), HasSubstr("aa\uFFFD status"));
+}
+
+}  // namespace
+}  // namespace weft::serve
