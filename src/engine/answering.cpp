@@ -170,7 +170,8 @@ int64_t Answering::num_left(const Branch& branch) const {
 
 void Answering::guess(Branch& branch, int64_t most) {
   Sequence& s = branch.sequence;
-  branch.draft.propose(s.tokens, std::clamp<int64_t>(num_left(branch) - 1, 0, most), s.guesses);
+  if (!branch.draft) branch.draft.emplace(static_cast<int64_t>(s.tokens.capacity()));
+  branch.draft->propose(s.tokens, std::clamp<int64_t>(num_left(branch) - 1, 0, most), s.guesses);
   s.guesses.resize(branch.tokens.num_allowed(s.guesses));
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -44,7 +45,7 @@ class Answering {
     Sequence sequence;
     ChoiceTokens tokens;
     text::TextStream stream;
-    NgramDraft draft{0};
+    std::optional<NgramDraft> draft;  // from the first guess on: a choice that waits has none
     bool begun = false;  // known to the scheduler: the first from the start, the others when the
                          // prompt's end has chosen their first token
     bool ended = false;

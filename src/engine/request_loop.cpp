@@ -51,6 +51,8 @@ RequestLoop::RequestLoop(Replica& replica, const ModelSource& source, cache::Blo
       max_model_len_(max_model_len),
       num_speculative_tokens_(options.num_speculative_tokens),
       ring_(static_cast<size_t>(scheduler_.options().max_in_flight)) {
+  // Otherwise a request of that length would wait for ever.
+  WEFT_CHECK(scheduler_.can_ever_fit(max_model_len), "{} tokens", max_model_len);
   int64_t num_blocks = 0;
   for (int group = 0; group < pools.num_groups(); ++group)
     num_blocks += pools.pool(group).num_blocks();
@@ -72,7 +74,6 @@ uint64_t RequestLoop::submit(Request request) {
     Sequence& s = branch->sequence;
     s.number = next_sequence_++;
     if (num_speculative_tokens_ == 0 || draft_ != nullptr) continue;
-    branch->draft = NgramDraft(static_cast<int64_t>(s.tokens.capacity()));
     s.guesses.reserve(static_cast<size_t>(num_speculative_tokens_));
   }
   Answering::Branch& first = *answering->branches().front();

@@ -13,10 +13,13 @@
 namespace {
 
 std::atomic<bool> counting{false};
-std::atomic<int64_t> num_allocations{0};
+std::atomic<int64_t> num_allocations{0}, num_bytes{0};
 
 void* counted_memory(std::size_t size, std::size_t alignment) {
-  if (counting.load(std::memory_order_relaxed)) num_allocations.fetch_add(1);
+  if (counting.load(std::memory_order_relaxed)) {
+    num_allocations.fetch_add(1);
+    num_bytes.fetch_add(static_cast<int64_t>(size));
+  }
   void* memory =
       alignment <= alignof(std::max_align_t)
           ? std::malloc(size)
@@ -148,6 +151,25 @@ TEST(Allocations, AreNoneUnderGrammars) {
   EXPECT_EQ(generated, 8 * 60);
   EXPECT_EQ(allocations_of_steps("2", 3, generated, "llama.Q2_K", true), 0);
   EXPECT_GT(generated, 60);
+}
+
+// A table of what came before is as large as the context, and queues may be long.
+TEST(Allocations, OfQueuedRequestsHoldNoTableOfGuesses) {
+  SKIP_WITHOUT_TINY_MODELS();
+  int64_t bytes[2] = {};
+  for (const int64_t guesses : {0, 4}) {
+    EngineOptions options = tiny_options(tiny_path("llama.Q4_K"));
+    options.max_model_len = 400;
+    options.num_speculative_tokens = guesses;
+    const auto engine = Engine::load(options);
+    num_bytes = 0;
+    counting = true;
+    for (int i = 0; i < 50; ++i) engine->submit(greedy(some_ids(20), 300));
+    counting = false;
+    bytes[guesses / 4] = num_bytes;
+  }
+  EXPECT_GT(bytes[0], 50 * 20 * 4);
+  EXPECT_LT(bytes[1], bytes[0] + 50 * 1000);
 }
 
 TEST(Allocations, AreCounted) {
