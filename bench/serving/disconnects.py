@@ -91,6 +91,7 @@ def state(server):
     status = server.forget_prefixes()
     time.sleep(4)  # what was refused is read for 2 s more, then its connection is closed
     status = server.status()
+    time.sleep(1)  # the connection that asked is closed, too
     descriptors = len(os.listdir(f"/proc/{server.process.pid}/fd"))
     return {**{key: status[key] for key in ("running", "waiting", "blocks", "free_blocks",
                                             "cached_blocks")},

@@ -86,6 +86,7 @@ void read_fields(const Fields& fields, const LineDefaults& defaults, RequestLine
                 R"(lines are OpenAI batch requests, or {"prompt": "..."})");
   read_prompt_alone(fields, defaults, line);
   serve::read_terms(fields, kLimits, line);
+  if (!line->grammar) line->grammar = defaults.grammar;
   refuse_tools(fields);
 }
 
@@ -100,10 +101,12 @@ std::string text_of(const engine::SamplingParams& p) {
 }  // namespace
 
 std::string LineDefaults::fingerprint() const {
-  return digest_of({text_of(prompt), text_of(chat), text_of(completion), std::to_string(seed),
-                    system, chat_template ? "template" : "plain", hash_logits ? "hash" : "",
-                    kv_cache_dtype})
-      .hex;
+  const std::string said =
+      digest_of({text_of(prompt), text_of(chat), text_of(completion), std::to_string(seed), system,
+                 chat_template ? "template" : "plain", hash_logits ? "hash" : "", kv_cache_dtype})
+          .hex;
+  if (!grammar) return said;
+  return digest_of({said, std::to_string(static_cast<int>(grammar->kind)), grammar->source}).hex;
 }
 
 RequestLine parse_request_line(std::string_view text, int64_t number,

@@ -9,12 +9,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/sampling.h"
 #include "serve/request_body.h"
+#include "text/grammar.h"
 
 namespace weft::cli {
 
@@ -24,9 +26,10 @@ using serve::kOpenMaxTokens;
 struct LineDefaults {
   // By kind of line: prompts alone, /v1/chat/completions, /v1/completions.
   engine::SamplingParams prompt, chat, completion;
-  uint64_t seed = 0;          // lines without a seed get their own, drawn from this and custom_id
-  std::string system;         // system message of prompts alone
-  bool chat_template = true;  // of prompts alone
+  uint64_t seed = 0;   // lines without a seed get their own, drawn from this and custom_id
+  std::string system;  // system message of prompts alone
+  std::optional<text::GrammarSpec> grammar = {};  // of prompts alone that name none
+  bool chat_template = true;                      // of prompts alone
   bool hash_logits = false;
   std::string kv_cache_dtype = "bf16";  // each type gives bits of its own
 

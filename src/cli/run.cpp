@@ -51,8 +51,6 @@ class RunCommand : public Command {
     model_.declare_scheduling(&options_);
     generation_.declare(&options_);
     grammar_.declare(&options_);
-    for (const char* flag : {"--json-schema", "--regex", "--choice", "--grammar"})
-      options_.exclude("--file", flag);
     options_.group("Output");
     options_.add("--json", &json_, {"", "one JSON object on standard output and nothing else"});
     options_.add("--stats", &stats_,
@@ -285,6 +283,7 @@ class RunCommand : public Command {
       generation_.apply_given(p);
     defaults.seed = generation_.seed();
     defaults.system = system_;
+    defaults.grammar = grammar_.spec();
     defaults.chat_template = !no_chat_template_;
     defaults.hash_logits = logits_hash_;
     defaults.kv_cache_dtype = model_.kv_cache_dtype;

@@ -64,7 +64,10 @@ class FileRun {
         options_(options),
         engine_(engine),
         console_(console),
-        context_{engine.tokenizer(), model_name(engine.model()), fingerprint} {}
+        context_{engine.tokenizer(), model_name(engine.model()), fingerprint} {
+    // An option that is wrong ends the command, not each of its lines.
+    if (options.defaults.grammar) grammar_of(*options.defaults.grammar);
+  }
 
   // False where Ctrl-C ended it.
   bool run() {
@@ -240,12 +243,13 @@ std::vector<size_t> find_todo(const RequestFile& file, const AnswerFile& answers
   return todo;
 }
 
-// Answers of one file come from one model: files of one name may hold it in other types.
+// Answers of one file come from one model: files of one name may hold it in other types. model:
+// empty where it is not opened, since nothing is left to do.
 void check_model(const AnswerFile& answers, const std::string& model,
                  const std::string& fingerprint) {
   constexpr const char* kMend = "--overwrite starts anew, --out FILE elsewhere";
   for (const auto& [custom_id, known] : answers.known()) {
-    if (!known.model.empty() && known.model != model)
+    if (!model.empty() && !known.model.empty() && known.model != model)
       throw Error(
           ErrorKind::kUsage,
           fmt::format("{} holds answers of {}, and this is {}", answers.path(), known.model, model),
@@ -254,7 +258,8 @@ void check_model(const AnswerFile& answers, const std::string& model,
       throw Error(
           ErrorKind::kUsage,
           fmt::format("{} holds answers of another {}: its fingerprint is {}, this one's {}",
-                      answers.path(), model, known.fingerprint, fingerprint),
+                      answers.path(), model.empty() ? "model" : model, known.fingerprint,
+                      fingerprint),
           "another file of the model, another type of cache, or another version of weft "
           "answered, whose bits differ",
           kMend);
@@ -321,7 +326,16 @@ int run_file(const FileRunOptions& options, const LoadEngine& load, Console& con
   int64_t failed_before = 0;
   std::vector<size_t> todo = find_todo(file, *answers, &failed_before);
   tell_start(file, *answers, todo.size(), says);
-  if (todo.empty()) return failed_before > 0 ? kSomeFailedExit : 0;
+  if (failed_before > 0)
+    says << fmt::format(
+                "{} of these failed: {} says why; delete their lines there to have them tried "
+                "again\n",
+                failed_before, answers->path())
+         << std::flush;
+  if (todo.empty()) {
+    check_model(*answers, "", options.fingerprint());
+    return failed_before > 0 ? kSomeFailedExit : 0;
+  }
 
   std::string fingerprint;
   const std::unique_ptr<engine::Engine> engine = load([&](const engine::OpenedModel& model) {

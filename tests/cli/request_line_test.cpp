@@ -61,6 +61,21 @@ TEST(RequestLine, APromptAloneIsAChat) {
   EXPECT_THAT(plain.prompts, ElementsAre(LinePrompt("Where?")));
 }
 
+TEST(RequestLine, AGrammarOfTheCommandIsForPromptsAloneThatNameNone) {
+  LineDefaults defaults;
+  defaults.grammar = text::GrammarSpec{text::GrammarSpec::Kind::kRegex, "[0-9]+"};
+  for (const char* text : {R"("How many?")", R"({"prompt": "How many?"})"})
+    EXPECT_EQ(parse(text, defaults).grammar, defaults.grammar) << text;
+  const RequestLine own =
+      parse(R"({"prompt": "How many?", "structured_outputs": {"regex": "[a-z]+"}})", defaults);
+  ASSERT_TRUE(own.grammar);
+  EXPECT_EQ(own.grammar->source, "[a-z]+");
+  EXPECT_FALSE(
+      parse(R"({"body": {"messages": [{"role": "user", "content": "How many?"}]}})", defaults)
+          .grammar);
+  EXPECT_NE(parse(R"("How many?")", defaults).request_id, parse(R"("How many?")").request_id);
+}
+
 TEST(RequestLine, BatchRequestsHaveTheDefaultsOfTheApi) {
   LineDefaults defaults;
   defaults.chat.max_tokens = kOpenMaxTokens;

@@ -239,6 +239,7 @@ TEST_F(RunFile, ALineThatFailsDoesNotStopTheOthers) {
   EXPECT_THAT(program_.err, AllOf(HasSubstr("3 failed"), HasSubstr("line 2 (line-2): the prompt")));
   // They are answered: a second run has nothing to do, and says with its exit code how it stands.
   EXPECT_EQ(run_to_out(file), 1);
+  EXPECT_THAT(program_.err, HasSubstr("3 of these failed"));
   EXPECT_EQ(program_.state.num_loads, 1);
 }
 
@@ -378,6 +379,10 @@ TEST_F(RunFile, AnswersOfAnotherFileOfTheModelAreNotMixedIn) {
   };
   ASSERT_EQ(go_on(), 0) << program_.err;
   const std::string first = out_text();
+  write("other weights", "model/model.gguf");
+  EXPECT_EQ(go_on(), 2) << "nothing is left to do, and still it is another model's";
+  write("weights", "model/model.gguf");
+  EXPECT_EQ(go_on(), 0) << program_.err;
   const json body = json::parse(first.substr(0, first.find('\n')))["response"]["body"];
   EXPECT_THAT(body["system_fingerprint"].get<std::string>(), StartsWith("fp_"));
   write_numbered(4);
