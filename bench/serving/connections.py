@@ -3,7 +3,8 @@
 
     bench/serving/connections.py MODEL [--idle 5000] [--slow 2000]
 
-Idle connections have asked for /health once and stay (keep-alive). Slow ones ask for a stream of
+Idle connections ask for /health every 45 seconds and otherwise stay (keep-alive; the server closes
+those that say nothing for 75). Slow ones ask for a stream of
 some 50 KiB and read 256 bytes every 5 seconds, through a socket that holds 4 KiB: their answers are
 made and wait in the server. Told is how much its memory grew by connection; meanwhile a client that
 reads streams on, and its longest gap is told. The answers of slow clients are compared whole at the
@@ -106,9 +107,10 @@ async def measure(server, args):
         idle_ones += await asyncio.gather(*(idle(server.port) for _ in range(count)))
     figures["idle"] = per_connection(server, idle_before, len(idle_ones))
 
+    slow_ones, stop = [], asyncio.Event()
+    staying = asyncio.create_task(stay(idle_ones, stop))
     fast = asyncio.create_task(stream_on(server.port, args))
     slow_before = server.memory_bytes()
-    slow_ones, stop = [], asyncio.Event()
     for begin in range(0, args.slow, 50):
         slow_ones += await asyncio.gather(*(SlowClient.begin(server.port, begin + i, args.tokens)
                                             for i in range(min(50, args.slow - begin))))
@@ -127,6 +129,7 @@ async def measure(server, args):
     fast_answers = await fast
     stop.set()
     await trickling
+    staying_ones = await staying
     figures["slow"]["left_early"] = sum(c.is_over for c in slow_ones)
     await drain(slow_ones, 120)
     whole = [c for c in slow_ones if c.is_whole]
@@ -134,7 +137,7 @@ async def measure(server, args):
     figures["slow"]["bytes"] = round(sum(len(c.received) for c in whole) / max(1, len(whole)))
     figures["slow"]["short"] = sum(c.num_chunks() != args.tokens for c in whole)
     alive = await asyncio.gather(*(still_alive(raw) for raw in idle_ones))
-    figures["idle"]["answer_again"] = sum(alive)
+    figures["idle"]["answer_again"] = min(sum(alive), staying_ones)
     figures["running_answer"] = {
         "answers": len(fast_answers), "failed": sum(not a.is_whole for a in fast_answers),
         "tokens": sum(a.tokens for a in fast_answers),
@@ -160,6 +163,22 @@ async def still_alive(raw):
         return b" 200 " in await asyncio.wait_for(loop.sock_recv(raw, 4096), 30)
     except (OSError, asyncio.TimeoutError):
         return False
+
+
+async def stay(idle_ones, stop):
+    """Asks from time to time, as a pool of connections does, until `stop`; how many answered all."""
+    alive = [True] * len(idle_ones)
+    asked = time.monotonic()
+    while not stop.is_set():
+        await asyncio.sleep(0.5)
+        if time.monotonic() - asked < 45:
+            continue
+        asked = time.monotonic()
+        for begin in range(0, len(idle_ones), 200):
+            part = idle_ones[begin:begin + 200]
+            for i, answers in enumerate(await asyncio.gather(*(still_alive(raw) for raw in part))):
+                alive[begin + i] &= answers
+    return sum(alive)
 
 
 def per_connection(server, before, count):
