@@ -4,8 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <numeric>
 #include <vector>
+
+#include "cache/token_runs.h"
 
 namespace weft::cache {
 namespace {
@@ -15,19 +16,6 @@ using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
 constexpr int64_t kBlock = 4;
-using Tokens = std::vector<int32_t>;
-
-// Tokens first, first + 1, ...
-Tokens run_of(int32_t first, int64_t count) {
-  Tokens tokens(static_cast<size_t>(count));
-  std::iota(tokens.begin(), tokens.end(), first);
-  return tokens;
-}
-
-Tokens joined(Tokens a, const Tokens& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 
 class PrefixCacheTest : public ::testing::Test {
  protected:

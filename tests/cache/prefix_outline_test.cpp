@@ -3,11 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <numeric>
 #include <random>
 #include <vector>
 
 #include "cache/prefix_cache.h"
+#include "cache/token_runs.h"
 
 namespace weft::cache {
 namespace {
@@ -16,18 +16,6 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 constexpr int64_t kBlock = 4;
-using Tokens = std::vector<int32_t>;
-
-Tokens run_of(int32_t first, int64_t count) {
-  Tokens tokens(static_cast<size_t>(count));
-  std::iota(tokens.begin(), tokens.end(), first);
-  return tokens;
-}
-
-Tokens joined(Tokens a, const Tokens& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 
 // What is told of runs and what is told of the others, together.
 int64_t num_told(const PrefixOutline& outline) {

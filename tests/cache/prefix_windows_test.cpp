@@ -3,10 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <numeric>
 #include <vector>
 
 #include "cache/prefix_cache.h"
+#include "cache/token_runs.h"
 
 namespace weft::cache {
 namespace {
@@ -15,13 +15,6 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 constexpr int64_t kBlock = 4, kWindow = 9;
-using Tokens = std::vector<int32_t>;
-
-Tokens run_of(int32_t first, int64_t count) {
-  Tokens tokens(static_cast<size_t>(count));
-  std::iota(tokens.begin(), tokens.end(), first);
-  return tokens;
-}
 
 class PrefixWindows : public ::testing::Test {
  protected:
