@@ -175,9 +175,9 @@ TEST(StageCosts, TheLayersOfStagesFollowTheWork) {
   EXPECT_EQ(layers_of(smollm2, 3, kMixed), (Layers{11, 11, 8}));
   EXPECT_EQ(layers_of(qwen, 2, kMixed), (Layers{14, 10}));
   EXPECT_EQ(layers_of(kLlama8B, 4, kMixed), (Layers{9, 8, 8, 7}));
-  // Nothing was said: generated tokens.
+  // Nothing was said: requests of prompts and answers.
   const auto plain = resolve_topology(config_of(smollm2), {.pipeline_parallel = "2"});
-  EXPECT_EQ(plain.stages()[0].layers.size(), 19);
+  EXPECT_EQ(plain.stages()[0].layers.size(), 17);
 }
 
 // The remainder rotates: over the layers of a stage no rank holds two units more than another
