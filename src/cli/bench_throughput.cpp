@@ -105,8 +105,9 @@ class BenchThroughputCommand : public Command {
                   fmt::format("the workload's longest sequence is {} tokens, --max-model-len is {}",
                               longest(), options.max_model_len),
                   "", "raise --max-model-len, or leave it out");
-    output_.check();
+    check_batching();
     check_grammar();
+    output_.check();
     pipeline_.prepare(&options);
     trace_.prepare(&options);
     if (grammar_.is_given()) options.max_num_seqs = std::max(options.max_num_seqs, num_prompts());
@@ -198,6 +199,14 @@ class BenchThroughputCommand : public Command {
     options_.add("--turns", &num_turns_,
                  {"N", "how often the requests run with their grammar and without, in turn"}, 1,
                  1000);
+  }
+
+  void check_batching() const {
+    if (workload_ == "long-prompt" && batching_ != "continuous")
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("--batching {} and --workload long-prompt are both given", batching_),
+                  "the long prompt comes among answers that run, whatever their batch",
+                  "leave --batching out");
   }
 
   // The grammar's work needs no model, its reading no waiting.

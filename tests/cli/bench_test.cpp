@@ -247,6 +247,10 @@ TEST(BenchThroughput, WhatDoesNotFitIsRefusedBeforeLoading) {
   EXPECT_EQ(program.run({"bench", "throughput", ".", "--output-json", "/nowhere/x.json"}), 2);
   EXPECT_THAT(program.err, HasSubstr("/nowhere/x.json cannot be written"));
   EXPECT_EQ(program.run({"bench", "latency", ".", "--max-model-len", "100"}), 2);
+  EXPECT_EQ(program.run({"bench", "throughput", ".", "--workload", "long-prompt", "--batching",
+                         "static", "--no-bounds"}),
+            2);
+  EXPECT_THAT(program.err, HasSubstr("--batching static"));
   EXPECT_EQ(program.run({"bench", "throughput", ".", "--workload", "mixed"}), 2);
   EXPECT_EQ(program.state.num_loads, 0);
 }
