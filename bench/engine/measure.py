@@ -41,7 +41,8 @@ from statistics import median
 ROOT = Path(__file__).resolve().parent.parent.parent
 PARTS = ["peak64", "fixed", "batching", "prefix", "long", "guesses", "pipeline", "simulated",
          "scheduler"]
-# turns: of each comparison. mix, mix16, prompts, ...: requests of a run.
+# turns: of each comparison. mix, mix16, prompts, ...: requests of a run. stage_ms: the real work of
+# eight stages, which shares the cores here, is to be small beside their sleep.
 PROFILES = {
     "full": {"peak_runs": 5, "fixed": 128, "fixed_runs": 2, "mix": 128, "mix_turns": 1, "mix16": 64,
              "mix16_turns": 2, "shared": 200, "alone": 40, "long_runs": 3, "long_len": 4096,
@@ -50,7 +51,7 @@ PROFILES = {
     "reduced": {"peak_runs": 3, "fixed": 128, "fixed_runs": 1, "mix": 64, "mix_turns": 1,
                 "mix16": 32, "mix16_turns": 2, "shared": 200, "alone": 25, "long_runs": 2,
                 "long_len": 4096, "guess_prompts": 4, "guess_len": 96, "guess_turns": 3, "pipe": 64,
-                "pipe_turns": 2, "few": 8, "stage_ms": 100, "seqs": 256},
+                "pipe_turns": 2, "few": 8, "stage_ms": 200, "seqs": 256},
     "smoke": {"peak_runs": 1, "fixed": 8, "fixed_runs": 1, "mix": 4, "mix_turns": 1, "mix16": 4,
               "mix16_turns": 1, "shared": 6, "alone": 2, "long_runs": 1, "long_len": 600,
               "guess_prompts": 1, "guess_len": 24, "guess_turns": 1, "pipe": 8, "pipe_turns": 1,
