@@ -41,14 +41,15 @@ from statistics import median
 ROOT = Path(__file__).resolve().parent.parent.parent
 PARTS = ["peak64", "fixed", "batching", "prefix", "long", "guesses", "pipeline", "simulated",
          "scheduler"]
-# turns: of each comparison. mix, mix16, prompts, ...: requests of a run. stage_ms: the real work of
-# eight stages, which shares the cores here, is to be small beside their sleep.
+# turns: of each comparison. mix, mix16, prompts, ...: requests of a run; of mix more than there are
+# places, so that some come later. stage_ms: the real work of eight stages, which shares the cores
+# here, is to be small beside their sleep.
 PROFILES = {
     "full": {"peak_runs": 5, "fixed": 128, "fixed_runs": 2, "mix": 128, "mix_turns": 1, "mix16": 64,
              "mix16_turns": 2, "shared": 200, "alone": 40, "long_runs": 3, "long_len": 4096,
              "guess_prompts": 8, "guess_len": 128, "guess_turns": 4, "pipe": 128, "pipe_turns": 2,
              "few": 16, "stage_ms": 100, "seqs": 256},
-    "reduced": {"peak_runs": 3, "fixed": 128, "fixed_runs": 1, "mix": 64, "mix_turns": 1,
+    "reduced": {"peak_runs": 3, "fixed": 128, "fixed_runs": 1, "mix": 128, "mix_turns": 1,
                 "mix16": 32, "mix16_turns": 2, "shared": 200, "alone": 25, "long_runs": 2,
                 "long_len": 4096, "guess_prompts": 4, "guess_len": 96, "guess_turns": 3, "pipe": 64,
                 "pipe_turns": 2, "few": 8, "stage_ms": 200, "seqs": 256},
