@@ -181,6 +181,10 @@ class Scheduler {
   static constexpr int64_t kMostOvertakings = 64;
 
  private:
+  // A chunk beside decodes is never shorter, whatever it costs: prompts must end, and a step of
+  // fewer tokens takes hardly less (six are one register tile).
+  static constexpr int64_t kLeastChunk = 8;
+
   // What the micro-batch being filled may hold of prompts.
   struct PromptRoom {
     int64_t tokens = 0;
