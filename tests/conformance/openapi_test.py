@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """schemathesis on the document that the server serves: requests that fit it and requests that do
-not, no answer of 5xx, no answer that the document does not know.
+not, no answer of 5xx, no answer that the document does not know. Every operation of the document
+has to be tried, as often as was asked where it takes any input.
 
     openapi_test.py [EXAMPLES]      of an operation; 20 where none are given
 """
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
+import urllib.request
 from pathlib import Path
 
 import server
@@ -18,29 +21,67 @@ HERE = Path(__file__).parent
 TEMPLATE = HERE.parent / "text/data/chat_templates/qwen3.jinja"
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance," \
          "response_schema_conformance,negative_data_rejection"
+# What earlier answers said would be put into later requests as they come. hypothesis takes requests
+# that change under it for an unsteady generator, and leaves the operation there, without a word.
+CONFIG = """
+[phases.fuzzing.extra-data-sources]
+responses = false
+[phases.fuzzing.error-feedback]
+enabled = false
+"""
+
+
+def wanted_requests(document, examples):
+    """How many requests of each operation have to be made: one where all would be the same."""
+    return {f"{method.upper()} {path}":
+            examples if "requestBody" in operation or "parameters" in operation else 1
+            for path, operations in document["paths"].items()
+            for method, operation in operations.items()}
+
+
+def too_few(wanted, made):
+    return [f"{name}: {made.get(name, 0)} requests were made, {least} are wanted"
+            for name, least in wanted.items() if made.get(name, 0) < least]
+
+
+def run_schemathesis(url, document, examples, folder):
+    """Its exit code and how many requests of each operation it made."""
+    program = Path(sys.executable).with_name("schemathesis")
+    counts = Path(folder) / "requests.json"
+    Path(folder, "schemathesis.toml").write_text(CONFIG)
+    # By its URL it would be left out itself.
+    Path(folder, "openapi.json").write_text(json.dumps(document))
+    # Two workers: one makes requests while the other's is answered. How long making them takes is
+    # no fault of the document's.
+    run = subprocess.run([program, "run", "openapi.json", "--url", url, "--max-examples", str(examples),
+                          "--checks", CHECKS, "--mode", "all", "--phases", "fuzzing",
+                          "--workers", "2", "--seed", "1", "--request-timeout", "120",
+                          "--generation-database", "none", "--suppress-health-check", "all"],
+                         cwd=folder,  # where it keeps what it found
+                         env={**os.environ, "WEFT_REQUESTS_MADE": str(counts),
+                              "PYTHONPATH": str(HERE),
+                              "SCHEMATHESIS_HOOKS": str(HERE / "schema_hooks.py")})
+    return run.returncode, json.loads(counts.read_text()) if counts.exists() else {}
 
 
 def main():
-    examples = sys.argv[1] if len(sys.argv) > 1 else "20"
+    examples = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     # Answers that are soon over, of a model whose words are of no interest.
     url, process = server.start("--chat-template", str(TEMPLATE), model=server.TINY_MODEL,
                                 context=128)
     threading.Thread(target=process.stderr.read, daemon=True).start()
-    program = Path(sys.executable).with_name("schemathesis")
-    with tempfile.TemporaryDirectory() as folder:  # where it keeps what it found
-        # Two workers: one makes requests while the other's is answered. How long making them takes
-        # is no fault of the document's.
-        run = subprocess.run([program, "run", f"{url}/openapi.json", "--max-examples", examples,
-                              "--checks", CHECKS, "--mode", "all", "--phases", "fuzzing",
-                              "--workers", "2", "--seed", "1", "--request-timeout", "120",
-                              "--generation-database", "none", "--suppress-health-check", "all"],
-                             cwd=folder,
-                             env={**os.environ,
-                                  "SCHEMATHESIS_HOOKS": str(HERE / "short_answers.py")})
+    with urllib.request.urlopen(f"{url}/openapi.json", timeout=60) as answer:
+        document = json.load(answer)
+    wanted = wanted_requests(document, examples)
+    with tempfile.TemporaryDirectory() as folder:
+        code, made = run_schemathesis(url, document, examples, folder)
     if process.poll() is not None:
         print(f"weft serve ended with {process.returncode}", file=sys.stderr)
         return 1
-    return run.returncode
+    short = too_few(wanted, made)
+    print(f"{sum(made.values())} requests of {len(made)} of {len(wanted)} operations", *short,
+          sep="\n", file=sys.stderr)
+    return code or bool(short)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ PROGRAM = os.path.abspath(os.environ.get("WEFT_PROGRAM", "build/weft"))
 MODEL = Path(os.environ.get("WEFT_TEST_MODELS", "/nonexistent")) / "SmolLM2-135M-Instruct.Q4_1.gguf"
 TINY_MODEL = Path(os.environ.get("WEFT_TINY_MODELS", "/nonexistent")) / "llama.Q4_1.gguf"
 CONTEXT = 2048
+NAME = "smollm2"  # of the model in requests
 VARIABLES = {name: value for name, value in os.environ.items() if not name.startswith("WEFT_")}
 
 
@@ -25,7 +26,7 @@ def start(*arguments, model=MODEL, context=CONTEXT):
         raise SystemExit(f"{model} is missing (WEFT_TEST_MODELS, WEFT_TINY_MODELS)")
     process = subprocess.Popen(
         [PROGRAM, "serve", str(model), "--port", "0", "--max-model-len", str(context),
-         "--served-model-name", "smollm2", *arguments],
+         "--served-model-name", NAME, *arguments],
         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=VARIABLES)
     atexit.register(process.wait)
     atexit.register(process.kill)
