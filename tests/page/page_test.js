@@ -307,7 +307,7 @@ describe('prefix tree', () => {
     mock.prefixes = { ...mock.prefixes, enabled: true };
     await page.getByText('Nothing is cached yet.').waitFor();
     mock.prefixes = null;
-    await page.locator('.run-cached').first().waitFor();
+    await page.locator('.icicle .run-cached').first().waitFor();
     mock.hold(2);
     await run('tokens, 2×').waitFor();
   });

@@ -105,8 +105,8 @@ describe('weft serve', { skip: isThere ? false : 'build/weft or its model is not
     const running = load(3, end.signal);
     await page.goto(`${url}/#queue`);
     await page.getByText('3 running, 0 waiting').waitFor();
-    await page.locator('.run-used').first().waitFor();
-    await page.waitForFunction(() => document.querySelectorAll('.run-cached').length >= 5);
+    // The legend has the same classes.
+    await page.waitForFunction(() => document.querySelectorAll('.icicle .run-used').length >= 3 && document.querySelectorAll('.icicle .run-cached').length >= 5);
     const text = await (await fetch(`${url}/weft/cache`)).text();
     const answered = JSON.parse(text);
     assert.ok(answered.published > before.published + 20);
@@ -118,14 +118,14 @@ describe('weft serve', { skip: isThere ? false : 'build/weft or its model is not
     const shared = answered.runs.findIndex((one, at) => one.tokens >= 32 && answered.runs.filter((child) => child.parent === at).length >= 3);
     assert.notEqual(shared, -1, text);
     assert.doesNotMatch(text, /librarian|physics/);
-    await page.locator('.icicle').scrollIntoViewIfNeeded();
+    await page.locator('.icicle').evaluate((tree) => tree.scrollIntoView({ block: 'center' }));
     await page.locator(`[data-key="run-${answered.runs[shared].block}"]`).hover();
     await page.locator('.tip.in-icicle').waitFor();
     await shoot(page, 'cache');
     end.abort();
     await running;
     await page.getByText('0 running, 0 waiting').waitFor();
-    await page.waitForFunction(() => !document.querySelector('.run-used'));
+    await page.waitForFunction(() => !document.querySelector('.icicle .run-used'));
   });
 
   it('shows the pipeline moving under load', { timeout: 240000 }, async () => {
