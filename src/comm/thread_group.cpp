@@ -30,8 +30,8 @@ const char* name_of(Verb verb) {
 
 void Family::abort(const std::string& reason) {
   const std::lock_guard lock(mutex_);
-  if (!aborted_) reason_ = reason;
-  aborted_ = true;
+  if (!aborted()) reason_ = reason;
+  aborted_.store(true, std::memory_order_release);
   for (const std::weak_ptr<ThreadGroup>& entry : groups_)
     if (const std::shared_ptr<ThreadGroup> group = entry.lock()) group->wake_aborted();
 }
@@ -40,7 +40,7 @@ void Family::enter(const std::shared_ptr<ThreadGroup>& group) {
   const std::lock_guard lock(mutex_);
   std::erase_if(groups_, [](const std::weak_ptr<ThreadGroup>& entry) { return entry.expired(); });
   groups_.push_back(group);
-  if (aborted_) group->wake_aborted();
+  if (aborted()) group->wake_aborted();
 }
 
 std::string Family::reason() const {
@@ -52,7 +52,9 @@ ThreadGroup::ThreadGroup(int size, GroupOptions options, std::shared_ptr<Family>
     : options_(options),
       family_(std::move(family)),
       seats_(static_cast<size_t>(size)),
-      mailboxes_(static_cast<size_t>(size) * static_cast<size_t>(size)) {}
+      mailboxes_(static_cast<size_t>(size) * static_cast<size_t>(size)) {
+  for (int rank = 0; rank < size; ++rank) seat(rank).name = std::to_string(rank);
+}
 
 std::shared_ptr<ThreadGroup> ThreadGroup::make(int size, GroupOptions options,
                                                std::shared_ptr<Family> family) {

@@ -59,6 +59,7 @@ struct alignas(128) Seat {
   };
   WaitWord arrivals;
   Side sides[2];
+  std::string name;  // in errors: the rank in the group that all were split from
   // Memory for what this member copies out so that others may read it; grows, never shrinks.
   tensor::Buffer scratch[2];
   // The group that this member has made for others to join (split).
@@ -71,11 +72,12 @@ class Family {
   // The first reason stays. Wakes every waiter of every group.
   void abort(const std::string& reason);
   void enter(const std::shared_ptr<ThreadGroup>& group);
+  bool aborted() const { return aborted_.load(std::memory_order_acquire); }
   std::string reason() const;
 
  private:
   mutable std::mutex mutex_;
-  bool aborted_ = false;
+  std::atomic<bool> aborted_{false};  // changes under the mutex, after the reason
   std::string reason_;
   std::vector<std::weak_ptr<ThreadGroup>> groups_;
 };

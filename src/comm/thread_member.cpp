@@ -61,22 +61,22 @@ void ThreadMember::fail_silent(const char* phase) {
     Seat& seat = group_->seat(other);
     if (WaitWord::reached(seat.arrivals.load(), target)) continue;
     const char* last = seat.sides[side_index() ^ 1].phase.load(std::memory_order_relaxed);
-    silent += fmt::format("{}{}", silent.empty() ? "" : ", ", other);
-    seen += fmt::format("{}rank {} {}", seen.empty() ? "" : "; ", other,
+    silent += fmt::format("{}{}", silent.empty() ? "" : ", ", seat.name);
+    seen += fmt::format("{}rank {} {}", seen.empty() ? "" : "; ", seat.name,
                         last == nullptr ? std::string("was never seen")
                                         : fmt::format("was last seen in '{}'", last));
   }
   const std::string what =
-      fmt::format("rank {} did not arrive at '{}' within {} ms (noticed by rank {} of {})", silent,
-                  phase, group_->options().deadline.count(), rank_, size());
+      fmt::format("rank {} did not arrive at '{}' within {} ms (noticed by rank {})", silent, phase,
+                  deadline_.count(), group_->seat(rank_).name);
   abort(what);
   throw Error(ErrorKind::kCommunication, what, seen);
 }
 
 void ThreadMember::fail_box(BoxWait outcome, const std::string& what) {
   if (outcome == BoxWait::kAborted) fail_aborted();
-  const std::string text = fmt::format("{} within {} ms (noticed by rank {} of {})", what,
-                                       group_->options().deadline.count(), rank_, size());
+  const std::string text = fmt::format("{} within {} ms (noticed by rank {})", what,
+                                       deadline_.count(), group_->seat(rank_).name);
   abort(text);
   throw Error(ErrorKind::kCommunication, text);
 }
@@ -150,17 +150,18 @@ void ThreadMember::send(int to, std::span<const std::byte> data, const char* pha
   check_peer(to, phase);
   const BoxWait outcome = group_->mailbox(rank_, to).put(data, patience_, timeout_ns());
   if (outcome != BoxWait::kDone)
-    fail_box(outcome, fmt::format("rank {} did not take the messages of '{}'", to, phase));
+    fail_box(outcome, fmt::format("rank {} did not take the messages of '{}'",
+                                  group_->seat(to).name, phase));
 }
 
 void ThreadMember::recv(int from, std::span<std::byte> data, const char* phase) {
   check_peer(from, phase);
   const BoxWait outcome = group_->mailbox(from, rank_).take(data, phase, patience_, timeout_ns());
   if (outcome != BoxWait::kDone)
-    fail_box(outcome, fmt::format("rank {} sent nothing for '{}'", from, phase));
+    fail_box(outcome, fmt::format("rank {} sent nothing for '{}'", group_->seat(from).name, phase));
 }
 
-std::unique_ptr<Communicator> ThreadMember::split(int color, int key) {
+std::unique_ptr<ThreadMember> ThreadMember::split_threads(int color, int key) {
   struct Choice {
     int color, key, rank;
     auto operator<=>(const Choice&) const = default;
@@ -180,13 +181,17 @@ std::unique_ptr<Communicator> ThreadMember::split(int color, int key) {
   // The first of the new group makes it; the second step shows that it is made, the third that all
   // have taken it.
   const bool maker = members.front() == mine;
-  if (maker)
-    group_->seat(rank_).made = ThreadGroup::make(static_cast<int>(members.size()),
-                                                 group_->options(), group_->shared_family());
+  if (maker) {
+    auto made = ThreadGroup::make(static_cast<int>(members.size()), group_->options(),
+                                  group_->shared_family());
+    for (size_t i = 0; i < members.size(); ++i)
+      made->seat(static_cast<int>(i)).name = group_->seat(members[i].rank).name;
+    group_->seat(rank_).made = std::move(made);
+  }
   step(Verb::kSplit, nullptr, 0, "split");
   const auto place = std::find(members.begin(), members.end(), mine) - members.begin();
-  auto joined =
-      make_thread_member(group_->seat(members.front().rank).made, static_cast<int>(place));
+  auto joined = std::make_unique<ThreadMember>(group_->seat(members.front().rank).made,
+                                               static_cast<int>(place));
   step(Verb::kSplit, nullptr, 0, "split");
   if (maker) group_->seat(rank_).made.reset();
   return joined;

@@ -28,8 +28,12 @@ class ThreadMember final : public Communicator {
   ThreadMember(std::shared_ptr<ThreadGroup> group, int rank)
       : group_(std::move(group)),
         rank_(rank),
+        deadline_(group_->options().deadline),
         parts_(static_cast<size_t>(group_->size())),
         two_shot_bytes_(group_->options().two_shot_bytes) {}
+
+  // From now on this member waits for as long: where another one may first wait elsewhere.
+  void set_deadline(std::chrono::milliseconds deadline) { deadline_ = deadline; }
 
   int rank() const override { return rank_; }
   int size() const override { return group_->size(); }
@@ -43,7 +47,10 @@ class ThreadMember final : public Communicator {
   void broadcast(std::span<std::byte> data, int root, const char* phase) override;
   void send(int to, std::span<const std::byte> data, const char* phase) override;
   void recv(int from, std::span<std::byte> data, const char* phase) override;
-  std::unique_ptr<Communicator> split(int color, int key) override;
+  std::unique_ptr<Communicator> split(int color, int key) override {
+    return split_threads(color, key);
+  }
+  std::unique_ptr<ThreadMember> split_threads(int color, int key);
 
   bool lends_views() const override { return true; }
   std::span<const std::byte* const> exchange(const std::byte* mine, const char* phase) override {
@@ -66,9 +73,7 @@ class ThreadMember final : public Communicator {
   void two_shot(std::span<int64_t> data, const char* phase);
   // sum[i] += part[begin + i] over the other members' parts, i in [0, range.size()).
   void add_others(int64_t* sum, Range range) const;
-  // Bytes from which two shots are faster here. Collective, below 10 ms.
   int64_t measure_crossover(const char* phase);
-  bool two_shot_wins(std::span<int64_t> data, const char* phase);
 
   // The part of a member in `size` elements that lie in rows of row_length.
   Range rows_of(int member, size_t num_elements, int64_t row_length) const;
@@ -78,9 +83,7 @@ class ThreadMember final : public Communicator {
     throw Error(ErrorKind::kCommunication, group_->family().reason());
   }
   [[noreturn]] void fail_box(BoxWait outcome, const std::string& what);
-  int64_t timeout_ns() const {
-    return std::chrono::nanoseconds(group_->options().deadline).count();
-  }
+  int64_t timeout_ns() const { return std::chrono::nanoseconds(deadline_).count(); }
   void check_peer(int peer, const char* phase) const {
     WEFT_CHECK(peer >= 0 && peer < size() && peer != rank_, "{}: rank {} has no peer {} in {}",
                phase, rank_, peer, size());
@@ -88,6 +91,7 @@ class ThreadMember final : public Communicator {
 
   const std::shared_ptr<ThreadGroup> group_;
   const int rank_;
+  std::chrono::milliseconds deadline_;
   uint32_t num_steps_ = 0;
   std::vector<const std::byte*> parts_;  // [size], of the last step
   int64_t two_shot_bytes_;

@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/clock.h"
+#include "comm/reduce_crossover.h"
 #include "comm/thread_member.h"
 
 namespace weft::comm {
@@ -70,36 +70,10 @@ void ThreadMember::two_shot(std::span<int64_t> data, const char* phase) {
 }
 
 int64_t ThreadMember::measure_crossover(const char* phase) {
-  constexpr int64_t kSizes[] = {4 << 10, 16 << 10, 64 << 10, 256 << 10};
-  constexpr int64_t kTimeLimitNs = 4'000'000;
-  const int64_t begin = now_ns();
-  tensor::Buffer memory(kSizes[3], "measuring all_reduce");
-  for (const int64_t num_bytes : kSizes) {
-    const std::span<int64_t> data(memory.as<int64_t>(),
-                                  static_cast<size_t>(num_bytes) / sizeof(int64_t));
-    // Members must agree, so rank 0's clock decides.
-    int64_t verdict[2] = {two_shot_wins(data, phase) ? 1 : 0,
-                          now_ns() - begin > kTimeLimitNs ? 1 : 0};
-    broadcast(std::as_writable_bytes(std::span(verdict)), 0, phase);
-    if (verdict[0] != 0) return num_bytes;
-    // Steps this slow (members outnumber cores) are what one shot saves: stay with it for long.
-    if (verdict[1] != 0) break;
-  }
-  return 2 * kSizes[3];
-}
-
-bool ThreadMember::two_shot_wins(std::span<int64_t> data, const char* phase) {
-  constexpr int kRepeats = 3;
-  int64_t best_one = WaitWord::kNoDeadline, best_two = WaitWord::kNoDeadline;
-  for (int i = 0; i < kRepeats; ++i) {
-    const int64_t begin = now_ns();
-    one_shot(data, phase);
-    const int64_t middle = now_ns();
-    two_shot(data, phase);
-    best_one = std::min(best_one, middle - begin);
-    best_two = std::min(best_two, now_ns() - middle);
-  }
-  return best_two < best_one;
+  return measure_two_shot_bytes(
+      [&](std::span<int64_t> data) { one_shot(data, phase); },
+      [&](std::span<int64_t> data) { two_shot(data, phase); },
+      [&](std::span<std::byte> verdict) { broadcast(verdict, 0, phase); });
 }
 
 void ThreadMember::reduce_scatter(std::span<int64_t> data, int64_t row_length, const char* phase) {

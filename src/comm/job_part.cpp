@@ -1,0 +1,183 @@
+#include "comm/job_part.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/error.h"
+
+namespace weft::comm {
+
+// Looking costs a few hundred nanoseconds, which is pause enough for the first ones. Yielding costs
+// as little where nobody else wants the core. A nap of the system lasts 50 us at least, and is
+// never much of what was waited before; it stays short for a tenth of a second, which a stage of a
+// pipeline may well wait for the one before it.
+bool Looks::again() {
+  constexpr int64_t kKeenNs = 20'000, kYieldNs = 1'000'000;
+  constexpr int64_t kFirstNapNs = 50'000, kShortNapNs = 200'000, kLongestNapNs = 1'000'000;
+  constexpr int64_t kBusyNs = 100'000'000;
+  const int64_t now = now_ns();
+  if (begin_ns_ < 0) begin_ns_ = now;
+  const int64_t waited = now - begin_ns_;
+  if (waited < kKeenNs) return true;
+  if (waited < kYieldNs) {
+    std::this_thread::yield();
+    return waited < deadline_ns_;
+  }
+  const int64_t longest = waited < kBusyNs ? kShortNapNs : kLongestNapNs;
+  nap_ns_ = nap_ns_ == 0 ? kFirstNapNs : std::min(nap_ns_ + nap_ns_ / 4, longest);
+  std::this_thread::sleep_for(std::chrono::nanoseconds(nap_ns_));
+  return waited < deadline_ns_;
+}
+
+JobPart::JobPart(Link& link)
+    : link_(link),
+      family_(std::make_shared<Family>()),
+      holders_(static_cast<size_t>(tag::kNumGroups)),
+      nudges_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+  WEFT_CHECK(nudges_ >= 0, "no event descriptor");
+}
+
+JobPart::~JobPart() { close(nudges_); }
+
+void JobPart::set_ranks(std::vector<Range> by_process) {
+  const std::lock_guard lock(names_mutex_);
+  ranks_ = std::move(by_process);
+}
+
+std::string JobPart::name(int process) const {
+  const auto index = static_cast<size_t>(process);
+  const std::string host =
+      index < introduced_.size() ? fmt::format(" ({})", introduced_[index].peer.host) : "";
+  const std::lock_guard lock(names_mutex_);
+  if (index >= ranks_.size()) return fmt::format("process {}{}", process, host);
+  const Range ranks = ranks_[index];
+  if (ranks.size() == 1) return fmt::format("rank {}{}", ranks.begin, host);
+  return fmt::format("ranks {} to {}{}", ranks.begin, ranks.end - 1, host);
+}
+
+void JobPart::finish(std::span<Transfer> transfers, const Awaited& awaited,
+                     FunctionRef<void(size_t)> over) {
+  enter(awaited.phase);
+  try {
+    await(transfers, awaited, over);
+  } catch (...) {
+    // Nothing is to be written into memory that its owner may give back now.
+    for (Transfer& transfer : transfers)
+      if (transfer.pending) link_.cancel(transfer);
+    throw;
+  }
+}
+
+void JobPart::await(std::span<Transfer> transfers, const Awaited& awaited,
+                    FunctionRef<void(size_t)> over) {
+  Looks looks(awaited.deadline);
+  while (true) {
+    bool pending = false, moved = false;
+    for (size_t i = 0; i < transfers.size(); ++i) {
+      Transfer& transfer = transfers[i];
+      if (!transfer.pending) continue;
+      const Outcome outcome = link_.test(transfer);
+      if (outcome == Outcome::kPending) {
+        pending = true;
+        continue;
+      }
+      if (outcome != Outcome::kDone) fail_transfer(transfer, outcome, awaited);
+      moved = true;
+      over(i);
+    }
+    if (!pending) return;
+    throw_if_failed();
+    if (!moved && !looks.again()) fail_silent(transfers, awaited);
+  }
+}
+
+void JobPart::fail(const std::string& what, const std::string& why) {
+  family_->abort(what);
+  nudge();
+  // Whoever was first is who all name.
+  if (const std::string reason = family_->reason(); reason != what)
+    throw Error(ErrorKind::kCommunication, reason);
+  throw Error(ErrorKind::kCommunication, what, why);
+}
+
+void JobPart::fail_silent(std::span<const Transfer> transfers, const Awaited& awaited) {
+  std::string silent, instead;
+  std::vector<int> named;
+  for (const Transfer& transfer : transfers) {
+    if (!transfer.pending || std::find(named.begin(), named.end(), transfer.peer) != named.end())
+      continue;
+    named.push_back(transfer.peer);
+    silent += fmt::format("{}{}", silent.empty() ? "" : ", ", name(transfer.peer));
+    if (const std::optional<int> unclaimed = link_.unclaimed_tag(transfer.peer);
+        unclaimed && tag::is_collective(*unclaimed))
+      instead += fmt::format("{}{} calls {}", instead.empty() ? "" : "; ", name(transfer.peer),
+                             name_of(static_cast<Verb>(tag::verb_of(*unclaimed))));
+  }
+  fail(fmt::format("{} did not come to '{}' ({}) within {} ms (noticed by {})", silent,
+                   awaited.phase, awaited.operation, awaited.deadline.count(), own_name()),
+       instead);
+}
+
+void JobPart::fail_transfer(const Transfer& transfer, Outcome outcome, const Awaited& awaited) {
+  if (outcome == Outcome::kWrongSize)
+    fail(fmt::format("{} sent {} bytes to '{}' ({}) of {}, which takes {}", name(transfer.peer),
+                     transfer.num_seen > transfer.num_bytes
+                         ? fmt::format("more than {}", transfer.num_bytes)
+                         : fmt::format("{}", transfer.num_seen),
+                     awaited.phase, awaited.operation, own_name(), transfer.num_bytes));
+  fail(fmt::format("a message between {} and {} failed in '{}' ({})", own_name(),
+                   name(transfer.peer), awaited.phase, awaited.operation),
+       link_.failure(transfer));
+}
+
+int64_t JobPart::next_group() const {
+  const std::lock_guard lock(groups_mutex_);
+  return next_group_;
+}
+
+bool JobPart::claim_groups(int64_t first, int64_t count) {
+  const std::lock_guard lock(groups_mutex_);
+  if (next_group_ > first) return false;
+  next_group_ = first + count;
+  for (int64_t number = first; number < first + count; ++number)
+    if (holders_[static_cast<size_t>(tag::slot(number))] != 0) return false;
+  return true;
+}
+
+void JobPart::hold_group(int64_t number) {
+  const std::lock_guard lock(groups_mutex_);
+  ++holders_[static_cast<size_t>(tag::slot(number))];
+}
+
+void JobPart::release_group(int64_t number) {
+  const std::lock_guard lock(groups_mutex_);
+  --holders_[static_cast<size_t>(tag::slot(number))];
+}
+
+std::shared_ptr<Outbox> JobPart::make_outbox(int process, int tag) {
+  const std::lock_guard lock(outboxes_mutex_);
+  return outboxes_.emplace_back(std::make_shared<Outbox>(link_, process, tag));
+}
+
+int64_t JobPart::sweep() {
+  const std::lock_guard lock(outboxes_mutex_);
+  int64_t under_way = 0;
+  std::erase_if(outboxes_, [&](const std::shared_ptr<Outbox>& box) {
+    const int left = box->sweep();
+    under_way += left;
+    return left == 0 && box.use_count() == 1;
+  });
+  return under_way;
+}
+
+void JobPart::nudge() const {
+  const uint64_t one = 1;
+  // A counter that is full is a nudge that has not been heard yet.
+  [[maybe_unused]] const auto written = write(nudges_, &one, sizeof(one));
+}
+
+}  // namespace weft::comm

@@ -1,0 +1,217 @@
+#include "comm/job_watch.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/error.h"
+
+namespace weft::comm {
+namespace {
+
+constexpr uint32_t kMagic = 0x77656674;  // "weft"
+constexpr int64_t kSayEveryNs = 500'000'000;
+// Between looks: where nothing is under way; where something is, at first and later on.
+constexpr int64_t kIdleNs = 20'000'000, kKeenNs = 100'000, kBusyNs = 1'000'000;
+constexpr int64_t kKeenForNs = 5'000'000;
+const int kTag = tag::of(tag::kNotice, 0, 0);
+
+// Time between two looks counts up to here: a process that was stopped, or kept off the cores, has
+// heard nobody meanwhile, and that says nothing of the others.
+constexpr int64_t kLongestLookNs = 1'000'000'000;
+
+int open_pidfd(int64_t pid) {
+  return static_cast<int>(syscall(SYS_pidfd_open, static_cast<pid_t>(pid), 0));
+}
+
+template <typename T>
+std::span<std::byte> bytes_of(T& object) {
+  return std::as_writable_bytes(std::span(&object, 1));
+}
+
+}  // namespace
+
+JobWatch::JobWatch(JobPart& part, JobOptions options) : part_(part), options_(options) {
+  const std::vector<Introduced>& all = part_.introduced();
+  const int self = part_.link().process();
+  const Introduced& own = all[static_cast<size_t>(self)];
+  for (int process = 0; process < part_.link().num_processes(); ++process) {
+    if (process == self) continue;
+    const Introduced& other = all[static_cast<size_t>(process)];
+    auto neighbour = std::make_unique<Neighbour>();
+    neighbour->process = process;
+    neighbour->phase = "start";
+    const bool same_machine = !own.machine.empty() && other.machine == own.machine;
+    if (same_machine && other.peer.pid != own.peer.pid)
+      neighbour->pidfd = open_pidfd(other.peer.pid);
+    listen(*neighbour);
+    neighbours_.push_back(std::move(neighbour));
+  }
+  thread_ = std::thread([this] { run(); });
+}
+
+JobWatch::~JobWatch() {
+  stopping_.store(true);
+  part_.nudge();
+  thread_.join();
+  for (const auto& neighbour : neighbours_) {
+    for (Transfer* transfer : {&neighbour->hearing, &neighbour->saying, &neighbour->saying_last})
+      if (transfer->pending) part_.link().cancel(*transfer);
+    if (neighbour->pidfd >= 0) close(neighbour->pidfd);
+  }
+}
+
+void JobWatch::leave() {
+  leaving_.store(true);
+  part_.nudge();
+  Patience patience;
+  const int64_t deadline = now_ns() + std::chrono::nanoseconds(options_.deadline).count();
+  const bool in_time = left_.wait_until(
+      [&](uint32_t left) { return left != 0 || part_.family()->aborted(); }, patience, deadline);
+  part_.throw_if_failed();
+  if (!in_time)
+    part_.fail(fmt::format("the other processes of the job did not end within {} ms",
+                           options_.deadline.count()));
+}
+
+// Failures end the job and this thread's work with it, but the others still want to hear of them:
+// it goes on until it is told to stop.
+void JobWatch::run() {
+  int64_t looked = now_ns(), said = 0, idle = looked;
+  while (!stopping_.load()) {
+    const int64_t now = now_ns();
+    const int64_t passed = std::min(now - looked, kLongestLookNs);
+    looked = now;
+    int64_t under_way = 0;
+    try {
+      for (const auto& neighbour : neighbours_) look_at(*neighbour, passed);
+      if (now - said >= kSayEveryNs) {
+        say_alive();
+        said = now;
+      }
+      if (part_.family()->aborted()) {
+        if (!said_last_) say_last(Kind::kFailed, part_.family()->reason());
+      } else if (leaving_.load() && !said_last_) {
+        say_last(Kind::kLeaving, "");
+      }
+      under_way = part_.sweep();
+    } catch (const Error& error) {
+      part_.family()->abort(error.summary());
+    }
+    if (leaving_.load() && under_way == 0 && has_left()) {
+      left_.set_bits(1);
+      left_.wake();
+    }
+    if (under_way == 0) idle = now;
+    const int64_t busy = now - idle > kKeenForNs || under_way == 0 ? kBusyNs : kKeenNs;
+    sleep_for(under_way > 0 || leaving_.load() ? busy : kIdleNs);
+  }
+}
+
+void JobWatch::sleep_for(int64_t ns) {
+  wakers_.assign(1, {part_.nudges(), POLLIN, 0});
+  for (const auto& neighbour : neighbours_)
+    if (neighbour->pidfd >= 0 && !neighbour->leaving)
+      wakers_.push_back({neighbour->pidfd, POLLIN, 0});
+  const timespec limit{0, static_cast<long>(ns)};
+  ppoll(wakers_.data(), wakers_.size(), &limit, nullptr);
+  uint64_t nudges;
+  [[maybe_unused]] const auto taken = read(part_.nudges(), &nudges, sizeof(nudges));
+}
+
+void JobWatch::listen(Neighbour& neighbour) {
+  part_.link().receive(neighbour.hearing, neighbour.process, kTag, bytes_of(neighbour.heard));
+}
+
+void JobWatch::look_at(Neighbour& neighbour, int64_t passed_ns) {
+  Link& link = part_.link();
+  for (Transfer* said : {&neighbour.saying, &neighbour.saying_last})
+    if (said->pending) link.test(*said);  // one that fails goes to a process that is lost
+  if (neighbour.leaving) return;
+  if (neighbour.hearing.pending) {
+    const Outcome outcome = link.test(neighbour.hearing);
+    if (outcome == Outcome::kDone) return hear(neighbour);
+    if (outcome != Outcome::kPending)
+      return lost(neighbour,
+                  fmt::format("cannot be heard: {}", outcome == Outcome::kFailed
+                                                         ? link.failure(neighbour.hearing)
+                                                         : "a notice of another size"));
+  }
+  if (neighbour.pidfd >= 0) {
+    pollfd ended{neighbour.pidfd, POLLIN, 0};
+    if (poll(&ended, 1, 0) == 1) {
+      const int64_t pid = part_.introduced()[static_cast<size_t>(neighbour.process)].peer.pid;
+      close(std::exchange(neighbour.pidfd, -1));
+      return lost(neighbour, fmt::format("ended without a word (process id {})", pid));
+    }
+  }
+  neighbour.silent_ns += passed_ns;
+  if (neighbour.silent_ns > std::chrono::nanoseconds(options_.silence).count())
+    lost(neighbour, fmt::format("gave no sign of life for {} ms: it is frozen or cut off",
+                                options_.silence.count()));
+}
+
+void JobWatch::hear(Neighbour& neighbour) {
+  const Notice& notice = neighbour.heard;
+  const bool known = notice.magic == kMagic && notice.kind >= Kind::kAlive &&
+                     notice.kind <= Kind::kLeaving && notice.length <= sizeof(notice.text);
+  if (!known) return lost(neighbour, "sent a notice that this version does not know");
+  const std::string text(notice.text, notice.length);
+  neighbour.silent_ns = 0;
+  switch (notice.kind) {
+    case Kind::kAlive:
+      neighbour.phase = text;
+      break;
+    case Kind::kFailed:
+      neighbour.leaving = true;  // it has nothing more to say
+      part_.family()->abort(text);
+      return;
+    case Kind::kLeaving:
+      neighbour.leaving = true;
+      return;
+  }
+  listen(neighbour);
+}
+
+void JobWatch::say_alive() {
+  const std::string phase = part_.phase();
+  for (const auto& neighbour : neighbours_) {
+    // One at a time: a frozen process is not to find a pile of them.
+    if (neighbour->saying.pending || said_last_) continue;
+    Notice& notice = neighbour->said;
+    notice = {kMagic, Kind::kAlive, static_cast<uint32_t>(phase.size()), {}};
+    notice.length = std::min<uint32_t>(notice.length, sizeof(notice.text));
+    std::memcpy(notice.text, phase.data(), notice.length);
+    part_.link().send(neighbour->saying, neighbour->process, kTag, bytes_of(notice), Until::kTaken);
+  }
+}
+
+void JobWatch::say_last(Kind kind, const std::string& text) {
+  said_last_ = true;
+  for (const auto& neighbour : neighbours_) {
+    Notice& notice = neighbour->last_word;
+    notice = {kMagic, kind, static_cast<uint32_t>(std::min(text.size(), sizeof(notice.text))), {}};
+    std::memcpy(notice.text, text.data(), notice.length);
+    part_.link().send(neighbour->saying_last, neighbour->process, kTag, bytes_of(notice),
+                      Until::kCopied);
+  }
+}
+
+void JobWatch::lost(const Neighbour& neighbour, const std::string& how) {
+  if (part_.family()->aborted()) return;
+  part_.family()->abort(fmt::format("{} {}; last seen in '{}' (noticed by {} in '{}')",
+                                    part_.name(neighbour.process), how, neighbour.phase,
+                                    part_.own_name(), part_.phase()));
+}
+
+bool JobWatch::has_left() const {
+  return said_last_ && std::all_of(neighbours_.begin(), neighbours_.end(), [](const auto& n) {
+           return n->leaving && !n->saying.pending && !n->saying_last.pending;
+         });
+}
+
+}  // namespace weft::comm

@@ -1,0 +1,189 @@
+#include "comm/process_group.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+#include "base/range.h"
+#include "comm/reduce_crossover.h"
+
+namespace weft::comm {
+namespace {
+
+std::byte* at_least(tensor::Buffer& buffer, int64_t num_bytes) {
+  if (buffer.size() < num_bytes) buffer = tensor::Buffer(num_bytes, "sums between processes");
+  return buffer.data();
+}
+
+// Unsigned, so that wrapping around is defined; the bits are the same.
+void add(std::span<int64_t> sum, const std::byte* part) {
+  auto* out = reinterpret_cast<uint64_t*>(sum.data());
+  const auto* in = reinterpret_cast<const uint64_t*>(part);
+  for (size_t i = 0; i < sum.size(); ++i) out[i] += in[i];
+}
+
+template <typename T>
+std::span<T> block(std::span<T> data, ProcessGroup::Bounds bounds, int index) {
+  const auto i = static_cast<size_t>(index);
+  return data.subspan(static_cast<size_t>(bounds[i]),
+                      static_cast<size_t>(bounds[i + 1] - bounds[i]));
+}
+
+}  // namespace
+
+ProcessGroup::ProcessGroup(std::shared_ptr<JobPart> part, std::vector<int> processes,
+                           int64_t number, GroupOptions options)
+    : part_(std::move(part)),
+      processes_(std::move(processes)),
+      number_(number),
+      options_(options),
+      two_shot_bytes_(options.two_shot_bytes) {
+  const auto own = std::find(processes_.begin(), processes_.end(), part_->link().process());
+  WEFT_CHECK(own != processes_.end(), "a group without this process");
+  index_ = static_cast<int>(own - processes_.begin());
+  transfers_.reserve(2 * processes_.size());
+  bounds_.resize(processes_.size() + 1);
+  part_->hold_group(number_);
+}
+
+ProcessGroup::~ProcessGroup() { part_->release_group(number_); }
+
+void ProcessGroup::begin(Verb verb, const char* phase) {
+  part_->throw_if_failed();
+  tag_ = tag::collective(number_, static_cast<int>(verb), num_calls_++);
+  awaited_ = {name_of(verb), phase, options_.deadline};
+  transfers_.clear();
+}
+
+void ProcessGroup::receive(int from, std::span<std::byte> data) {
+  part_->link().receive(transfers_.emplace_back(), process(from), tag_, data);
+}
+
+void ProcessGroup::send(int to, std::span<const std::byte> data) {
+  part_->link().send(transfers_.emplace_back(), process(to), tag_, data, Until::kCopied);
+}
+
+void ProcessGroup::finish(FunctionRef<void(size_t)> over) {
+  part_->finish(transfers_, awaited_, over);
+}
+
+void ProcessGroup::finish() {
+  finish([](size_t) {});
+}
+
+void ProcessGroup::barrier(const char* phase) {
+  begin(Verb::kBarrier, phase);
+  for (int other = 0; other < size(); ++other)
+    if (other != index_) receive(other, {});
+  for (int other = 0; other < size(); ++other)
+    if (other != index_) send(other, {});
+  finish();
+}
+
+void ProcessGroup::all_reduce(std::span<int64_t> data, const char* phase) {
+  if (size() == 1) return part_->throw_if_failed();
+  if (two_shot_bytes_ < 0)
+    two_shot_bytes_ =
+        measure_two_shot_bytes([&](std::span<int64_t> sums) { one_shot(sums, phase); },
+                               [&](std::span<int64_t> sums) { two_shot(sums, phase); },
+                               [&](std::span<std::byte> verdict) { broadcast(verdict, 0, phase); });
+  if (static_cast<int64_t>(data.size_bytes()) < two_shot_bytes_ || data.empty()) {
+    one_shot(data, phase);
+  } else {
+    two_shot(data, phase);
+  }
+}
+
+void ProcessGroup::one_shot(std::span<int64_t> data, const char* phase) {
+  const auto num_bytes = static_cast<int64_t>(data.size_bytes());
+  const auto others = static_cast<size_t>(size() - 1);
+  std::byte* parts = at_least(parts_, num_bytes * static_cast<int64_t>(others));
+  // The sum grows while what was sent is still on its way.
+  std::byte* copy = at_least(copy_, num_bytes);
+  if (!data.empty()) std::memcpy(copy, data.data(), data.size_bytes());
+  begin(Verb::kAllReduce, phase);
+  for (int other = 0; other < size(); ++other)
+    if (other != index_)
+      receive(other,
+              {parts + static_cast<int64_t>(transfers_.size()) * num_bytes, data.size_bytes()});
+  for (int other = 0; other < size(); ++other)
+    if (other != index_) send(other, {copy, data.size_bytes()});
+  finish([&](size_t i) {
+    if (i < others) add(data, parts + static_cast<int64_t>(i) * num_bytes);
+  });
+}
+
+void ProcessGroup::two_shot(std::span<int64_t> data, const char* phase) {
+  const Range whole{0, static_cast<int64_t>(data.size())};
+  for (int i = 0; i < size(); ++i)
+    bounds_[static_cast<size_t>(i)] = equal_part(whole, i, size()).begin;
+  bounds_.back() = whole.end;
+  reduce_blocks(Verb::kAllReduce, data, bounds_, phase);
+  for (int64_t& bound : bounds_) bound *= static_cast<int64_t>(sizeof(int64_t));
+  gather_blocks(Verb::kAllReduce, std::as_writable_bytes(data), bounds_, phase);
+}
+
+void ProcessGroup::reduce_blocks(std::span<int64_t> data, Bounds bounds, const char* phase) {
+  reduce_blocks(Verb::kReduceScatter, data, bounds, phase);
+}
+
+void ProcessGroup::reduce_blocks(Verb verb, std::span<int64_t> data, Bounds bounds,
+                                 const char* phase) {
+  const std::span<int64_t> own = block(data, bounds, index_);
+  const auto num_bytes = static_cast<int64_t>(own.size_bytes());
+  const auto others = static_cast<size_t>(size() - 1);
+  std::byte* parts = at_least(parts_, num_bytes * static_cast<int64_t>(others));
+  begin(verb, phase);
+  for (int other = 0; other < size(); ++other)
+    if (other != index_)
+      receive(other,
+              {parts + static_cast<int64_t>(transfers_.size()) * num_bytes, own.size_bytes()});
+  for (int other = 0; other < size(); ++other)
+    if (other != index_) send(other, std::as_bytes(block(data, bounds, other)));
+  finish([&](size_t i) {
+    if (i < others) add(own, parts + static_cast<int64_t>(i) * num_bytes);
+  });
+}
+
+void ProcessGroup::gather_blocks(std::span<std::byte> all, Bounds bounds, const char* phase) {
+  gather_blocks(Verb::kAllGather, all, bounds, phase);
+}
+
+void ProcessGroup::gather_blocks(Verb verb, std::span<std::byte> all, Bounds bounds,
+                                 const char* phase) {
+  begin(verb, phase);
+  for (int other = 0; other < size(); ++other)
+    if (other != index_) receive(other, block(all, bounds, other));
+  for (int other = 0; other < size(); ++other)
+    if (other != index_) send(other, block(all, bounds, index_));
+  finish();
+}
+
+void ProcessGroup::broadcast(std::span<std::byte> data, int root, const char* phase) {
+  begin(Verb::kBroadcast, phase);
+  if (index_ != root) {
+    receive(root, data);
+  } else {
+    for (int other = 0; other < size(); ++other)
+      if (other != root) send(other, data);
+  }
+  finish();
+}
+
+int64_t ProcessGroup::agree_on_groups(int64_t count) {
+  std::vector<int64_t> offers(processes_.size()), bounds(processes_.size() + 1);
+  for (size_t i = 0; i < bounds.size(); ++i) bounds[i] = static_cast<int64_t>(i * sizeof(int64_t));
+  for (int64_t tries = 0; tries < 2 * tag::kNumGroups; ++tries) {
+    offers[static_cast<size_t>(index_)] = part_->next_group();
+    gather_blocks(Verb::kSplit, std::as_writable_bytes(std::span(offers)), bounds, "split");
+    const int64_t first = *std::max_element(offers.begin(), offers.end());
+    // Another group of a process may have claimed it meanwhile.
+    int64_t failures[1] = {part_->claim_groups(first, count) ? 0 : 1};
+    one_shot(failures, "split");
+    if (failures[0] == 0) return first;
+  }
+  part_->fail(fmt::format("more than {} groups at a time span processes", tag::kNumGroups - 1));
+}
+
+}  // namespace weft::comm

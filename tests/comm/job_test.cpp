@@ -1,0 +1,337 @@
+// Groups that span processes, over links within this program.
+#include "comm/job.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "comm/introduction.h"
+#include "comm/job_world.h"
+
+namespace weft::comm {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::AllOf;
+using testing::HasSubstr;
+
+Transport processes(const std::vector<int>& num_local) {
+  std::string name;
+  for (const int count : num_local) name += (name.empty() ? "" : "_") + std::to_string(count);
+  const int size = std::accumulate(num_local.begin(), num_local.end(), 0);
+  return {name, size, size, [num_local](GroupOptions options) {
+            return std::make_unique<JobWorld>(num_local, options);
+          }};
+}
+
+INSTANTIATE_TEST_SUITE_P(Jobs, Contract,
+                         testing::Values(processes({1, 1}), processes({1, 1, 1}), processes({2, 2}),
+                                         processes({3, 2, 2}), processes({1, 4}),
+                                         processes({1, 1, 1, 1, 1})),
+                         testing::PrintToStringParamName());
+
+std::string text_of(const std::exception_ptr& failure) {
+  if (!failure) return "no failure";
+  try {
+    std::rethrow_exception(failure);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kCommunication);
+    return error.what();
+  }
+  return "another exception";
+}
+
+GroupOptions with_deadline(int64_t ms) { return {.deadline = milliseconds(ms)}; }
+
+// What fails in every member of a job, each with its own error.
+std::vector<std::string> failures_of(JobWorld& world,
+                                     const std::function<void(Communicator&)>& body) {
+  std::vector<std::string> texts;
+  for (const std::exception_ptr& failure : run_members_to_end(world.members(), body))
+    texts.push_back(text_of(failure));
+  world.fail();
+  return texts;
+}
+
+TEST(Job, PartsWithinAProcessLendViewsAndAreOfTheSameJob) {
+  JobWorld world({2, 2}, {});
+  const auto failures = failures_of(world, [](Communicator& comm) {
+    EXPECT_FALSE(comm.lends_views());
+    const auto part = comm.split(comm.rank() / 2, comm.rank());
+    EXPECT_EQ(part->size(), 2);
+    EXPECT_TRUE(part->lends_views());
+    const auto across = comm.split(comm.rank() % 2, comm.rank());
+    EXPECT_FALSE(across->lends_views());
+    comm.barrier("made");
+    if (comm.rank() == 3) part->abort("rank 3 fell");
+    comm.barrier("never");
+  });
+  for (const std::string& failure : failures) EXPECT_EQ(failure, "rank 3 fell");
+}
+
+TEST(Job, MoreGroupsThanTagsHaveNumbers) {
+  JobWorld world({1, 1}, {});
+  for (const std::exception_ptr& failure : run_members_to_end(world.members(), [](auto& comm) {
+         for (int i = 0; i < 600; ++i) {
+           const auto pair = comm.split(0, comm.rank());
+           ASSERT_TRUE(all_reduce_is_right(*pair, 3, i));
+         }
+         ASSERT_TRUE(all_reduce_is_right(comm, 3, 1));
+       }))
+    EXPECT_EQ(failure, nullptr);
+}
+
+TEST(Job, ASilentProcessIsNamedWithHostAndPhase) {
+  JobWorld world({1, 1, 1}, with_deadline(500));
+  const auto failures = failures_of(world, [](Communicator& comm) {
+    comm.barrier("layer 3 attention");
+    if (comm.rank() == 1) return;
+    comm.barrier("layer 3 mlp");
+  });
+  for (const size_t rank : {0, 2})
+    EXPECT_THAT(failures[rank],
+                HasSubstr("rank 1 (host1) did not come to 'layer 3 mlp' (barrier) within"));
+  // Messages of the others may lie ready for the late one's first barrier.
+  EXPECT_THROW(
+      {
+        world.members()[1]->barrier("late");
+        world.members()[1]->barrier("too late");
+      },
+      Error);
+}
+
+TEST(Job, ASilentThreadIsNamedByItsOwnProcess) {
+  JobWorld world({2, 2}, with_deadline(500));
+  const auto failures = failures_of(world, [](Communicator& comm) {
+    if (comm.rank() != 3) comm.barrier("step");
+  });
+  for (const size_t rank : {0, 1, 2})
+    EXPECT_THAT(failures[rank], HasSubstr("rank 3 (host1) did not arrive at 'step' within 500 ms"));
+}
+
+TEST(Job, ASilentSenderAndASilentReceiverAreNamed) {
+  JobWorld sender({1, 1}, with_deadline(300));
+  auto failures = failures_of(sender, [](Communicator& comm) {
+    std::byte data[8];
+    if (comm.rank() == 0) comm.recv(1, data, "activations");
+  });
+  EXPECT_THAT(failures[0], HasSubstr("rank 1 (host1) did not come to 'activations' (recv)"));
+
+  JobWorld receiver({1, 1}, with_deadline(300));
+  failures = failures_of(receiver, [](Communicator& comm) {
+    const std::byte data[8] = {};
+    for (int i = 0; i < 100 && comm.rank() == 0; ++i) comm.send(1, data, "activations");
+  });
+  EXPECT_THAT(failures[0], HasSubstr("rank 1 (host1) did not take the messages of 'activations'"));
+}
+
+TEST(Job, OnlyFourMessagesLieUnread) {
+  JobWorld world({1, 1}, with_deadline(400));
+  int sent = 0;
+  failures_of(world, [&](Communicator& comm) {
+    const std::byte data[8] = {};
+    for (int i = 0; i < 100 && comm.rank() == 0; ++i, ++sent) comm.send(1, data, "pressure");
+  });
+  EXPECT_EQ(sent, 4);
+}
+
+TEST(Job, SizesAreCheckedBeforeUse) {
+  JobWorld message({1, 1}, {});
+  auto failures = failures_of(message, [](Communicator& comm) {
+    std::byte data[9] = {};
+    if (comm.rank() == 0) comm.send(1, std::span(data, 8), "tokens");
+    if (comm.rank() == 1) comm.recv(0, data, "tokens");
+  });
+  EXPECT_THAT(failures[1],
+              HasSubstr("rank 0 (host0) sent 8 bytes to 'tokens' (recv) of rank 1 (host1), which "
+                        "takes 9"));
+
+  JobWorld sum({1, 1}, {});
+  failures = failures_of(sum, [](Communicator& comm) {
+    std::vector<int64_t> data(comm.rank() == 0 ? 3 : 4);
+    comm.all_reduce(data, "odd");
+    comm.barrier("after");
+  });
+  EXPECT_THAT(failures[0] + failures[1], HasSubstr("to 'odd' (all_reduce) of"));
+}
+
+TEST(Job, AnotherVerbIsWaitedForInVainAndNamed) {
+  JobWorld world({1, 1}, with_deadline(300));
+  const auto failures = failures_of(world, [](Communicator& comm) {
+    int64_t data[1] = {};
+    if (comm.rank() == 0) comm.barrier("here");
+    if (comm.rank() == 1) comm.reduce_scatter(data, 1, "there");
+  });
+  EXPECT_THAT(failures[0] + failures[1],
+              testing::AnyOf(HasSubstr("rank 1 (host1) calls reduce_scatter"),
+                             HasSubstr("rank 0 (host0) calls barrier")));
+}
+
+TEST(Job, AFailureReachesWaitsOfEveryKindInEveryProcess) {
+  JobWorld world({2, 1, 2}, {});
+  const int64_t begin = now_ns();
+  const auto failures = failures_of(world, [](Communicator& comm) {
+    std::byte data[8] = {};
+    if (comm.rank() == 0) comm.recv(3, data, "never");
+    if (comm.rank() == 1) comm.recv(0, data, "never");
+    if (comm.rank() == 2)
+      while (true) comm.send(4, data, "never");
+    if (comm.rank() == 3) {
+      std::this_thread::sleep_for(milliseconds(20));
+      comm.abort("layer 7: the sum left its range");
+    }
+    comm.barrier("never");
+  });
+  EXPECT_LT(seconds_between(begin, now_ns()), 20.0) << "the deadline is a minute";
+  for (const std::string& failure : failures) EXPECT_EQ(failure, "layer 7: the sum left its range");
+}
+
+// Its ranks may still be waited for by the book; who hears nothing of the whole process does not.
+TEST(Job, AProcessThatIsCutOffIsFoundByItsSilence) {
+  JobWorld world({1, 1, 1}, {}, {.silence = milliseconds(2500)});
+  const int64_t begin = now_ns();
+  const auto failures = failures_of(world, [&](Communicator& comm) {
+    comm.barrier("layer 3 attention");
+    if (comm.rank() == 2) world.board().cut(2);
+    comm.barrier("layer 3 mlp");
+  });
+  EXPECT_LT(seconds_between(begin, now_ns()), 20.0) << "the deadline is a minute";
+  for (const size_t rank : {0, 1})
+    EXPECT_THAT(failures[rank], AllOf(HasSubstr("rank 2 (host2) gave no sign of life"),
+                                      HasSubstr("frozen or cut off; last seen in")));
+  EXPECT_THAT(failures[2], HasSubstr("gave no sign of life"));
+}
+
+TEST(Job, WhoComputesForLongIsNotTakenForLost) {
+  JobWorld world({1, 1}, {}, {.silence = milliseconds(2500)});
+  for (const std::exception_ptr& failure : run_members_to_end(world.members(), [](auto& comm) {
+         comm.barrier("start");
+         if (comm.rank() == 1) std::this_thread::sleep_for(milliseconds(4000));
+         comm.barrier("end");
+       }))
+    EXPECT_EQ(failure, nullptr);
+}
+
+TEST(Job, LeavingWaitsForTheOthers) {
+  JobWorld world({1, 1}, {}, {.deadline = milliseconds(300)});
+  world.members().clear();
+  world.fail();
+  try {
+    world.job(0).leave();
+    FAIL() << "rank 1 has not left";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("did not end within 300 ms"));
+  }
+}
+
+TEST(Job, PeersAreKnownByWhatTheySaid) {
+  JobWorld world({1, 2}, {});
+  EXPECT_EQ(world.job(0).peer(1).host, "host1");
+  EXPECT_EQ(world.job(0).peer(1).said.instruction_set, "avx512");
+  EXPECT_EQ(world.job(1).num_processes(), 2);
+  EXPECT_EQ(world.job(1).process(), 1);
+}
+
+// Joins two processes that say this of themselves; the first one's error.
+std::string join_text(const Introduction& first, const Introduction& second) {
+  const auto board = std::make_shared<Switchboard>(2);
+  std::string text[2];
+  std::vector<std::thread> threads;
+  for (int process = 0; process < 2; ++process) {
+    threads.emplace_back([&, process] {
+      try {
+        make_job(std::make_unique<MemoryLink>(board, process), process == 0 ? first : second, {});
+      } catch (const Error& error) {
+        text[process] = error.summary() + "\n" + error.why() + "\n" + error.mend();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(text[0], text[1]);
+  return text[0];
+}
+
+TEST(Introduction, MismatchesAreNamedWithBothHostsAndWhatToDo) {
+  Introduction other = kSelf;
+  EXPECT_EQ(join_text(kSelf, other), "");
+  other.instruction_set = "avx2";
+  EXPECT_EQ(join_text(kSelf, other), "") << "tables of one numerics id may differ";
+  other.version = "1.2.4";
+  EXPECT_EQ(join_text(kSelf, other),
+            "the processes of this job have different versions of weft\n"
+            "process 0 (host0) has '1.2.3', process 1 (host1) has '1.2.4'\n"
+            "install the same version on every host");
+  other = kSelf;
+  other.numerics = "weft1/lanes16/kv-f32/exact";
+  EXPECT_THAT(join_text(kSelf, other), AllOf(HasSubstr("numerics"), HasSubstr("kv-f32")));
+  other = kSelf;
+  other.model = "abc";
+  EXPECT_EQ(join_text(kSelf, other), "") << "one of them says nothing of a model";
+  Introduction with_model = kSelf;
+  with_model.model = "def";
+  EXPECT_THAT(join_text(with_model, other), HasSubstr("different models"));
+}
+
+TEST(Introduction, BlocksThatAreNoneAreRefused) {
+  IntroductionBlock block = to_block(introduce(kSelf, "a"));
+  EXPECT_EQ(from_block(block, 1).peer.said.version, "1.2.3");
+  EXPECT_EQ(from_block(block, 1).peer.host, "a");
+  EXPECT_THROW(from_block(IntroductionBlock{}, 1), Error);
+  for (size_t i = 0; i < 200; ++i) {
+    IntroductionBlock damaged = block;
+    damaged[i] = std::byte{0xff};
+    try {
+      from_block(damaged, 1);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kCommunication);
+    }
+  }
+  block[8] = std::byte{2};  // the format
+  EXPECT_THROW(from_block(block, 1), Error);
+}
+
+TEST(Launch, IsFoundByVariablesAlone) {
+  using Variables = Environment;
+  EXPECT_FALSE(find_launch({}));
+  EXPECT_FALSE(find_launch(Variables{{"OMPI_COMM_WORLD_SIZE", "1"}}));
+  EXPECT_FALSE(find_launch(Variables{{"OMPI_COMM_WORLD_SIZE", "many"}}));
+  const auto mpirun = find_launch(Variables{{"OMPI_COMM_WORLD_SIZE", "3"}});
+  ASSERT_TRUE(mpirun);
+  EXPECT_EQ(mpirun->launcher, "mpirun");
+  EXPECT_EQ(mpirun->num_processes, 3);
+  EXPECT_TRUE(mpirun->can_join);
+
+  // A batch script runs once, whatever its job may start.
+  EXPECT_FALSE(find_launch(Variables{{"SLURM_NTASKS", "4"}, {"SLURM_PROCID", "0"}}));
+  Variables srun{{"SLURM_STEP_NUM_TASKS", "4"}, {"SLURM_PROCID", "2"}};
+  EXPECT_FALSE(find_launch(srun)->can_join);
+  srun["PMIX_RANK"] = "2";
+  srun["PMIX_NAMESPACE"] = "slurm.pmix.1.0";
+  EXPECT_EQ(find_launch(srun)->launcher, "srun");
+  EXPECT_TRUE(find_launch(srun)->can_join);
+  srun["SLURM_STEP_NUM_TASKS"] = "1";
+  EXPECT_FALSE(find_launch(srun));
+
+  const auto pmix = find_launch(Variables{{"PMIX_RANK", "0"}, {"PMIX_NAMESPACE", "x"}});
+  ASSERT_TRUE(pmix);
+  EXPECT_EQ(pmix->num_processes, 0);
+  EXPECT_FALSE(find_launch(Variables{{"PMI_SIZE", "2"}})->can_join);
+}
+
+TEST(Launch, WhoCannotJoinIsToldHow) {
+  try {
+    join_job({"srun", 4, false}, kSelf);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.mend(), "srun --mpi=pmix");
+  }
+}
+
+}  // namespace
+}  // namespace weft::comm
