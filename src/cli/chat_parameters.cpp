@@ -85,11 +85,15 @@ std::string schema_format(std::string_view schema) {
 
 }  // namespace
 
-const serve::BodyLimits kChatLimits = {.choices = 1,
-                                       .stops = 256,
-                                       .stop_bytes = 1 << 20,
-                                       .bad_words = 1 << 16,
-                                       .logprobs = engine::kMostLogprobs};
+constinit const serve::BodyLimits kChatLimits = [] {
+  serve::BodyLimits limits;
+  limits.choices = 1;
+  limits.stops = 256;
+  limits.stop_bytes = 1 << 20;
+  limits.bad_words = 1 << 16;
+  limits.logprobs = engine::kMostLogprobs;
+  return limits;
+}();
 
 std::span<const KnownParameter> known_parameters() { return kKnown; }
 

@@ -16,12 +16,16 @@ using nlohmann::json;
 using serve::Fields;
 
 // A file is its owner's: what the engine can do it may ask for.
-constexpr serve::BodyLimits kLimits = {.choices = 16'384,
-                                       .stops = 256,
-                                       .stop_bytes = 1 << 20,
-                                       .bad_words = 1 << 16,
-                                       .logprobs = engine::kMostLogprobs,
-                                       .whole_vocabulary = true};
+constexpr serve::BodyLimits kLimits = [] {
+  serve::BodyLimits limits;
+  limits.choices = 16'384;
+  limits.stops = 256;
+  limits.stop_bytes = 1 << 20;
+  limits.bad_words = 1 << 16;
+  limits.logprobs = engine::kMostLogprobs;
+  limits.whole_vocabulary = true;
+  return limits;
+}();
 
 constexpr size_t kMaxCustomId = 1024;  // bytes
 constexpr const char* kChatUrl = "/v1/chat/completions";

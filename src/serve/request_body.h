@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/sampling.h"
+#include "engine/served_limits.h"
 #include "serve/request_fields.h"
 #include "text/grammar.h"
 
@@ -20,18 +21,11 @@ namespace weft::serve {
 inline constexpr int64_t kOpenMaxTokens = int64_t{1} << 24;
 
 // What a body may ask for at most, besides the ranges of engine/sampling.h.
-struct BodyLimits {
-  int64_t choices = 128;             // n and best_of: OpenAI's bound
+struct BodyLimits : engine::ServedLimits {
   int64_t prompts = 1024;            // of one completion, one answer (or n) to each
   int64_t messages = 4096;           // of one chat
-  int64_t stops = 64;                // each is matched against every token's text
-  int64_t stop_bytes = 4096;         // of one
-  int64_t bad_words = 1024;          // each is encoded twice
-  int64_t biases = 4096;             // each is copied to every answer and added at every token
-  int64_t stop_ids = 1024;           // each is looked for at every token
   int64_t documents = 256;           // of one chat, objects of texts, numbers and flags
   int64_t document_bytes = 1 << 20;  // of all of them
-  int64_t logprobs = 20;             // of a position
   bool whole_vocabulary = false;     // logprobs -1
 };
 

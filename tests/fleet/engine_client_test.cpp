@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 namespace weft::fleet {
 namespace {
 
@@ -20,6 +22,41 @@ TEST(CheckGenerate, HoldsEveryNumberOfAMessageToTheEnginesLimits) {
   request.prompt_ids = {1};
   request.sampling.bad_words = {{-1}};
   EXPECT_THROW(check_generate(request, limits()), Error);
+}
+
+// Whatever reader of bodies made the message.
+TEST(CheckGenerate, HoldsWhatOneOfManyUsersMayAskFor) {
+  using Change = std::function<void(engine::SamplingParams&)>;
+  const std::vector<std::pair<std::string, Change>> changes = {
+      {"n", [](auto& p) { p.n = 129; }},
+      {"best_of", [](auto& p) { p.best_of = 129; }},
+      {"stop", [](auto& p) { p.stop.assign(65, "."); }},
+      {"a stop string", [](auto& p) { p.stop = {std::string(4097, '.')}; }},
+      {"bad_words", [](auto& p) { p.bad_words.assign(2049, {1}); }},
+      {"logit_bias",
+       [](auto& p) {
+         p.logit_bias.assign(4097, {1, 0.5f});
+       }},
+      {"stop_token_ids", [](auto& p) { p.stop_token_ids.assign(1025, 1); }},
+      {"logprobs", [](auto& p) { p.logprobs = 21; }},
+      {"prompt_logprobs", [](auto& p) { p.prompt_logprobs = engine::kWholeVocabulary; }}};
+  for (const auto& [field, change] : changes) {
+    Generate request;
+    request.prompt_ids = {1};
+    change(request.sampling);
+    try {
+      check_generate(request, limits());
+      ADD_FAILURE() << field;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+      EXPECT_TRUE(error.summary().starts_with(field + " asks for ")) << error.summary();
+    }
+  }
+  Generate most;
+  most.prompt_ids = {1};
+  most.sampling.n = 128;
+  most.sampling.logprobs = 20;
+  EXPECT_NO_THROW(check_generate(most, limits()));
 }
 
 }  // namespace

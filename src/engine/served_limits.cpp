@@ -1,0 +1,46 @@
+#include "engine/served_limits.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+
+namespace weft::engine {
+namespace {
+
+// Of a word that is forbidden: as it begins a text, and as it stands after a space.
+constexpr int64_t kSequencesOfWord = 2;
+
+void check_most(std::string_view field, int64_t given, int64_t most) {
+  if (given > most)
+    throw Error(ErrorKind::kUsage,
+                fmt::format("{} asks for {}; a server gives at most {}", field, given, most));
+}
+
+template <typename List>
+void check_count(std::string_view field, const List& list, int64_t most) {
+  check_most(field, static_cast<int64_t>(list.size()), most);
+}
+
+void check_logprobs(std::string_view field, const std::optional<int32_t>& count, int64_t most) {
+  if (count == kWholeVocabulary)
+    throw Error(ErrorKind::kUsage, fmt::format("{} asks for the whole vocabulary; a server gives "
+                                               "at most {} of a position",
+                                               field, most));
+  check_most(field, count.value_or(0), most);
+}
+
+}  // namespace
+
+void check_served(const SamplingParams& params, const ServedLimits& limits) {
+  check_most("n", params.n, limits.choices);
+  check_most("best_of", params.best_of, limits.choices);
+  check_count("stop", params.stop, limits.stops);
+  for (const std::string& stop : params.stop) check_count("a stop string", stop, limits.stop_bytes);
+  check_count("bad_words", params.bad_words, kSequencesOfWord * limits.bad_words);
+  check_count("logit_bias", params.logit_bias, limits.biases);
+  check_count("stop_token_ids", params.stop_token_ids, limits.stop_ids);
+  check_logprobs("logprobs", params.logprobs, limits.logprobs);
+  check_logprobs("prompt_logprobs", params.prompt_logprobs, limits.logprobs);
+}
+
+}  // namespace weft::engine
