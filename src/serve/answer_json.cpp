@@ -140,8 +140,13 @@ Json usage_json(const Usage& usage) {
                  {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
                  {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
   if (usage.reasoning_tokens > 0)
-    object["completion_tokens_details"] = {{"reasoning_tokens", usage.reasoning_tokens}};
+    object["completion_tokens_details"] = {
+        {"reasoning_tokens", std::min(usage.reasoning_tokens, usage.completion_tokens)}};
   return object;
+}
+
+int64_t count_tokens(const AnswerFormat& format, const std::string& text) {
+  return static_cast<int64_t>(format.tokenizer.encode(text, false, false).size());
 }
 
 void add_usage(const RequestBody& body, const engine::RequestState& state, Usage* usage) {

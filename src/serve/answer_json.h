@@ -63,6 +63,8 @@ struct Usage {
   int64_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, reasoning_tokens = 0;
 };
 Json usage_json(const Usage& usage);
+// What a part of an answer took. Marks around it were tokens too; how it was cut is not told.
+int64_t count_tokens(const AnswerFormat& format, const std::string& text);
 void add_usage(const RequestBody& body, const engine::RequestState& state, Usage* usage);
 
 // A completion's text as it is shown, with its prompt where it is echoed.

@@ -50,6 +50,8 @@ class AnswerFrame {
   // A chunk as an event, with the usage so far where it is asked for.
   std::string chunk(Json choice) const;
   void count(const AnsweredPart& part, const fleet::Event& event);
+  // Of what was counted, for the last chunk.
+  void count_reasoning(int64_t num_tokens) { usage_.reasoning_tokens += num_tokens; }
   // The chunk of the usage, where it is asked for, and the end of the stream.
   std::string end() const;
 

@@ -59,19 +59,21 @@ class ChatWriter : public AnswerWriter {
                format.body.streams ? "chat.completion.chunk" : "chat.completion") {
     if (!format.body.streams) return;
     for (int64_t i = 0; i < format.body.sampling.n; ++i) parsers_.emplace_back(parser);
+    reasoning_.resize(parsers_.size());
   }
 
   std::string whole(std::span<const AnsweredPart> parts) const override {
     const AnsweredPart& part = parts.front();
     Json choices = Json::array();
+    Usage usage;
     for (size_t i = 0; i < part.state.choices.size(); ++i) {
       const engine::Choice& choice = part.state.choices[i];
       const Message message = message_of(parser_, choice.text);
+      usage.reasoning_tokens += count_tokens(format_, message.reasoning);
       choices.push_back(chat_choice(format_, choice, message_json(message, i), i));
       if (!message.calls.empty() && choice.finish == engine::FinishReason::kStop)
         choices.back()["finish_reason"] = "tool_calls";
     }
-    Usage usage;
     add_usage(format_.body, part.state, &usage);
     Json object = frame_.object(std::move(choices));
     object["usage"] = usage_json(usage);
@@ -96,7 +98,12 @@ class ChatWriter : public AnswerWriter {
     return out;
   }
 
-  std::string end() override { return frame_.end(); }
+  std::string end() override {
+    if (format_.body.include_usage)
+      for (const std::string& text : reasoning_)
+        frame_.count_reasoning(count_tokens(format_, text));
+    return frame_.end();
+  }
 
  private:
   Json message_json(const Message& message, size_t choice) const {
@@ -133,11 +140,12 @@ class ChatWriter : public AnswerWriter {
     return out;
   }
 
-  std::vector<Json> deltas_of(const text::AnswerParts& parts, size_t choice) const {
+  std::vector<Json> deltas_of(const text::AnswerParts& parts, size_t choice) {
     std::vector<Json> deltas;
     for (const AnswerPart& part : parts) {
       switch (part.kind) {
         case Kind::kReasoning:
+          reasoning_[choice] += part.text;
           deltas.push_back({{"reasoning", part.text}, {"reasoning_content", part.text}});
           break;
         case Kind::kContent:
@@ -197,6 +205,7 @@ class ChatWriter : public AnswerWriter {
   const text::AnswerFormat& parser_;
   AnswerFrame frame_;
   std::vector<text::AnswerParser> parsers_;  // [n], of a stream
+  std::vector<std::string> reasoning_;       // [n], so far
   bool begun_ = false;
 };
 

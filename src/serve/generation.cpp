@@ -9,6 +9,7 @@
 #include "base/random.h"
 #include "serve/lark_marks.h"
 #include "serve/request_error.h"
+#include "serve/request_id.h"
 #include "serve/tool_grammar.h"
 
 namespace weft::serve {
@@ -21,6 +22,14 @@ uint64_t mixed_salt(uint64_t of_key, uint64_t asked) {
 
 int32_t added_priority(int32_t of_key, int32_t asked) {
   return static_cast<int32_t>(std::clamp<int64_t>(int64_t{of_key} + asked, INT32_MIN, INT32_MAX));
+}
+
+// The answer's id: as the request is named in its header, or, as vLLM has it, in its body.
+std::string answer_name(const HttpRequest& request, const Fields& fields) {
+  const std::optional<std::string> named = fields.text("request_id");
+  const bool takes_it = named && request.header("x-request-id").empty() &&
+                        request_id(*named) == *named;  // fit to print
+  return takes_it ? *named : request.request_id;
 }
 
 // No place for it now.
@@ -81,7 +90,7 @@ void Generation::read_body(const nlohmann::json& json, bool is_chat) {
   if (!body_.sampling.seed) body_.sampling.seed = service_->draw_seed();
   body_.cache_salt = mixed_salt(request.principal.cache_salt, body_.cache_salt);
   body_.priority = added_priority(request.principal.priority, body_.priority);
-  head_ = {(is_chat ? "chatcmpl-" : "cmpl-") + request.request_id, unix_time(),
+  head_ = {(is_chat ? "chatcmpl-" : "cmpl-") + answer_name(request, fields), unix_time(),
            body_.model.empty() ? service_->model_names().front() : body_.model,
            service_->engine().card().fingerprint};
   if (dialect_) head_.id = dialect_->id;

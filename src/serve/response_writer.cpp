@@ -96,9 +96,7 @@ class ResponseWriter final : public AnswerWriter {
   Json usage(const AnsweredPart& part, const ResponseItems& items) const {
     const auto output = static_cast<int64_t>(part.state.choices.front().token_ids.size());
     const int64_t input = part.state.num_prompt_tokens;
-    // The marks around it were tokens too; how they were cut is not told.
-    const auto reasoning =
-        static_cast<int64_t>(format_.tokenizer.encode(items.reasoning(), false, false).size());
+    const int64_t reasoning = count_tokens(format_, items.reasoning());
     return {{"input_tokens", input},
             {"input_tokens_details",
              {{"cached_tokens", part.state.num_cached_tokens}, {"cache_write_tokens", 0}}},

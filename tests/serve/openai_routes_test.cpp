@@ -274,6 +274,37 @@ TEST_F(OpenAiRoutes, AGrammarHoldsFromTheEndOfTheReasoningOn) {
   EXPECT_THAT(asked("hi <think>").frame, HasSubstr("start: thought BREAKS @answer"));
 }
 
+TEST_F(OpenAiRoutes, TokensOfReasoningAreCountedApart) {
+  Router router;
+  add_openai_routes(&router, client_, &admission_,
+                    {.chat_template = "{{ messages[0].content }}",
+                     .parsers = {.tools = {}, .reasoning = text::ReasoningFormat::kQwen3}});
+  client_->answer = [](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+    on_event(event_of(request, 0, "<think>why"));
+    on_event(event_of(request, 0, "?</think>so", Finish::kStop, true));
+  };
+  const auto answered = [&](const std::string& fields) {
+    HttpRequest request;
+    request.body = R"({"messages": [{"role": "user", "content": "hi"}])" + fields + "}";
+    const auto exchange = std::make_shared<WaitingExchange>(std::move(request));
+    (*router.find("POST", "/v1/chat/completions").route)(exchange);
+    EXPECT_TRUE(exchange->wait());
+    return exchange->body;
+  };
+  const json usage =
+      chunks_of(answered(R"(, "stream": true, "stream_options": {"include_usage": true})"))
+          .back()["usage"];
+  EXPECT_EQ(usage["completion_tokens_details"]["reasoning_tokens"], 4);
+  EXPECT_EQ(usage["completion_tokens"], 21);
+  EXPECT_EQ(json::parse(answered(""))["usage"], usage);
+}
+
+TEST_F(OpenAiRoutes, ABodyMayNameItsRequest) {
+  EXPECT_EQ(chat(R"(, "request_id": "mine-1")")["id"], "chatcmpl-mine-1");
+  EXPECT_EQ(chat(R"(, "request_id": "not \"fit\"")")["id"], "chatcmpl-r1");
+  EXPECT_EQ(chat(R"(, "request_id": 5)", 400)["error"]["param"], "request_id");
+}
+
 TEST_F(OpenAiRoutes, BodiesThatAreSaidToBeNoJsonAreRefused) {
   const auto status_of = [&](const std::string& path, const std::string& type) {
     HttpRequest request;
