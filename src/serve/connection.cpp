@@ -148,7 +148,9 @@ bool Connection::may_pass() {
           {429, "too many requests of this key within a minute", "", "", "rate_limit_exceeded"},
           retry_headers(verdict.retry_after_s));
   }
-  if (server_.draining && !is_open)
+  // Who only looks goes on: metrics tell how far the end is.
+  const bool looks = request.method == "GET" || request.method == "HEAD";
+  if (server_.draining && !is_open && !looks)
     return refuse({503, "the server is shutting down", "", "", "shutting_down"}, retry_headers(5));
   const bool asks_options =
       request.method == "OPTIONS" && (request.path == "*" || !found_.pattern.empty());

@@ -6,7 +6,7 @@
 //   server.listen({.host = "127.0.0.1", .port = 8000}, site);
 //   server.start();
 //   ...
-//   server.drain();                 // new requests: 503; probes of health are still answered
+//   server.drain();                 // new work: 503; who only looks is still answered
 //   server.wait_until_idle(30);
 //   server.stop();
 #pragma once
@@ -84,7 +84,8 @@ class HttpServer {
   bool is_local() const;
   void start();
 
-  // From here on whatever needs a key is refused with 503, and connections end with their answer.
+  // From here on whatever needs a key and is no GET or HEAD is refused with 503, and connections
+  // end with their answer.
   void drain();
   bool is_draining() const;
   // Whether all answers that were begun have ended (but those that need no key).

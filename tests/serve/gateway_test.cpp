@@ -156,7 +156,9 @@ TEST(Gateway, DrainsWhenAnOperatorAsksForIt) {
   EXPECT_EQ(served.gateway.drain(1), 0);
   EXPECT_THAT(served.ask(get("/ready")), StartsWith("HTTP/1.1 503"));
   EXPECT_THAT(served.ask(get("/live")), StartsWith("HTTP/1.1 200"));
-  const std::string refused = served.ask(get("/version"));
+  for (const char* path : {"/version", "/metrics", "/load"})
+    EXPECT_THAT(served.ask(get(path)), StartsWith("HTTP/1.1 200")) << path;
+  const std::string refused = served.ask(post("/v1/completions", "{}"));
   EXPECT_THAT(refused, StartsWith("HTTP/1.1 503"));
   EXPECT_THAT(refused, HasSubstr("Retry-After: "));
   Admission& admission = const_cast<Admission&>(served.gateway.admission());

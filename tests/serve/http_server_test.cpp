@@ -536,6 +536,9 @@ TEST(HttpServer, DrainsWhatRunsAndRefusesWhatIsNew) {
   RawClient probe(server.port());
   probe.send(get("/health"));
   EXPECT_THAT(probe.read_answer(), StartsWith("HTTP/1.1 200"));
+  RawClient looking(server.port());
+  looking.send(get("/items/5"));
+  EXPECT_THAT(looking.read_answer(), StartsWith("HTTP/1.1 200"));
   EXPECT_FALSE(server.server().wait_until_idle(0.05));
   EXPECT_TRUE(exchange->write("still here"));
   exchange->end_stream();
