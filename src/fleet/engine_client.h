@@ -136,8 +136,8 @@ class EngineClient {
 
   // A snapshot at most so old as one step.
   virtual Status status() const = 0;
-  // The last seconds as the timeline shows them.
-  virtual engine::PipelineTrace trace() const = 0;
+  // What every rank did, of the last window_ns as far as that is kept.
+  virtual engine::PipelineTrace trace(int64_t window_ns) const = 0;
 
   // Steps stop, and nothing is lost; resume goes on.
   virtual void pause() = 0;

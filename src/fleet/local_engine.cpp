@@ -19,7 +19,6 @@ constexpr int64_t kReportNs = 500'000'000;
 constexpr double kShortestWindowS = 2.0, kLongestWindowS = 6.0;
 // An idle engine shows its report ageing.
 constexpr int64_t kIdleNs = 1'000'000'000;
-constexpr int64_t kTraceNs = 10'000'000'000;
 // Of 16 bytes each, for each worker: a step of a model of 32 layers enters some 200 activities with
 // tensor parallelism, so this is the last 80 steps at the least. 256 KiB a worker.
 constexpr int64_t kKeptEvents = 16'384;
@@ -172,8 +171,8 @@ Status LocalEngine::status() const {
   return status;
 }
 
-engine::PipelineTrace LocalEngine::trace() const {
-  return engine_->trace_since(now_ns() - kTraceNs);
+engine::PipelineTrace LocalEngine::trace(int64_t window_ns) const {
+  return engine_->trace_since(now_ns() - window_ns);
 }
 
 // ---- the stepping thread

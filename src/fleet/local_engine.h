@@ -60,7 +60,7 @@ class LocalEngine final : public EngineClient {
   uint64_t embed(Embed request, OnEmbedding on_embedding) override;
   void cancel(uint64_t request) override;
   Status status() const override;
-  engine::PipelineTrace trace() const override;
+  engine::PipelineTrace trace(int64_t window_ns) const override;
   void pause() override;
   void resume() override;
   void reset_prefix_cache() override;

@@ -55,7 +55,7 @@ void respond_trace(const AdminSources& sources, Exchange& exchange) {
   if (!seconds)
     return respond_error(exchange, {400, "seconds is a number above 0, at most 3600", "", "seconds",
                                     "invalid_value"});
-  engine::PipelineTrace trace = sources.engine->trace();
+  engine::PipelineTrace trace = sources.engine->trace(static_cast<int64_t>(*seconds * 1e9));
   int64_t end_ns = trace.begin_ns;
   for (const engine::WorkerTrace& worker : trace.workers)
     end_ns = std::max(end_ns, worker.activity.end_ns);

@@ -23,7 +23,9 @@ class MeteredClient final : public fleet::EngineClient {
   uint64_t embed(fleet::Embed request, fleet::OnEmbedding on_embedding) override;
   void cancel(uint64_t request) override { engine_->cancel(request); }
   fleet::Status status() const override { return engine_->status(); }
-  engine::PipelineTrace trace() const override { return engine_->trace(); }
+  engine::PipelineTrace trace(int64_t window_ns) const override {
+    return engine_->trace(window_ns);
+  }
   void pause() override { engine_->pause(); }
   void resume() override { engine_->resume(); }
   void reset_prefix_cache() override { engine_->reset_prefix_cache(); }

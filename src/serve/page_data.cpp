@@ -297,7 +297,9 @@ Route state_route(EngineOf engine) {
 Route timeline_route(EngineOf engine) {
   return route_of(std::move(engine), [](fleet::EngineClient& client, const HttpRequest& request) {
     const TimelineQuery query = parse_timeline_query(request.query);
-    return timeline_json(client.card(), client.trace(), query, now_ns());
+    // A shorter window is the summary's: what the chart shows goes on.
+    const int64_t window_ns = std::max(query.window_ns, TimelineQuery{}.window_ns);
+    return timeline_json(client.card(), client.trace(window_ns), query, now_ns());
   });
 }
 

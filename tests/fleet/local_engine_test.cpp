@@ -425,8 +425,10 @@ TEST_F(OverAModel, SaysWhatTheEngineSays) {
     EXPECT_GT(answer.events().back().first_token_ns, answer.events().back().scheduled_ns);
   }
   EXPECT_GT(client_->status().last_step_ns, 0);
-  EXPECT_FALSE(client_->trace().steps.empty());
-  EXPECT_FALSE(client_->trace().workers.at(0).activity.events.empty());
+  constexpr int64_t kMinute = 60'000'000'000;
+  EXPECT_TRUE(client_->trace(0).steps.empty());
+  EXPECT_FALSE(client_->trace(kMinute).steps.empty());
+  EXPECT_FALSE(client_->trace(kMinute).workers.at(0).activity.events.empty());
 }
 
 TEST_F(OverAModel, GivesVectorsBesideAnswers) {

@@ -31,7 +31,10 @@ class ScriptedClient : public fleet::EngineClient {
     const std::lock_guard lock(mutex_);
     return status_;
   }
-  engine::PipelineTrace trace() const override { return trace_; }
+  engine::PipelineTrace trace(int64_t window_ns) const override {
+    traced_ns_ = window_ns;
+    return trace_;
+  }
   void pause() override {
     set([](fleet::Status& status) { status.paused = true; });
   }
@@ -49,6 +52,7 @@ class ScriptedClient : public fleet::EngineClient {
 
   std::atomic<int> num_resets{0};
   engine::PipelineTrace trace_;
+  mutable std::atomic<int64_t> traced_ns_{0};  // asked for last
   std::shared_ptr<const fleet::PrefixSnapshot> prefixes_;
   fleet::ModelCard card_;
 
