@@ -110,6 +110,8 @@ class ServeCommand : public Command {
     options.name = public_name(model_.model.empty() ? model_.hf_repo : model_.model);
     options.fingerprint = fleet::fingerprint(engine_options.model_path, engine_options.kv_type);
     options.engine = engine_options;
+    // Two may be late before /ready says that no step is taken.
+    options.probe_ns = serve_.step_limit_s * 1'000'000'000 / 3;
     return fleet::LocalEngine::start(std::move(options), [&](const engine::EngineOptions& wanted) {
       return load_engine(context, wanted, {}, serve_.quiet);
     });

@@ -111,6 +111,7 @@ struct Status {
   bool paused = false;
   int64_t last_step_ns = 0;           // base/clock.h: when a step was completed last; 0: never
   int64_t in_step_since_ns = 0;       // a step is being waited for since; 0: none
+  int64_t probe_ns = 0;               // idle for so long, it takes a step of its own; 0: never
   engine::PipelineReport pipeline;    // of the last seconds
   std::vector<HeldRequest> requests;  // the oldest kMostListed, oldest first
   int64_t started_ns = 0;             // base/clock.h: when the engine was ready

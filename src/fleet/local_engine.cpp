@@ -218,6 +218,7 @@ void LocalEngine::describe() {
   card_.kv_cache_dtype = kernels::name(options.kv_type);
   card_.isa = engine_->isa();
   status_.started_ns = now_ns();
+  status_.probe_ns = options_.probe_ns;
   compilations_ = std::make_unique<GrammarCompilations>(
       [this] {
         return text::GrammarCompiler::make(engine_->tokenizer(), card_.report.vocab_size,
@@ -237,14 +238,47 @@ void LocalEngine::turn() {
   mailbox_.take(messages_);
   for (Message& message : messages_) std::visit([this](auto& asked) { handle(asked); }, message);
   messages_.clear();
+  const int64_t probe_ns = probe_at();
+  if (now_ns() >= probe_ns) probe();
   if (has_work_ && !is_paused_) {
     step();
     const int64_t now = now_ns();
     if (now - published_ns_ >= kPublishNs || !has_work_) publish(now);
   } else {
     publish(now_ns());
-    mailbox_.wait_until(now_ns() + kIdleNs);
+    mailbox_.wait_until(std::min(now_ns() + kIdleNs, probe_ns));
   }
+}
+
+// When an engine that is left alone is to show that it could; never while it has work.
+int64_t LocalEngine::probe_at() const {
+  const bool can_answer = card_.limits.max_model_len >= 2;
+  if (options_.probe_ns <= 0 || has_work_ || is_paused_ || !can_answer) return INT64_MAX;
+  return std::max(last_step_ns_.load(), status_.started_ns) + options_.probe_ns;
+}
+
+void LocalEngine::probe() {
+  engine::Request request;
+  request.prompt_ids = {0};
+  request.sampling.max_tokens = 1;
+  request.sampling.seed = 0;
+  probe_id_ = engine_->submit(std::move(request));
+  ++num_probes_;
+  has_work_ = true;
+}
+
+// What users asked for. A probe under way may not be counted yet, and counters never step back.
+engine::EngineStats LocalEngine::stats_without_probes() const {
+  engine::EngineStats stats = engine_->stats();
+  if (num_probes_ == 0) return stats;
+  const engine::EngineStats& told = status_.stats;
+  stats.prompt_tokens = std::max(told.prompt_tokens, stats.prompt_tokens - num_probes_);
+  stats.generated_tokens = std::max(told.generated_tokens, stats.generated_tokens - num_probes_);
+  if (const engine::RequestState* state = engine_->state(probe_id_)) {
+    int64_t& held = state->scheduled_ns != 0 ? stats.num_running : stats.num_waiting;
+    held = std::max<int64_t>(0, held - 1);
+  }
+  return stats;
 }
 
 void LocalEngine::handle(GenerateMessage& message) {
@@ -434,7 +468,7 @@ void LocalEngine::lose(const Error& error) {
 void LocalEngine::publish(int64_t now) {
   published_ns_ = now;
   const bool lists = now - listed_ns_ >= kListNs || !has_work_ || is_paused_;
-  const engine::EngineStats stats = engine_->stats();
+  const engine::EngineStats stats = stats_without_probes();
   {
     const std::lock_guard lock(status_mutex_);
     status_.stats = stats;

@@ -38,6 +38,9 @@ struct LocalEngineOptions {
   std::string name;         // of the model, as the user named it
   std::string fingerprint;  // empty: fleet/fingerprint.h says it
   engine::EngineOptions engine;
+  // Idle for so long, it answers a prompt of one token by another, of which nobody is told: a step
+  // that was completed shows that the next one can be. 0: never.
+  int64_t probe_ns = 0;
 };
 
 class LocalEngine final : public EngineClient {
@@ -127,6 +130,9 @@ class LocalEngine final : public EngineClient {
   HeldList::iterator hold(Held held);
   void submit(HeldList::iterator held, engine::Request request);
   void step();
+  int64_t probe_at() const;
+  void probe();
+  engine::EngineStats stats_without_probes() const;
   void take(const engine::RequestEvent& event);
   void take_embedding(HeldList::iterator held, const engine::RequestState& state);
   // Ends a request with an event of our own for each choice that has not ended.
@@ -157,6 +163,8 @@ class LocalEngine final : public EngineClient {
   std::unordered_map<uint64_t, HeldList::iterator> by_number_, by_engine_id_;
   bool has_work_ = false, is_paused_ = false, is_closed_ = false;
   int64_t published_ns_ = 0, listed_ns_ = 0, reported_ns_ = 0;
+  uint64_t probe_id_ = 0;  // the engine's number of the last one
+  int64_t num_probes_ = 0;
 
   std::thread thread_;  // the last member: it uses all others
 };

@@ -51,7 +51,8 @@ Health judge_health(const fleet::Status& status, bool is_draining, int64_t now,
   // What waits may have come this moment, after hours without a step: its age says more.
   int64_t since = last;
   if (!status.requests.empty()) since = std::max(since, status.requests.front().arrived_ns);
-  if (has_work && status.in_step_since_ns == 0 && since > 0 && now - since > step_limit_ns)
+  const bool owes_a_step = has_work || status.probe_ns > 0;
+  if (owes_a_step && status.in_step_since_ns == 0 && since > 0 && now - since > step_limit_ns)
     return {false, "no step is taken"};
   return {};
 }

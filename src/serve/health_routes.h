@@ -2,7 +2,8 @@
 //
 // /live is 200 while the process answers at all. /ready, /health and /ping are 200 only while
 // requests are answered: the engine is alive and was not paused, the server does not drain, and
-// whoever has work has completed a step lately. A process that answers is no proof of that.
+// a step was completed lately, for a request or, where there is none, as a probe. A process that
+// answers is no proof of that.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ struct Health {
   const char* reason = "ok";  // one word or a few; tells nothing of requests
 };
 
-// step_limit_ns: how long a step may take, and how long work may wait for one.
+// step_limit_ns: how long a step may take, and how long work may wait for one, or an idle engine
+// that probes (fleet/local_engine.h) go without.
 Health judge_health(const fleet::Status& status, bool is_draining, int64_t now_ns,
                     int64_t step_limit_ns);
 

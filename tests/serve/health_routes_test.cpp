@@ -26,6 +26,15 @@ TEST(Health, AnIdleEngineIsReadyHoweverLongAgoItsLastStepWas) {
   EXPECT_TRUE(is_ready(status));
 }
 
+TEST(Health, AnIdleEngineThatProbesOwesAStep) {
+  fleet::Status status;
+  status.started_ns = kSecond;
+  status.probe_ns = kLimit / 3;
+  EXPECT_FALSE(is_ready(status));
+  status.last_step_ns = kNow - kLimit + 1;
+  EXPECT_TRUE(is_ready(status));
+}
+
 TEST(Health, ALostOrPausedEngineAndADrainingServerAreNot) {
   fleet::Status lost, paused;
   lost.alive = false;
