@@ -31,7 +31,9 @@ std::string content_of(const Fields& message) {
     if (type != "text")
       part.fail("type", fmt::format("parts of type '{}' cannot be read", type),
                 "text is all there is");
-    text += part.text("text").value_or("");
+    const std::optional<std::string> words = part.text("text");
+    if (!words) part.refuse("text", "a text is expected");
+    text += *words;
   }
   return text;
 }

@@ -130,6 +130,10 @@ TEST(RequestBody, RefusalsOfMessagesAndPrompts) {
       refusal(R"("messages": [{"role": "user", "content": [{"type": "image_url"}]}])", chat);
   EXPECT_EQ(image["param"], "messages[0].content.type");
   EXPECT_THAT(image["message"].get<std::string>(), HasSubstr("image_url"));
+  for (const char* part : {R"({"type": "text"})", R"({"type": "text", "text": null})"})
+    EXPECT_EQ(refusal(R"("messages": [{"role": "user", "content": [)" + std::string(part) + "]}]",
+                      chat)["param"],
+              "messages[0].content.text");
   EXPECT_EQ(refusal(R"("prompt": [1, "a"])", completion)["param"], "prompt");
   EXPECT_EQ(refusal(R"("prompt": [])", completion)["param"], "prompt");
   std::string many = "[\"a\"";
