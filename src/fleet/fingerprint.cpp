@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <fstream>
 #include <regex>
+#include <span>
 #include <vector>
 
 #include "base/error.h"
@@ -18,8 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kWholeBytes = 16 << 20, kFirstBytes = 8 << 20, kLastBytes = 1 << 20;
-constexpr int64_t kNumSamples = 64, kSampleBytes = 64 << 10;
 constexpr size_t kHexDigits = 16;
 
 bool is_of_a_model(const fs::path& file) {
@@ -53,43 +51,25 @@ std::vector<fs::path> files_of(const fs::path& path) {
   return files;
 }
 
-void add_range(std::ifstream& in, int64_t offset, int64_t count, Sha256& sum) {
-  std::array<char, 1 << 16> piece{};
-  in.seekg(offset);
-  while (count > 0) {
-    const int64_t want = std::min<int64_t>(count, piece.size());
-    if (!in.read(piece.data(), want)) break;
-    sum.add(std::as_bytes(std::span(piece.data(), static_cast<size_t>(want))));
-    count -= want;
-  }
-}
-
-void add_file(const fs::path& path, Sha256& sum) {
-  std::ifstream in(path, std::ios::binary);
-  const auto length = static_cast<int64_t>(fs::file_size(path));
-  sum.add(std::as_bytes(std::span(&length, 1)));
-  if (length <= kWholeBytes) {
-    add_range(in, 0, length, sum);
-  } else {
-    add_range(in, 0, kFirstBytes, sum);
-    const int64_t between = length - kFirstBytes - kLastBytes - kSampleBytes;
-    for (int64_t i = 0; i < kNumSamples; ++i)
-      add_range(in, kFirstBytes + between / (kNumSamples - 1) * i, kSampleBytes, sum);
-    add_range(in, length - kLastBytes, kLastBytes, sum);
-  }
-  if (!in) throw Error(ErrorKind::kModel, fmt::format("{} cannot be read", path.string()));
-}
-
 }  // namespace
 
-std::string fingerprint(const std::string& model_path, kernels::KvType cache) try {
+std::string fingerprint(const std::string& model_path, kernels::KvType cache,
+                        FileDigests& digests) try {
   Sha256 sum;
   const std::string numerics = engine::numerics_id(cache);
   sum.add(std::as_bytes(std::span(numerics)));
-  for (const fs::path& file : files_of(model_path)) add_file(file, sum);
+  for (const fs::path& file : files_of(model_path)) {
+    const std::string digest = digests.digest(file);
+    sum.add(std::as_bytes(std::span(digest)));
+  }
   return "fp_" + sum.finish().substr(0, kHexDigits);
 } catch (const fs::filesystem_error& e) {
   throw Error(ErrorKind::kModel, fmt::format("{} cannot be read", model_path), e.code().message());
+}
+
+std::string fingerprint(const std::string& model_path, kernels::KvType cache) {
+  FileDigests digests = FileDigests::of_user();
+  return fingerprint(model_path, cache, digests);
 }
 
 }  // namespace weft::fleet

@@ -4,17 +4,18 @@
 
 #include <string>
 
+#include "fleet/file_digests.h"
 #include "kernels/kernels.h"
 
 namespace weft::fleet {
 
-// "fp_" and 16 hexadecimal digits, of the model's files and the numerics (engine/numerics.h). Of a
-// folder all files count whose names say that they are a model's, of a split file all parts. A file
-// counts with its length and its bytes: all of them up to 16 MiB; of a longer one the first 8 MiB,
-// which hold what its header says of every tensor, the last MiB, and 64 KiB at each of 64 places
-// between, so that it takes milliseconds. Who changes a large file elsewhere and keeps its length
-// is not found out. Names of files do not count.
+// "fp_" and 16 hexadecimal digits, of every byte of the model's files and of the numerics
+// (engine/numerics.h). Of a folder all files count whose names say that they are a model's, of a
+// split file all parts. Names of files do not count. A large file is read whole once, and known
+// again while it stays as it is (fleet/file_digests.h).
 // Error(kModel) where a file cannot be read.
+std::string fingerprint(const std::string& model_path, kernels::KvType cache, FileDigests& digests);
+// With what this user's runs remember.
 std::string fingerprint(const std::string& model_path, kernels::KvType cache);
 
 }  // namespace weft::fleet
