@@ -38,7 +38,7 @@ std::string short_id(const std::string& id) {
 
 // A call's arguments come as a text with JSON in it (OpenAI), or as the object itself; templates
 // want the object.
-json arguments_of(const json& function, const std::string& field) {
+json arguments_of(const json& function, const std::string& field, JsonCount* count) {
   const json* given = find(function, "arguments");
   if (given == nullptr) return json::object();
   if (given->is_object()) return *given;
@@ -46,7 +46,7 @@ json arguments_of(const json& function, const std::string& field) {
   const auto& text = given->get_ref<const std::string&>();
   if (text.empty()) return json::object();
   try {
-    json object = parse_ordered_json(text, "the text");
+    json object = parse_ordered_json(text, "the text", count);
     if (object.is_object()) return object;
   } catch (const Error& error) {
     refuse(field, fmt::format("a text with a JSON object is expected; {}", error.summary()));
@@ -54,7 +54,7 @@ json arguments_of(const json& function, const std::string& field) {
   refuse(field, "a text with a JSON object is expected");
 }
 
-json read_call(const json& call, const std::string& field, bool short_ids) {
+json read_call(const json& call, const std::string& field, bool short_ids, JsonCount* count) {
   const json* function = call.is_object() ? find(call, "function") : nullptr;
   if (function == nullptr || !function->is_object())
     refuse(field + ".function", "an object is expected");
@@ -62,10 +62,10 @@ json read_call(const json& call, const std::string& field, bool short_ids) {
   if (name == nullptr || !name->is_string()) refuse(field + ".function.name", "a text is expected");
   const json* id = find(call, "id");
   if (id != nullptr && !id->is_string()) refuse(field + ".id", "a text is expected");
-  json read = {
-      {"type", "function"},
-      {"function",
-       {{"name", *name}, {"arguments", arguments_of(*function, field + ".function.arguments")}}}};
+  json read = {{"type", "function"},
+               {"function",
+                {{"name", *name},
+                 {"arguments", arguments_of(*function, field + ".function.arguments", count)}}}};
   if (id != nullptr)
     read["id"] = short_ids ? short_id(id->get<std::string>()) : id->get<std::string>();
   return read;
@@ -91,7 +91,7 @@ std::string content_of(const json& message, const std::string& field) {
 }
 
 // Checks one message, and makes its calls and ids what templates expect.
-void read_message(json& message, const std::string& field, bool short_ids) {
+void read_message(json& message, const std::string& field, bool short_ids, JsonCount* count) {
   if (!message.is_object()) refuse(field, "a message is expected");
   const json* given = find(message, "role");
   if (given == nullptr || !given->is_string()) refuse(field + ".role", "a text is expected");
@@ -112,7 +112,7 @@ void read_message(json& message, const std::string& field, bool short_ids) {
   json read = json::array();
   for (const json& call : *calls)
     read.push_back(
-        read_call(call, fmt::format("{}.tool_calls[{}]", field, read.size()), short_ids));
+        read_call(call, fmt::format("{}.tool_calls[{}]", field, read.size()), short_ids, count));
   if (read.empty()) {
     message.erase("tool_calls");
   } else {
@@ -213,7 +213,8 @@ void add_instructions(json& messages, const std::string& words, bool takes_syste
 
 ChatInput chat_input(const ChatTools& tools, const text::ChatProfile& profile,
                      std::string_view messages_json, std::string_view variables_json) {
-  json messages = parse_ordered_json(messages_json, "messages");
+  JsonCount count;  // texts within the messages count with them
+  json messages = parse_ordered_json(messages_json, "messages", &count);
   json variables = variables_json.empty()
                        ? json::object()
                        : parse_ordered_json(variables_json, "chat_template_kwargs");
@@ -225,7 +226,7 @@ ChatInput chat_input(const ChatTools& tools, const text::ChatProfile& profile,
            "--tool-call-parser names another one to read");
   bool holds_calls = false;
   for (size_t i = 0; i < messages.size(); ++i) {
-    read_message(messages[i], fmt::format("messages[{}]", i), profile.wants_short_ids);
+    read_message(messages[i], fmt::format("messages[{}]", i), profile.wants_short_ids, &count);
     holds_calls = holds_calls || messages[i].contains("tool_calls") ||
                   messages[i].value("role", "") == "tool";
   }

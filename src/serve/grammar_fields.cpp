@@ -45,7 +45,7 @@ std::optional<GrammarSpec> schema(const Fields& fields, const char* name) {
   const json* value = fields.find(name);
   if (value == nullptr) return std::nullopt;
   if (value->is_string()) {
-    const json parsed = parse_json(value->get_ref<const std::string&>(), name);
+    const json parsed = fields.parsed(name, value->get_ref<const std::string&>());
     if (!parsed.is_object()) fields.refuse(name, "a JSON schema is expected");
     return GrammarSpec{Kind::kJsonSchema, value->get<std::string>()};
   }
@@ -109,7 +109,7 @@ std::optional<GrammarSpec> structural_tag(const Fields& fields, const char* name
   if (value == nullptr) return std::nullopt;
   if (!value->is_string()) return read_structural_tag(fields.inside(*value, name));
   const std::string& text = value->get_ref<const std::string&>();
-  const json parsed = parse_json(text, name);
+  const json parsed = fields.parsed(name, text);
   if (!parsed.is_object()) fields.refuse(name, "an object is expected");
   return read_structural_tag(Fields(parsed, "", name, text));
 }

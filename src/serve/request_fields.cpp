@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -40,67 +39,7 @@ std::optional<int64_t> whole_number(const json& value) {
   return static_cast<int64_t>(number);
 }
 
-// What the parser says after its own preamble, without its count of lines, which is always one:
-// "column 2: syntax error while parsing value - ...".
-std::string reason_of(const json::exception& error) {
-  const std::string text = error.what();
-  for (const std::string_view preamble : {"parse error at line 1, ", "] "}) {
-    const size_t begin = text.find(preamble);
-    if (begin != std::string::npos) return text.substr(begin + preamble.size());
-  }
-  return text;
-}
-
-// Looks at a text as it is parsed, before anything is kept of it.
-class JsonBounds {
- public:
-  explicit JsonBounds(std::string_view place) : place_(place) {}
-
-  void check(int depth, json::parse_event_t event) {
-    if (depth > kMaxJsonDepth)
-      refuse("is nested too deeply", fmt::format("at most {} levels are read", kMaxJsonDepth));
-    if (event == json::parse_event_t::object_start) num_keys_[static_cast<size_t>(depth) + 1] = 0;
-    if (event != json::parse_event_t::key) return;
-    if (++num_keys_[static_cast<size_t>(depth)] > kMaxObjectKeys)
-      refuse("has an object of too many keys", fmt::format("at most {} are read", kMaxObjectKeys));
-    if (++num_all_keys_ > kMaxJsonKeys)
-      refuse("has too many keys", fmt::format("at most {} are read", kMaxJsonKeys));
-  }
-
- private:
-  [[noreturn]] void refuse(std::string_view what, std::string why) const {
-    throw RequestError(fmt::format("{} {}", place_, what),
-                       {.code = "invalid_json", .why = std::move(why)});
-  }
-
-  std::string_view place_;
-  std::array<int, kMaxJsonDepth + 2> num_keys_{};  // of the open object at each depth
-  int num_all_keys_ = 0;
-};
-
-template <typename Json>
-Json parse_bounded(std::string_view text, std::string_view place) {
-  JsonBounds bounds(place);
-  try {
-    return Json::parse(text, [&](int depth, typename Json::parse_event_t event, Json&) {
-      bounds.check(depth, static_cast<json::parse_event_t>(event));
-      return true;
-    });
-  } catch (const json::exception& error) {
-    throw RequestError(fmt::format("{} is no JSON", place),
-                       {.code = "invalid_json", .why = reason_of(error)});
-  }
-}
-
 }  // namespace
-
-json parse_json(std::string_view text, std::string_view place) {
-  return parse_bounded<json>(text, place);
-}
-
-nlohmann::ordered_json parse_ordered_json(std::string_view text, std::string_view place) {
-  return parse_bounded<nlohmann::ordered_json>(text, place);
-}
 
 Fields::Fields(const json& object, std::string place, std::string param, std::string_view source)
     : object_(object), place_(std::move(place)), param_(std::move(param)), source_(source) {
@@ -111,12 +50,22 @@ Fields::Fields(const json& object, std::string place, std::string param, std::st
 }
 
 Fields Fields::inside(const json& value, std::string_view name) const {
-  return Fields(value, placed(name), param_of(name), json_source(source_, name));
+  Fields inner(value, placed(name), param_of(name), source_);
+  inner.path_ = path_;
+  inner.path_.emplace_back(name);
+  return inner;
 }
 
 std::string Fields::source(std::string_view name) const {
-  const std::string_view written = json_source(source_, name);
+  // Not before it is wanted: each look reads the whole text, and a chat has many messages.
+  std::string_view written = source_;
+  for (const std::string& outer : path_) written = json_source(written, outer);
+  written = json_source(written, name);
   return written.empty() ? object_.at(name).dump() : std::string(written);
+}
+
+json Fields::parsed(std::string_view name, const std::string& text) const {
+  return parse_json(text, placed(name), param_of(name));
 }
 
 const json* Fields::find(std::string_view name) const {

@@ -14,20 +14,9 @@
 #include <string_view>
 #include <vector>
 
+#include "serve/bounded_json.h"
+
 namespace weft::serve {
-
-// Deeper objects and lists are refused: what writes JSON again is recursive.
-inline constexpr int kMaxJsonDepth = 64;
-
-// Objects that keep the order of their keys compare a new key with all before it.
-inline constexpr int kMaxObjectKeys = 4096;   // of one object
-inline constexpr int kMaxJsonKeys = 1 << 16;  // of all objects of a text
-
-// JSON of a text that comes from outside. place: "line 12", "the body". RequestError where it is
-// none, is nested too deeply, has too many keys or holds a number that is out of range.
-nlohmann::json parse_json(std::string_view text, std::string_view place);
-// The same, keys in the order of their author.
-nlohmann::ordered_json parse_ordered_json(std::string_view text, std::string_view place);
 
 class Fields {
  public:
@@ -43,6 +32,8 @@ class Fields {
   const nlohmann::json& object() const { return object_; }
   // The JSON text of a field that is given, in the order of its author where that is known.
   std::string source(std::string_view name) const;
+  // JSON that a text holds, found under `name`.
+  nlohmann::json parsed(std::string_view name, const std::string& text) const;
   const nlohmann::json* find(std::string_view name) const;  // null where it is not given
   bool has(std::string_view name) const { return find(name) != nullptr; }
 
@@ -69,7 +60,8 @@ class Fields {
 
   const nlohmann::json& object_;
   std::string place_, param_;
-  std::string_view source_;
+  std::string_view source_;        // of the outermost object
+  std::vector<std::string> path_;  // of fields, from it to this one
 };
 
 // Of a JSON number, the nearest float; none where it is too large for one. What lies beyond a whole

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/clock.h"
 #include "serve/json_source.h"
 #include "serve/request_error.h"
 
@@ -233,9 +234,67 @@ TEST(RequestFields, KeysAreCounted) {
   std::string same = "{\"a\":1";
   for (int i = 0; i < kMaxObjectKeys; ++i) same += ",\"a\":1";
   EXPECT_THROW(parse_ordered_json(same + "}", "x"), RequestError);
-  std::string all = "[" + most;
-  for (int i = 1; i <= kMaxJsonKeys / kMaxObjectKeys; ++i) all += "," + most;
-  EXPECT_THROW(parse_json(all + "]", "x"), RequestError);
+}
+
+std::string list_of(int count, const std::string& entry) {
+  std::string text = "[" + entry;
+  for (int i = 1; i < count; ++i) text += "," + entry;
+  return text + "]";
+}
+
+TEST(RequestFields, WhatCostsMemoryIsCounted) {
+  EXPECT_EQ(parse_json(list_of(kMaxJsonContainers - 1, "{}"), "x").size(),
+            size_t{kMaxJsonContainers - 1});
+  EXPECT_EQ(parse_json(list_of(kMaxJsonTexts, "\"\""), "x").size(), size_t{kMaxJsonTexts});
+  EXPECT_EQ(parse_json(list_of(3'000'000, "1"), "x").size(), 3'000'000u);  // a prompt of ids
+  const std::string most = "{" + keys(0, kMaxObjectKeys, "1") + "}";
+  const std::pair<std::string, const char*> beyond[] = {
+      {list_of(kMaxJsonContainers, "{}"), "objects and lists"},
+      {list_of(kMaxJsonContainers, "[]"), "objects and lists"},
+      {list_of(kMaxJsonTexts + 1, "\"\""), "too many texts"},
+      {list_of(kMaxJsonValues, "1"), "too many values"},
+      {list_of(kMaxJsonKeys / 2 + 1, R"({"a":1,"b":2})"), "too many keys"},
+      {list_of(3, most), "comparisons of keys"},
+  };
+  for (const auto& [text, what] : beyond) {
+    try {
+      parse_json(text, "x");
+      ADD_FAILURE() << what;
+    } catch (const RequestError& error) {
+      EXPECT_THAT(std::string(error.what()), HasSubstr(what));
+      EXPECT_EQ(error.code(), "invalid_json");
+    }
+  }
+}
+
+// As much within one text as in several: a conversation holds as many as it has calls.
+TEST(RequestFields, TextsCountTogether) {
+  const std::string half = list_of(kMaxJsonContainers / 2, "[]");
+  JsonCount count;
+  parse_ordered_json(half, "x", &count);
+  EXPECT_EQ(count.containers, kMaxJsonContainers / 2 + 1);
+  EXPECT_THROW(parse_ordered_json(half, "x", &count), RequestError);
+}
+
+// A filter of nlohmann's parser looked at all of a list at the end of each object in it: 20 s.
+TEST(RequestFields, ParsingTakesTimeByTheByte) {
+  const int64_t begin = now_ns();
+  const std::string list = list_of(kMaxJsonContainers - 2, "{}");
+  EXPECT_EQ(parse_json("{\"z\":" + list + "}", "x").size(), 1u);
+  EXPECT_EQ(parse_ordered_json(list, "x").size(), size_t{kMaxJsonContainers - 2});
+  const std::string most = "{" + keys(0, kMaxObjectKeys, "1") + "}";
+  EXPECT_EQ(parse_ordered_json(list_of(2, most), "x").size(), 2u);
+  EXPECT_LT(seconds_between(begin, now_ns()), 2.0);
+}
+
+// The text of a body was read to its end for each of its messages.
+TEST(RequestBody, ManyMessagesInALargeBodyAreReadOnce) {
+  const std::string body =
+      fmt::format(R"("z": "{}", "messages": {})", std::string(8 << 20, 'z'),
+                  list_of(4096, R"({"role":"user","content":[{"type":"text","text":"a"}]})"));
+  const int64_t begin = now_ns();
+  EXPECT_EQ(chat(body).last_content, "a");
+  EXPECT_LT(seconds_between(begin, now_ns()), 2.0);
 }
 
 TEST(RequestBody, IdsAreBounded) {
