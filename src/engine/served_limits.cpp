@@ -31,7 +31,8 @@ void check_logprobs(std::string_view field, const std::optional<int32_t>& count,
 
 }  // namespace
 
-void check_served(const SamplingParams& params, const ServedLimits& limits) {
+void check_served(const SamplingParams& params, int64_t num_prompt_tokens, int64_t max_tokens,
+                  const ServedLimits& limits) {
   check_most("n", params.n, limits.choices);
   check_most("best_of", params.best_of, limits.choices);
   check_count("stop", params.stop, limits.stops);
@@ -41,6 +42,15 @@ void check_served(const SamplingParams& params, const ServedLimits& limits) {
   check_count("stop_token_ids", params.stop_token_ids, limits.stop_ids);
   check_logprobs("logprobs", params.logprobs, limits.logprobs);
   check_logprobs("prompt_logprobs", params.prompt_logprobs, limits.logprobs);
+  const int64_t in_prompt = logprobs_of_position(params.prompt_logprobs) * num_prompt_tokens;
+  check_most("prompt_logprobs", in_prompt, limits.logprob_entries);
+  check_most("logprobs",
+             logprobs_of_position(params.logprobs) * params.num_choices() * max_tokens + in_prompt,
+             limits.logprob_entries);
+}
+
+int64_t logprobs_of_position(const std::optional<int32_t>& asked) {
+  return asked ? 1 + int64_t{*asked} : 0;
 }
 
 }  // namespace weft::engine

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <mutex>
+#include <numeric>
 #include <utility>
 
 #include "base/clock.h"
@@ -72,13 +74,13 @@ struct Admission::State {
     return true;
   }
 
-  bool take_tokens(int64_t count, Refusal* refusal) {
+  bool take_tokens(int64_t count, const char* param, Refusal* refusal) {
     const std::lock_guard lock(mutex);
     const int64_t most = limits.max_tokens;
     if (most > 0 && count > most)
       return refuse_for_good(
-          fmt::format("the request may take {} tokens; the server holds {}", count, most),
-          "max_tokens", refusal);
+          fmt::format("the request may take {} tokens; the server holds {}", count, most), param,
+          refusal);
     if (most > 0 && num_tokens > most - count)
       return refuse_full(
           fmt::format("the server is busy: {} of {} tokens are promised", num_tokens, most),
@@ -100,9 +102,9 @@ Admission::Ticket::~Ticket() = default;
 Admission::Ticket::Ticket(Ticket&&) noexcept = default;
 Admission::Ticket& Admission::Ticket::operator=(Ticket&&) noexcept = default;
 
-bool Admission::Ticket::charge(int64_t num_tokens, Refusal* refusal) {
+bool Admission::Ticket::charge(int64_t num_tokens, Refusal* refusal, const char* param) {
   WEFT_CHECK(num_tokens >= 0, "{} tokens", num_tokens);
-  if (!held_->state->take_tokens(num_tokens, refusal)) return false;
+  if (!held_->state->take_tokens(num_tokens, param, refusal)) return false;
   held_->num_tokens += num_tokens;
   return true;
 }
@@ -113,6 +115,13 @@ std::optional<Admission::Ticket> Admission::enter(int64_t num_answers, Refusal* 
   WEFT_CHECK(num_answers >= 0, "{} answers", num_answers);
   if (!state_->take_answers(num_answers, refusal)) return std::nullopt;
   return Ticket(std::unique_ptr<Ticket::Held>(new Ticket::Held{state_, num_answers, 0}));
+}
+
+int64_t Admission::prompts_at_once(int64_t num_prompts, int64_t num_choices, int64_t width) const {
+  const int64_t most = state_->limits.max_answers;
+  if (most == 0) return num_prompts;
+  const int64_t answers = std::min(most, std::max(width, most / 2));
+  return std::clamp<int64_t>(answers / num_choices, 1, std::max<int64_t>(1, num_prompts));
 }
 
 void Admission::close() {
@@ -136,5 +145,11 @@ int64_t Admission::num_refused() const {
 }
 
 const AdmissionLimits& Admission::limits() const { return state_->limits; }
+
+int64_t most_together(std::vector<int64_t> tokens, int64_t count) {
+  const auto end = tokens.begin() + std::min<ptrdiff_t>(count, std::ssize(tokens));
+  std::partial_sort(tokens.begin(), end, tokens.end(), std::greater<>());
+  return std::accumulate(tokens.begin(), end, int64_t{0});
+}
 
 }  // namespace weft::serve

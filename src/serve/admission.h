@@ -16,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "serve/error_object.h"
 
@@ -41,8 +42,9 @@ class Admission {
     ~Ticket();
     Ticket(Ticket&&) noexcept;
     Ticket& operator=(Ticket&&) noexcept;
-    // More tokens; true: they are held too.
-    [[nodiscard]] bool charge(int64_t num_tokens, Refusal* refusal);
+    // More tokens; true: they are held too. param: the field that is to blame where they never fit.
+    [[nodiscard]] bool charge(int64_t num_tokens, Refusal* refusal,
+                              const char* param = "max_tokens");
 
    private:
     friend class Admission;
@@ -56,6 +58,11 @@ class Admission {
   // Room for so many answers (prompts x n).
   [[nodiscard]] std::optional<Ticket> enter(int64_t num_answers, Refusal* refusal);
 
+  // How many prompts of a list, n answers to each, an engine is asked for at a time, the next when
+  // one of them is answered: a list longer than all places is served, and leaves room for others.
+  // width: answers that run at a time, which a list may fill.
+  int64_t prompts_at_once(int64_t num_prompts, int64_t num_choices, int64_t width) const;
+
   // From here on nobody comes in; for ever.
   void close();
 
@@ -68,5 +75,8 @@ class Admission {
   struct State;
   std::shared_ptr<State> state_;  // tickets may outlive the door
 };
+
+// What so many of them take together at most.
+int64_t most_together(std::vector<int64_t> tokens, int64_t count);
 
 }  // namespace weft::serve

@@ -3,11 +3,6 @@
 #include "serve/prompt_fields.h"
 
 namespace weft::serve {
-namespace {
-
-constexpr int64_t kMostInputs = 2048;  // OpenAI's bound
-
-}  // namespace
 
 EmbeddingBody read_embedding(const Fields& fields) {
   EmbeddingBody body;

@@ -11,6 +11,8 @@
 
 namespace weft::serve {
 
+inline constexpr int64_t kMostInputs = 2048;  // OpenAI's bound
+
 struct EmbeddingBody {
   std::string model;
   std::vector<Prompt> inputs;

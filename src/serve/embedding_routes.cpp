@@ -67,15 +67,17 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
       fields.refuse("dimensions",
                     fmt::format("the model has {}: 1 to {} is expected", width, width));
     Admission::Refusal refusal;
-    std::vector<std::vector<int32_t>> prompts;
-    ticket_ = service_->enter(static_cast<int64_t>(body_.inputs.size()), &refusal);
-    if (ticket_) prompts = encode();
-    int64_t num_tokens = 0;
-    for (const std::vector<int32_t>& ids : prompts) num_tokens += static_cast<int64_t>(ids.size());
-    if (!ticket_ || !ticket_->charge(num_tokens, &refusal))
+    const int64_t at_once =
+        service_->prompts_at_once(static_cast<int64_t>(body_.inputs.size()), /*num_choices=*/1);
+    ticket_ = service_->enter(at_once, &refusal);
+    if (ticket_) prompts_ = encode();
+    std::vector<int64_t> costs;
+    for (const std::vector<int32_t>& ids : prompts_)
+      costs.push_back(static_cast<int64_t>(ids.size()));
+    if (!ticket_ || !ticket_->charge(most_together(std::move(costs), at_once), &refusal, "input"))
       return respond_error(*exchange_, refusal.error, std::move(refusal.headers));
     exchange_->release_body();
-    submit(std::move(prompts));
+    submit(at_once);
   }
 
  private:
@@ -92,35 +94,45 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
         throw RequestError(fmt::format("an input has {} tokens; the context holds {}", ids.size(),
                                        source.max_model_len),
                            {.param = "input", .code = "context_length_exceeded"});
-      engine::check_prompt(ids, service_->engine().card().limits);
+      check_prompt_ids(ids, service_->engine().card().limits, "input");
     }
     return prompts;
   }
 
-  void submit(std::vector<std::vector<int32_t>> prompts) {
-    results_.resize(prompts.size());
-    num_open_ = prompts.size();
+  void submit(int64_t at_once) {
+    results_.resize(prompts_.size());
+    num_open_ = prompts_.size();
     exchange_->on_gone([weak = weak_from_this()] {
       if (const auto self = weak.lock()) self->cancel();
     });
+    for (int64_t i = 0; i < at_once; ++i) ask_next();
+  }
+
+  // The pool's threads.
+  void ask_next() {
+    size_t next = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      if (done_ || cancelled_ || num_asked_ == prompts_.size()) return;
+      next = num_asked_++;
+    }
     try {
-      for (size_t i = 0; i < prompts.size(); ++i) {
-        const uint64_t request =
-            service_->engine().embed(message_of(std::move(prompts[i])),
-                                     [self = shared_from_this(), i](fleet::Embedding embedding) {
-                                       self->receive(i, std::move(embedding));
-                                     });
-        bool is_late = false;
-        {
-          const std::lock_guard lock(mutex_);
-          requests_.push_back(request);
-          is_late = cancelled_;
-        }
-        if (is_late) service_->engine().cancel(request);
+      const uint64_t request =
+          service_->engine().embed(message_of(std::move(prompts_[next])),
+                                   [self = shared_from_this(), next](fleet::Embedding embedding) {
+                                     self->receive(next, std::move(embedding));
+                                   });
+      bool is_late = false;
+      {
+        const std::lock_guard lock(mutex_);
+        requests_.push_back(request);
+        is_late = cancelled_;
       }
-    } catch (...) {  // not all are there, so that nobody finishes: the refusal is the answer
+      if (is_late) service_->engine().cancel(request);
+    } catch (...) {  // the refusal is the answer
+      const bool was_done = end();
       cancel();
-      throw;
+      if (!was_done) throw;
     }
   }
 
@@ -139,22 +151,36 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
 
   // The engine's thread.
   void receive(size_t index, fleet::Embedding embedding) {
+    bool is_last = false;
     {
       const std::lock_guard lock(mutex_);
+      if (done_) return;
+      is_last = embedding.error || --num_open_ == 0;
       results_[index] = std::move(embedding);
-      if (--num_open_ > 0) return;
+      done_ = is_last;
+      if (!is_last && num_asked_ == prompts_.size()) return;
     }
-    service_->pool().post([self = shared_from_this()] {
-      respond_or_refuse(*self->exchange_, [&] { self->finish(); });
+    service_->pool().post([self = shared_from_this(), is_last] {
+      respond_or_refuse(*self->exchange_, [&] { is_last ? self->finish() : self->ask_next(); });
     });
+  }
+
+  // Whether it had ended before.
+  bool end() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(done_, true);
   }
 
   void finish() {
     if (exchange_->is_gone()) return;
     Json data = Json::array();
     int64_t num_tokens = 0;
+    for (const fleet::Embedding& result : results_) {
+      if (!result.error) continue;
+      cancel();  // the others
+      throw Error(*result.error);
+    }
     for (fleet::Embedding& result : results_) {
-      if (result.error) throw Error(*result.error);
       num_tokens += result.num_prompt_tokens;
       data.push_back(
           {{"object", "embedding"},
@@ -185,11 +211,12 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
   std::shared_ptr<Admission::Ticket> place_;
   std::optional<Admission::Ticket> ticket_;
   EmbeddingBody body_;
-  std::mutex mutex_;  // of what follows
+  std::vector<std::vector<int32_t>> prompts_;  // until the engine is asked
+  std::mutex mutex_;                           // of what follows
   std::vector<fleet::Embedding> results_;
   std::vector<uint64_t> requests_;
-  size_t num_open_ = 0;
-  bool cancelled_ = false;
+  size_t num_asked_ = 0, num_open_ = 0;
+  bool done_ = false, cancelled_ = false;
 };
 
 }  // namespace

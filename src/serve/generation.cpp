@@ -136,40 +136,45 @@ void Generation::prepare_parser(const std::string& rendered) {
 void Generation::enter() {
   const int64_t num_prompts = body_.is_chat ? 1 : static_cast<int64_t>(body_.prompts.size());
   const int64_t num_choices = body_.sampling.num_choices();
+  const int64_t at_once = service_->prompts_at_once(num_prompts, num_choices);
   Refused refused;
-  ticket_ = service_->enter(num_prompts * num_choices, &refused.refusal);
+  ticket_ = service_->enter(at_once * num_choices, &refused.refusal);
   if (!ticket_) throw refused;
   const PromptSource source = service_->prompt_source();
   body_.sampling.bad_words = bad_word_ids(body_, source.tokenizer);
   std::string rendered;
   std::vector<std::vector<int32_t>> prompts = prompt_ids_of(body_, source, &rendered);
   prepare_parser(rendered);
-  const auto most_of = [&](const std::vector<int32_t>& ids) {
-    return max_tokens_after(body_, static_cast<int64_t>(ids.size()), source.max_model_len);
-  };
-  int64_t num_tokens = 0;
+  const char* const field = body_.is_chat ? "messages" : "prompt";
+  std::vector<int64_t> num_prompt_tokens, costs;
   for (const std::vector<int32_t>& ids : prompts) {
-    const auto num_prompt_tokens = static_cast<int64_t>(ids.size());
-    num_tokens += num_choices * (num_prompt_tokens + most_of(ids));
+    num_prompt_tokens.push_back(static_cast<int64_t>(ids.size()));
+    max_tokens_.push_back(max_tokens_after(body_, num_prompt_tokens.back(), source.max_model_len));
+    check_prompt_ids(ids, service_->engine().card().limits, field);
   }
-  if (!ticket_->charge(num_tokens, &refused.refusal)) throw refused;
-  // Each message has a copy of what the body says of sampling: not before it is paid for.
+  bound_logprobs(body_, num_prompt_tokens, service_->options().limits.logprob_entries,
+                 &max_tokens_);
+  for (size_t i = 0; i < prompts.size(); ++i)
+    costs.push_back(num_choices * (num_prompt_tokens[i] + max_tokens_[i]));
+  if (!ticket_->charge(most_together(std::move(costs), at_once), &refused.refusal,
+                       body_.names_max_tokens ? "max_tokens" : field))
+    throw refused;
   for (std::vector<int32_t>& ids : prompts) {
-    messages_.push_back(message_of(ids, most_of(ids)));
-    fleet::check_generate(messages_.back(), service_->engine().card().limits);
     parts_.push_back(make_part(std::move(ids), body_.sampling.n));
+    fleet::check_generate(message_of(parts_.size() - 1), service_->engine().card().limits);
   }
+  num_at_once_ = static_cast<size_t>(at_once);
 }
 
-fleet::Generate Generation::message_of(const std::vector<int32_t>& prompt_ids,
-                                       int64_t max_tokens) const {
+// Each message has a copy of what the body says of sampling: not before it is sent.
+fleet::Generate Generation::message_of(size_t part) const {
   fleet::Generate message;
   message.request_id = exchange_->request().request_id;
   message.principal = exchange_->request().principal.name;
-  message.prompt_ids = prompt_ids;
+  message.prompt_ids = parts_[part].prompt_ids;
   message.sampling = body_.sampling;
-  message.sampling.max_tokens = max_tokens;
-  message.sampling.min_tokens = std::min(body_.sampling.min_tokens, max_tokens);
+  message.sampling.max_tokens = max_tokens_[part];
+  message.sampling.min_tokens = std::min(body_.sampling.min_tokens, max_tokens_[part]);
   message.grammar = body_.grammar;
   message.priority = body_.priority;
   message.cache_salt = body_.cache_salt;
@@ -187,7 +192,7 @@ void Generation::make_writer() {
 }
 
 void Generation::submit() {
-  num_open_ = messages_.size();
+  num_open_ = parts_.size();
   exchange_->on_gone([weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->cancel();
   });
@@ -196,26 +201,28 @@ void Generation::submit() {
       if (const auto self = weak.lock()) self->ping();
     });
   try {
-    for (size_t i = 0; i < messages_.size(); ++i) {
-      const uint64_t request = service_->engine().generate(
-          std::move(messages_[i]), [self = shared_from_this(), i](fleet::Event event) {
-            self->receive(i, std::move(event));
-          });
-      bool is_late = false;
-      {
-        const std::lock_guard lock(mutex_);
-        requests_.push_back(request);
-        is_late = cancelled_;
-      }
-      if (is_late) service_->engine().cancel(request);
-    }
+    while (num_asked_ < num_at_once_) ask_next();
   } catch (...) {
     done_ = true;
     cancel();
     throw;
   }
-  messages_.clear();
   drain();
+}
+
+void Generation::ask_next() {
+  const size_t part = num_asked_++;
+  const uint64_t request = service_->engine().generate(
+      message_of(part), [self = shared_from_this(), part](fleet::Event event) {
+        self->receive(part, std::move(event));
+      });
+  bool is_late = false;
+  {
+    const std::lock_guard lock(mutex_);
+    requests_.push_back(request);
+    is_late = cancelled_;
+  }
+  if (is_late) service_->engine().cancel(request);
 }
 
 void Generation::receive(size_t part, fleet::Event event) {
@@ -277,8 +284,14 @@ void Generation::take(size_t index, const fleet::Event& event) {
     std::string text = writer_->chunks(index, part, event);
     if (!text.empty()) write(std::move(text));
   }
-  if (!event.ended) return;
-  if (--num_open_ == 0) finish();
+  if (!event.ended || done_) return;
+  if (--num_open_ == 0) return finish();
+  if (num_asked_ == parts_.size()) return;
+  try {
+    ask_next();
+  } catch (const Error& error) {
+    fail(error);
+  }
 }
 
 void Generation::write(std::string text) {

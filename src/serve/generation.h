@@ -50,7 +50,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void release_body();
   void enter();
   void submit();
-  fleet::Generate message_of(const std::vector<int32_t>& prompt_ids, int64_t max_tokens) const;
+  void ask_next();
+  fleet::Generate message_of(size_t part) const;
 
   // The engine's thread.
   void receive(size_t part, fleet::Event event);
@@ -81,7 +82,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   text::AnswerFormat parser_;
   std::unique_ptr<AnswerWriter> writer_;
   std::vector<AnsweredPart> parts_;
-  std::vector<fleet::Generate> messages_;  // until they are sent
+  std::vector<int64_t> max_tokens_;         // of each part
+  size_t num_at_once_ = 0, num_asked_ = 0;  // parts that the engine works on, and has been asked
   size_t num_open_ = 0;
   bool streaming_ = false, done_ = false;
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "engine/engine.h"
+#include "serve/embedding_body.h"
 #include "serve/request_body.h"
 #include "text/grammar.h"
 #include "text/matcher_memory.h"
@@ -56,6 +57,7 @@ void add_body(std::vector<Limit>* table) {
                  {"JSON values", count(kMaxJsonValues), "of one body, numbers and all else", 400},
                  {"choices", count(body.choices), "n and best_of", 400},
                  {"prompts", count(body.prompts), "of one completion", 400},
+                 {"inputs", count(kMostInputs), "of one request for embeddings", 400},
                  {"messages", count(body.messages), "of one chat", 400},
                  {"documents", count(body.documents), "of one chat", 400},
                  {"document bytes", bytes(body.document_bytes), "of all of one chat", 400},
@@ -64,7 +66,8 @@ void add_body(std::vector<Limit>* table) {
                  {"stop string", bytes(body.stop_bytes), "each", 400},
                  {"bad words", count(body.bad_words), "of one request", 400},
                  {"logit biases", count(body.biases), "of one request", 400},
-                 {"top logprobs", count(body.logprobs), "of a position", 400}});
+                 {"top logprobs", count(body.logprobs), "of a position", 400},
+                 {"all logprobs", count(body.logprob_entries), "positions x (1 + top), n x", 400}});
 }
 
 void add_engine(std::vector<Limit>* table) {

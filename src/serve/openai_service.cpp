@@ -25,15 +25,25 @@ std::string first_token(const text::Tokenizer& tokenizer) {
   return ids.empty() || !tokenizer.is_special(ids[0]) ? "" : tokenizer.piece(ids[0], true);
 }
 
+std::string lower(std::string_view text) {
+  std::string result(text);
+  for (char& c : result)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return result;
+}
+
 // What its body is said to be, in lower case, without parameters: "application/json".
 std::string media_type(const HttpRequest& request) {
   std::string_view type = request.header("content-type");
   type = type.substr(0, type.find(';'));
   while (!type.empty() && (type.back() == ' ' || type.back() == '\t')) type.remove_suffix(1);
-  std::string lower(type);
-  for (char& c : lower)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return lower;
+  return lower(type);
+}
+
+// gzip and the like: what is said to be no encoding is none.
+bool is_encoded(const HttpRequest& request) {
+  const std::string coding = lower(request.header("content-encoding"));
+  return !coding.empty() && coding != "identity";
 }
 
 // JSON, nothing at all, or what clients say whose users said nothing (curl -d, fetch, sockets). The
@@ -105,6 +115,10 @@ void OpenAiService::check_model(const std::string& name) const {
       {.param = "model", .code = "model_not_found", .status = 404});
 }
 
+int64_t OpenAiService::prompts_at_once(int64_t num_prompts, int64_t num_choices) const {
+  return admission_->prompts_at_once(num_prompts, num_choices, engine_->card().max_num_seqs);
+}
+
 std::optional<Admission::Ticket> OpenAiService::enter(int64_t num_answers,
                                                       Admission::Refusal* refusal) {
   // Of more than there ever are, all are asked for: the refusal is for good then.
@@ -140,6 +154,11 @@ Route pooled(ServiceRef owner, PooledWork work) {
                             fmt::format("the body is said to be {}; application/json is read here",
                                         type.substr(0, 64)),
                             "", "", "unsupported_media_type"});
+    if (is_encoded(request))
+      return respond_error(*exchange,
+                           {415, "the body is compressed; it is read as it is here", "", "",
+                            "unsupported_media_type"},
+                           {{"Accept-Encoding", "identity"}});
     Admission::Refusal refusal;
     std::optional<Admission::Ticket> place = service->admission().enter(1, &refusal);
     if (!place) return respond_error(*exchange, refusal.error, std::move(refusal.headers));

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
+#include "engine/served_limits.h"
 #include "serve/request_error.h"
 
 namespace weft::serve {
@@ -39,6 +41,27 @@ std::vector<int32_t> chat_ids(const RequestBody& body, const PromptSource& sourc
   std::vector<int32_t> ids = encode_prompt(text, body.add_special_tokens, source, "messages");
   if (rendered != nullptr) *rendered = std::move(text);
   return ids;
+}
+
+// Of a prompt, to which an answer is to follow; 0: all.
+int64_t most_prompt_tokens(const RequestBody& body, int64_t max_model_len) {
+  if (body.truncate_prompt_tokens != kTruncateToContext || max_model_len == 0)
+    return std::max<int64_t>(0, body.truncate_prompt_tokens);
+  const int64_t answer = body.sampling.max_tokens;
+  return max_model_len - (answer < max_model_len ? answer : 1);
+}
+
+// An answer that says no length is cut where its logprobs end, but not to less.
+constexpr int64_t kLeastOpenAnswer = 4096;
+
+[[noreturn]] void refuse_logprobs(const RequestBody& body, const char* field, int64_t asked,
+                                  int64_t most, std::string why) {
+  const engine::SamplingParams& p = body.sampling;
+  const bool is_top = body.is_chat && std::string_view(field) == "logprobs" && *p.logprobs > 0;
+  const std::string param = is_top ? "top_logprobs" : field;
+  throw RequestError(
+      fmt::format("{} asks for {} logprobs in all; at most {} are given", param, asked, most),
+      {.param = param, .why = std::move(why)});
 }
 
 }  // namespace
@@ -82,13 +105,22 @@ std::vector<std::vector<int32_t>> prompt_ids_of(const RequestBody& body, const P
                       ? std::get<std::vector<int32_t>>(prompt)
                       : encode_prompt(*text, body.add_special_tokens, source, "prompt"));
   }
-  if (body.truncate_prompt_tokens > 0) {
+  if (const auto most = static_cast<size_t>(most_prompt_tokens(body, source.max_model_len));
+      most > 0) {
     for (std::vector<int32_t>& one : ids) {
-      const auto most = static_cast<size_t>(body.truncate_prompt_tokens);
       if (one.size() > most) one.erase(one.begin(), one.end() - static_cast<ptrdiff_t>(most));
     }
   }
   return ids;
+}
+
+void check_prompt_ids(std::span<const int32_t> prompt_ids, const engine::RequestLimits& limits,
+                      const char* field) {
+  try {
+    engine::check_prompt(prompt_ids, limits);
+  } catch (const Error& error) {
+    throw RequestError(error.summary(), {.param = field, .why = error.why()});
+  }
 }
 
 std::vector<std::vector<int32_t>> bad_word_ids(const RequestBody& body,
@@ -113,6 +145,29 @@ int64_t max_tokens_after(const RequestBody& body, int64_t num_prompt_tokens,
                               body.sampling.max_tokens, num_prompt_tokens, max_model_len),
                   "max_tokens");
   return std::min(body.sampling.max_tokens, room);
+}
+
+void bound_logprobs(const RequestBody& body, std::span<const int64_t> num_prompt_tokens,
+                    int64_t most, std::vector<int64_t>* max_tokens) {
+  const engine::SamplingParams& p = body.sampling;
+  const int64_t num_choices = p.num_choices();
+  // Each answer repeats a prompt that is echoed.
+  const int64_t of_prompt =
+      engine::logprobs_of_position(p.prompt_logprobs) * (body.echo ? num_choices : 1);
+  const int64_t in_prompts =
+      of_prompt * std::reduce(num_prompt_tokens.begin(), num_prompt_tokens.end(), int64_t{0});
+  if (in_prompts > most)
+    refuse_logprobs(body, body.echo ? "logprobs" : "prompt_logprobs", in_prompts, most,
+                    "of each prompt's tokens and its alternatives");
+  const int64_t of_step = engine::logprobs_of_position(p.logprobs) * num_choices;
+  const int64_t asked = of_step * std::reduce(max_tokens->begin(), max_tokens->end(), int64_t{0});
+  if (asked <= most - in_prompts) return;
+  const int64_t left = (most - in_prompts) / of_step / std::ssize(*max_tokens);
+  const bool is_open = p.max_tokens == kOpenMaxTokens && left >= kLeastOpenAnswer;
+  if (!is_open)
+    refuse_logprobs(body, "logprobs", in_prompts + asked, most,
+                    fmt::format("max_tokens {} would do", left));
+  for (int64_t& one : *max_tokens) one = std::min(one, left);
 }
 
 }  // namespace weft::serve

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "engine/limits.h"
 #include "serve/request_body.h"
 #include "text/text.h"
 
@@ -29,6 +31,10 @@ std::vector<std::vector<int32_t>> prompt_ids_of(const RequestBody& body, const P
 std::vector<int32_t> encode_prompt(const std::string& text, bool add_special,
                                    const PromptSource& source, const char* field);
 
+// As of engine::check_prompt. RequestError that blames the field.
+void check_prompt_ids(std::span<const int32_t> prompt_ids, const engine::RequestLimits& limits,
+                      const char* field);
+
 // bad_words become ids.
 std::vector<std::vector<int32_t>> bad_word_ids(const RequestBody& body,
                                                const text::Tokenizer& tokenizer);
@@ -37,5 +43,10 @@ std::vector<std::vector<int32_t>> bad_word_ids(const RequestBody& body,
 // (context_length_exceeded) where the prompt, or the prompt with the max_tokens that the body
 // names, is too long.
 int64_t max_tokens_after(const RequestBody& body, int64_t num_prompt_tokens, int64_t max_model_len);
+
+// Holds all logprobs of the answers to these prompts to `most`. RequestError where max_tokens asks
+// for more; answers that may have any length end there, unless that is soon.
+void bound_logprobs(const RequestBody& body, std::span<const int64_t> num_prompt_tokens,
+                    int64_t most, std::vector<int64_t>* max_tokens);
 
 }  // namespace weft::serve

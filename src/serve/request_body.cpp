@@ -38,7 +38,8 @@ void read_stream(const Fields& fields, RequestBody* body) {
   const json* options = fields.find("stream_options");
   if (options == nullptr) return;
   const Fields inner = fields.inside(*options, "stream_options");
-  if (!body->streams) fields.fail("stream_options", "stream_options is given without stream");
+  if (!body->streams && !options->empty())
+    fields.fail("stream_options", "stream_options is given without stream");
   body->include_usage = inner.flag("include_usage").value_or(false);
   body->continuous_usage_stats =
       inner.flag("continuous_usage_stats").value_or(false) && body->include_usage;

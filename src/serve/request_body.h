@@ -20,6 +20,9 @@ namespace weft::serve {
 // max_tokens of a body that leaves it open: beyond any context, which ends the answer.
 inline constexpr int64_t kOpenMaxTokens = int64_t{1} << 24;
 
+// What the context holds beside the answer: vLLM's number for it.
+inline constexpr int64_t kTruncateToContext = -1;
+
 // What a body may ask for at most, besides the ranges of engine/sampling.h.
 struct BodyLimits : engine::ServedLimits {
   int64_t prompts = 1024;            // of one completion, one answer (or n) to each
@@ -44,7 +47,7 @@ struct RequestBody {
   std::vector<Prompt> prompts;
 
   bool add_special_tokens = false;
-  int64_t truncate_prompt_tokens = 0;  // only the last so many; 0: all
+  int64_t truncate_prompt_tokens = 0;  // only the last so many; 0: all; or kTruncateToContext
   engine::SamplingParams sampling;
   bool names_max_tokens = false;       // the body itself does
   std::vector<std::string> bad_words;  // become ids of sampling.bad_words with a tokenizer at hand

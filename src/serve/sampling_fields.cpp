@@ -33,7 +33,10 @@ void read_counts(const Fields& fields, const BodyLimits& limits, RequestBody* bo
   body->names_max_tokens = fields.has(most);
   take(fields.integer(most, 0, INT64_MAX), &p.max_tokens);
   take(fields.integer("min_tokens", 0, INT64_MAX), &p.min_tokens);
-  take(fields.integer("truncate_prompt_tokens", 1, INT32_MAX), &body->truncate_prompt_tokens);
+  take(fields.integer("truncate_prompt_tokens", kTruncateToContext, INT32_MAX),
+       &body->truncate_prompt_tokens);
+  if (fields.has("truncate_prompt_tokens") && body->truncate_prompt_tokens == 0)
+    fields.refuse("truncate_prompt_tokens", "1 or more is expected, or -1 (as the context holds)");
   if (p.max_tokens != 0) return;
   // A prompt that is only to be judged: nothing is shown of the token that has to be generated.
   if (!body->echo) fields.refuse(most, "1 or more is expected (0 only with echo)");

@@ -59,5 +59,33 @@ TEST(CheckGenerate, HoldsWhatOneOfManyUsersMayAskFor) {
   EXPECT_NO_THROW(check_generate(most, limits()));
 }
 
+TEST(CheckGenerate, LogprobsAreCountedOverAllPositions) {
+  engine::RequestLimits wide = limits();
+  wide.max_model_len = 100'000;
+  const auto refusal = [&](const Generate& request) -> std::string {
+    try {
+      check_generate(request, wide);
+    } catch (const Error& error) {
+      return error.summary();
+    }
+    return "";
+  };
+  Generate request;
+  request.prompt_ids.assign(23'809, 1);
+  request.sampling.prompt_logprobs = 20;
+  EXPECT_EQ(refusal(request), "");
+  request.sampling.logprobs = 20;
+  EXPECT_TRUE(refusal(request).starts_with("logprobs asks for 500325")) << refusal(request);
+  request.prompt_ids.push_back(1);
+  EXPECT_TRUE(refusal(request).starts_with("prompt_logprobs asks for 500010"));
+  request.prompt_ids = {1};
+  request.sampling.prompt_logprobs.reset();
+  request.sampling.n = 64;
+  request.sampling.max_tokens = 372;
+  EXPECT_EQ(refusal(request), "");
+  request.sampling.max_tokens = 373;
+  EXPECT_NE(refusal(request), "");
+}
+
 }  // namespace
 }  // namespace weft::fleet

@@ -55,6 +55,21 @@ TEST(Admission, WhatNeverFitsIsNoMatterOfWaiting) {
   EXPECT_FALSE(ticket->charge(INT64_MAX, &refusal));
   EXPECT_EQ(refusal.error.status, 400);
   EXPECT_EQ(refusal.error.param, "max_tokens");
+  EXPECT_FALSE(ticket->charge(INT64_MAX, &refusal, "input"));
+  EXPECT_EQ(refusal.error.param, "input");
+}
+
+TEST(Admission, ListsLeaveRoomForOthers) {
+  const Admission admission({.max_answers = 320});
+  EXPECT_EQ(admission.prompts_at_once(7, 1, 64), 7);
+  EXPECT_EQ(admission.prompts_at_once(1024, 1, 64), 160);
+  EXPECT_EQ(admission.prompts_at_once(1024, 128, 64), 1);
+  EXPECT_EQ(admission.prompts_at_once(1024, 400, 64), 1);   // and is refused, by n
+  EXPECT_EQ(admission.prompts_at_once(1024, 1, 300), 300);  // as many as run
+  EXPECT_EQ(Admission({.max_answers = 4}).prompts_at_once(9, 1, 8), 4);
+  EXPECT_EQ(Admission({}).prompts_at_once(2048, 1, 64), 2048);
+  EXPECT_EQ(most_together({3, 9, 1, 7}, 2), 16);
+  EXPECT_EQ(most_together({3, 9}, 5), 12);
 }
 
 TEST(Admission, NobodyComesInOnceItIsClosed) {

@@ -80,7 +80,12 @@ TEST(RequestBody, RefusalsNameTheFieldWithACode) {
       {R"("top_logprobs": 2)", "top_logprobs", "invalid_value", "without logprobs"},
       {R"("seed": "a")", "seed", "invalid_value", "whole number"},
       {R"("stream": 1)", "stream", "invalid_value", "true or false"},
-      {R"("stream_options": {})", "stream_options", "invalid_value", "without stream"},
+      {R"("stream_options": {"include_usage": true})", "stream_options", "invalid_value",
+       "without stream"},
+      {R"("truncate_prompt_tokens": 0)", "truncate_prompt_tokens", "invalid_value", "1 or more"},
+      {R"("guided_json": "{")", "guided_json", "invalid_json", "guided_json is no JSON"},
+      {R"("structured_outputs": {"json": "{"})", "structured_outputs.json", "invalid_json",
+       "json is no JSON"},
       {R"("stream": true, "stream_options": {"include_usage": 1})", "stream_options.include_usage",
        "invalid_value", "include_usage is 1"},
       {R"("cache_salt": "")", "cache_salt", "invalid_value", "not empty"},
@@ -208,6 +213,7 @@ TEST(RequestBody, ReadsWhatTheServerAdds) {
   EXPECT_TRUE(body.return_tokens_as_token_ids);
   EXPECT_TRUE(body.names_max_tokens);
   EXPECT_FALSE(asked(R"("n": 1)").names_max_tokens);
+  EXPECT_FALSE(asked(R"("stream_options": {})").include_usage);  // asks for nothing
 }
 
 TEST(RequestBody, ADeveloperIsTheSystem) {

@@ -1,0 +1,130 @@
+// What one request may take of places, tokens and memory, and that it is told which field asks for
+// too much.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <mutex>
+
+#include "serve/openai_fixture.h"
+
+namespace weft::serve {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+using Finish = engine::FinishReason;
+
+std::string repeated(const std::string& entry, int count) {
+  std::string list = entry;
+  for (int i = 1; i < count; ++i) list += "," + entry;
+  return "[" + list + "]";
+}
+
+TEST_F(OpenAiRoutes, ListsLongerThanAllPlacesAreServed) {
+  const json embeddings = ask("/v1/embeddings", R"({"input": )" + repeated("\"ab\"", 2048) + "}");
+  EXPECT_EQ(embeddings["data"].size(), 2048u);
+  EXPECT_EQ(embeddings["data"][2047]["index"], 2047);
+  EXPECT_EQ(embeddings["usage"]["total_tokens"], 4096);
+  const json answers =
+      ask("/v1/completions", R"({"n": 2, "prompt": )" + repeated("\"ab\"", 1024) + "}");
+  EXPECT_EQ(answers["choices"].size(), 2048u);
+  EXPECT_EQ(answers["choices"][2047]["index"], 2047);
+  EXPECT_EQ(client_->requests().size(), 1024u);
+  EXPECT_EQ(admission_.num_answers(), 0);
+  EXPECT_EQ(admission_.num_tokens(), 0);
+}
+
+TEST_F(OpenAiRoutes, AListTakesHalfOfThePlacesAtATime) {
+  std::mutex mutex;
+  std::vector<std::function<void()>> answers;
+  client_->answer = [&](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+    const std::lock_guard lock(mutex);
+    answers.push_back([=] { on_event(event_of(request, 0, "x", Finish::kStop, true)); });
+  };
+  const auto asked_for = [&](size_t count) {
+    for (int i = 0;; ++i) {
+      {
+        const std::lock_guard lock(mutex);
+        if (answers.size() >= count || i == 20'000) return answers.size();
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  };
+  const auto exchange =
+      send("POST", "/v1/completions", R"({"prompt": )" + repeated("\"ab\"", 103) + "}");
+  EXPECT_EQ(asked_for(100), 100u);  // of 200 places
+  EXPECT_EQ(admission_.num_answers(), 100);
+  EXPECT_EQ(admission_.num_tokens(), 100 * (2 + 16));
+  for (size_t i = 0; i < 103; ++i) {
+    const auto answer = [&] {
+      const std::lock_guard lock(mutex);
+      return answers.at(i);
+    }();
+    answer();
+    const size_t asked = std::min<size_t>(101 + i, 103);
+    EXPECT_EQ(asked_for(asked), asked);
+  }
+  ASSERT_TRUE(exchange->wait());
+  EXPECT_EQ(json::parse(exchange->body)["choices"].size(), 103u);
+}
+
+TEST_F(OpenAiRoutes, LogprobsAreChargedBeforeAnythingRuns) {
+  const auto most = [&](int n) {
+    return fmt::format(R"(, "n": {}, "max_tokens": 400, "logprobs": true, "top_logprobs": 20)", n);
+  };
+  chat(most(59));
+  const json error = chat(most(64), 400)["error"];
+  EXPECT_EQ(error["param"], "top_logprobs");
+  EXPECT_THAT(error["message"].get<std::string>(), HasSubstr("537600 logprobs in all; at most"));
+  EXPECT_THAT(error["message"].get<std::string>(), HasSubstr("max_tokens 372 would do"));
+  EXPECT_EQ(chat(R"(, "n": 64, "logprobs": true, "top_logprobs": 20)", 400)["error"]["param"],
+            "top_logprobs");
+  const std::string prompts = R"("prompt": )" + repeated("\"" + std::string(400, 'a') + "\"", 64);
+  const auto of_prompts = [&](const std::string& fields) {
+    return ask("/v1/completions", "{" + prompts + fields + "}", 400)["error"]["param"];
+  };
+  EXPECT_EQ(of_prompts(R"(, "max_tokens": 1, "prompt_logprobs": 20)"), "prompt_logprobs");
+  EXPECT_EQ(of_prompts(R"(, "max_tokens": 1, "echo": true, "logprobs": 20)"), "logprobs");
+  EXPECT_EQ(client_->requests().size(), 1u);
+}
+
+// Who says no length does not mean the whole of a long context.
+TEST_F(OpenAiRoutes, AnOpenAnswerEndsWhereItsLogprobsDo) {
+  client_->card_.limits.max_model_len = client_->card_.limits.context_length = 100'000;
+  chat(R"(, "logprobs": true, "top_logprobs": 20)");
+  EXPECT_EQ(client_->requests().front().sampling.max_tokens, 500'000 / 21);
+}
+
+TEST_F(OpenAiRoutes, IdsOutsideTheVocabularyBlameTheirField) {
+  EXPECT_EQ(ask("/v1/completions", R"({"prompt": [1, 257]})", 400)["error"]["param"], "prompt");
+  EXPECT_EQ(ask("/v1/embeddings", R"({"input": [1, 257]})", 400)["error"]["param"], "input");
+}
+
+TEST_F(OpenAiRoutes, APromptIsCutToWhatTheContextHolds) {
+  const std::string prompt = R"({"prompt": ")" + std::string(599, 'a') + R"(b", )";
+  ask("/v1/completions", prompt + R"("truncate_prompt_tokens": -1, "max_tokens": 5})");
+  ASSERT_EQ(client_->requests().size(), 1u);
+  EXPECT_EQ(client_->requests()[0].prompt_ids.size(), 507u);
+  EXPECT_EQ(client_->requests()[0].prompt_ids.back(), 'b');
+  EXPECT_EQ(client_->requests()[0].sampling.max_tokens, 5);
+}
+
+TEST_F(OpenAiRoutes, CompressedBodiesAreRefused) {
+  for (const auto& [coding, status] :
+       {std::pair{"gzip", 415}, {"GZIP", 415}, {"br", 415}, {"identity", 200}}) {
+    HttpRequest request;
+    request.body = R"({"prompt": "a"})";
+    request.headers = {{"content-encoding", coding}};
+    const auto exchange = std::make_shared<WaitingExchange>(std::move(request));
+    (*router_.find("POST", "/v1/completions").route)(exchange);
+    ASSERT_TRUE(exchange->wait());
+    EXPECT_EQ(exchange->status, status) << coding;
+    const bool says = !exchange->headers.empty() &&
+                      exchange->headers.back() ==
+                          std::pair<std::string, std::string>("Accept-Encoding", "identity");
+    EXPECT_EQ(says, status == 415);
+  }
+}
+
+}  // namespace
+}  // namespace weft::serve
