@@ -12,6 +12,11 @@
 #include "base/error.h"
 
 namespace weft::serve {
+namespace {
+
+constexpr int64_t kMostLists = 4;  // beside each other, of any length
+
+}  // namespace
 
 struct Admission::State {
   explicit State(AdmissionLimits wanted) : limits(wanted) {}
@@ -120,7 +125,7 @@ std::optional<Admission::Ticket> Admission::enter(int64_t num_answers, Refusal* 
 int64_t Admission::prompts_at_once(int64_t num_prompts, int64_t num_choices, int64_t width) const {
   const int64_t most = state_->limits.max_answers;
   if (most == 0) return num_prompts;
-  const int64_t answers = std::min(most, std::max(width, most / 2));
+  const int64_t answers = std::min(most, std::max(width, most / kMostLists));
   return std::clamp<int64_t>(answers / num_choices, 1, std::max<int64_t>(1, num_prompts));
 }
 

@@ -62,7 +62,7 @@ TEST(Admission, WhatNeverFitsIsNoMatterOfWaiting) {
 TEST(Admission, ListsLeaveRoomForOthers) {
   const Admission admission({.max_answers = 320});
   EXPECT_EQ(admission.prompts_at_once(7, 1, 64), 7);
-  EXPECT_EQ(admission.prompts_at_once(1024, 1, 64), 160);
+  EXPECT_EQ(admission.prompts_at_once(1024, 1, 64), 80);
   EXPECT_EQ(admission.prompts_at_once(1024, 128, 64), 1);
   EXPECT_EQ(admission.prompts_at_once(1024, 400, 64), 1);   // and is refused, by n
   EXPECT_EQ(admission.prompts_at_once(1024, 1, 300), 300);  // as many as run

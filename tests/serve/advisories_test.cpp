@@ -152,7 +152,8 @@ TEST_F(Advisories, ListsOfPromptsAreCharged) {
   EXPECT_EQ(ask("/v1/completions", fmt::format(R"({{"prompt":[{}]}})", prompts)).param(), "prompt");
   EXPECT_EQ(ask("/v1/completions", R"({"prompt":["a","a","a"],"n":129})").param(), "n");
   EXPECT_TRUE(client_->requests().empty());
-  // What may be asked for waits in its own request: of 300 places it takes half.
+  // What may be asked for waits in its own request: of 300 places it takes a quarter,
+  // or those of one prompt.
   client_->answer = nullptr;
   const auto exchange = std::make_shared<WaitingExchange>([] {
     HttpRequest request;

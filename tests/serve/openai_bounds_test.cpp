@@ -34,7 +34,7 @@ TEST_F(OpenAiRoutes, ListsLongerThanAllPlacesAreServed) {
   EXPECT_EQ(admission_.num_tokens(), 0);
 }
 
-TEST_F(OpenAiRoutes, AListTakesHalfOfThePlacesAtATime) {
+TEST_F(OpenAiRoutes, AListTakesAQuarterOfThePlacesAtATime) {
   std::mutex mutex;
   std::vector<std::function<void()>> answers;
   client_->answer = [&](const fleet::Generate& request, const fleet::OnEvent& on_event) {
@@ -51,21 +51,21 @@ TEST_F(OpenAiRoutes, AListTakesHalfOfThePlacesAtATime) {
     }
   };
   const auto exchange =
-      send("POST", "/v1/completions", R"({"prompt": )" + repeated("\"ab\"", 103) + "}");
-  EXPECT_EQ(asked_for(100), 100u);  // of 200 places
-  EXPECT_EQ(admission_.num_answers(), 100);
-  EXPECT_EQ(admission_.num_tokens(), 100 * (2 + 16));
-  for (size_t i = 0; i < 103; ++i) {
+      send("POST", "/v1/completions", R"({"prompt": )" + repeated("\"ab\"", 53) + "}");
+  EXPECT_EQ(asked_for(50), 50u);  // of 200 places
+  EXPECT_EQ(admission_.num_answers(), 50);
+  EXPECT_EQ(admission_.num_tokens(), 50 * (2 + 16));
+  for (size_t i = 0; i < 53; ++i) {
     const auto answer = [&] {
       const std::lock_guard lock(mutex);
       return answers.at(i);
     }();
     answer();
-    const size_t asked = std::min<size_t>(101 + i, 103);
+    const size_t asked = std::min<size_t>(51 + i, 53);
     EXPECT_EQ(asked_for(asked), asked);
   }
   ASSERT_TRUE(exchange->wait());
-  EXPECT_EQ(json::parse(exchange->body)["choices"].size(), 103u);
+  EXPECT_EQ(json::parse(exchange->body)["choices"].size(), 53u);
 }
 
 TEST_F(OpenAiRoutes, LogprobsAreChargedBeforeAnythingRuns) {
