@@ -7,9 +7,9 @@
 //!
 //! - Work that asks `check` now and then is told that it holds too much, or that its time is over,
 //!   and ends with an error of its own. Nothing is lost.
-//! - Where the time is over, the caller gets an error at once. The thread goes on at the lowest
-//!   priority until `check` or the work's own bound of steps ends it, and counts as `LeftBehind`
-//!   until then.
+//! - Where the time is over, the caller gets an error at once. The thread goes on at a low priority
+//!   until `check` or the work's own bound of steps ends it, and counts as `LeftBehind` until then:
+//!   so not at the lowest, at which a busy machine would keep its place taken for minutes.
 //! - Where one request for memory would pass twice the bound, the caller gets an error at once. The
 //!   thread goes on, on an overdraft that all such threads share, so that `check` or a bound of the
 //!   work itself comes to end it: its memory is free again, and nothing is lost.
@@ -51,6 +51,10 @@ impl LeftBehind {
 /// Recursion over nested values needs at most this much stack for a byte of their memory. The
 /// stack is address space; only what a recursion touches becomes memory.
 const STACK_PER_MEMORY: usize = 16;
+
+/// About a tenth of a core that others want, too.
+#[cfg(target_os = "linux")]
+const LATE_PRIORITY: libc::c_int = 10;
 
 /// What all confined threads together may hold beyond twice their bounds. One of them may four times
 /// its bound: what doubles without end must not take it from the others.
@@ -260,7 +264,7 @@ fn claim_from(warden: &Warden, held: i64) {
     #[cfg(target_os = "linux")] // where it is this thread's alone
     if warden.time_is_over.load(Ordering::Relaxed) && !IS_LATE.replace(true) {
         // SAFETY: plain numbers.
-        unsafe { libc::setpriority(libc::PRIO_PROCESS as _, 0, 19) };
+        unsafe { libc::setpriority(libc::PRIO_PROCESS as _, 0, LATE_PRIORITY) };
     }
     // A panic is on its way to an error already, and holds the runtime's locks.
     if beyond > 0 && !std::thread::panicking() {

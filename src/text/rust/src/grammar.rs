@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use llguidance::api::{ParserLimits, StopReason, TopLevelGrammar};
+use llguidance::api::{GrammarInit, ParserLimits, StopReason, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::{
     ApproximateTokEnv, InferenceCapabilities, SimpleVob, TokEnv, TokRxInfo, TokTrie, INVALID_TOKEN,
@@ -21,6 +21,7 @@ use llguidance::{ParserFactory, TokenParser};
 use crate::confinement::{self, confine, held_bytes, metered, Bounds, Breach, LeftBehind};
 use crate::failure::Failure;
 use crate::grammar_source::{self, Kind};
+use crate::lexer_check::check_first_steps;
 use crate::mask_cache::{FlatTrie, MaskCache};
 use crate::pieces::Pieces;
 
@@ -215,6 +216,22 @@ fn over_limit(breach: Breach, limits: Limits) -> Failure {
     }
 }
 
+fn parser_of(
+    factory: &ParserFactory,
+    top: TopLevelGrammar,
+    limits: ParserLimits,
+) -> anyhow::Result<TokenParser> {
+    let env = factory.tok_env().clone();
+    let (grammar, lexer) = GrammarInit::Serialized(top).to_internal(Some(env), limits.clone())?;
+    check_first_steps(&lexer, &factory.extra_lexemes(), &limits)?;
+    factory.create_parser_from_init_ext(
+        GrammarInit::Internal(grammar, lexer),
+        llguidance::Logger::new(0, 0),
+        InferenceCapabilities::default(),
+        limits,
+    )
+}
+
 /// Its matcher stands at the beginning of an answer and is only copied, or changed for one that
 /// knows more of the lexer.
 pub struct Grammar {
@@ -239,13 +256,8 @@ impl Grammar {
             verbose_errors: false,
             ..ParserLimits::default()
         };
-        let mut parser = factory
-            .create_parser_from_init_ext(
-                llguidance::api::GrammarInit::Serialized(top),
-                llguidance::Logger::new(0, 0),
-                InferenceCapabilities::default(),
-                parser_limits,
-            )
+        let parser = AssertUnwindSafe(|| parser_of(factory, top, parser_limits));
+        let mut parser = llguidance::panic_utils::catch_unwind(parser)
             .map_err(|error| Failure::new("the grammar cannot be used", reason(&error)))?;
         // A guess that is wrong is taken back, which these lexemes forget how to.
         if !parser.parser.grammar().lexer_spec().can_rollback() {

@@ -104,6 +104,7 @@ fn with_options(mut schema: Value, limits: Limits) -> Result<Value, Failure> {
     if schema == Value::Bool(true) {
         schema = json!({});
     }
+    check_divisors(&schema)?;
     let blanks = limits.json_blanks;
     let options = match &mut schema {
         Value::Object(object) => object,
@@ -116,6 +117,59 @@ fn with_options(mut schema: Value, limits: Limits) -> Result<Value, Failure> {
         json!({ "whitespace_pattern": format!("\\x20|\\x0A[\\x20\\x09]{{0,{blanks}}}") }),
     );
     Ok(schema)
+}
+
+/// A lexer of multiples has a state for each remainder, and looks through them for one that ends a
+/// number: through half of them, on average, which for 10,000 is within the fuel of a compilation.
+/// Where zeros alone lead there it finds one at once, until llguidance's arithmetic wraps.
+const MOST_REMAINDERS: u64 = 10_000;
+const MOST_THAT_ZEROS_END: u64 = 400_000_000;
+const MOST_DECIMALS: usize = 6;
+
+/// Of every multipleOf, whether a schema stands there or not; but not of those within values.
+fn check_divisors(schema: &Value) -> Result<(), Failure> {
+    match schema {
+        Value::Object(fields) => {
+            fields
+                .iter()
+                .try_for_each(|(name, value)| match (name.as_str(), value.as_f64()) {
+                    ("enum" | "const" | "default" | "examples", _) => Ok(()),
+                    ("multipleOf", Some(divisor)) => check_divisor(divisor),
+                    _ => check_divisors(value),
+                })
+        }
+        Value::Array(items) => items.iter().try_for_each(check_divisors),
+        _ => Ok(()),
+    }
+}
+
+fn check_divisor(divisor: f64) -> Result<(), Failure> {
+    let text = divisor.abs().to_string(); // never with an exponent
+    let (whole, decimals) = text.split_once('.').unwrap_or((&text, ""));
+    let digits = format!("{whole}{decimals}").parse().unwrap_or(u64::MAX);
+    let is_ended_by_zeros = without_factor(without_factor(digits, 2), 5) == 1;
+    let most = match is_ended_by_zeros {
+        true => MOST_THAT_ZEROS_END,
+        false => MOST_REMAINDERS,
+    };
+    if digits <= most && decimals.len() <= MOST_DECIMALS {
+        return Ok(());
+    }
+    Err(Failure::new(
+        format!("multipleOf {divisor} takes too many states"),
+        format!(
+            "without its point it may be up to {MOST_REMAINDERS}, or, with no prime factors but 2 \
+             and 5, up to {MOST_THAT_ZEROS_END}; up to {MOST_DECIMALS} digits may stand behind \
+             the point"
+        ),
+    ))
+}
+
+fn without_factor(mut number: u64, factor: u64) -> u64 {
+    while number != 0 && number % factor == 0 {
+        number /= factor;
+    }
+    number
 }
 
 /// A regular expression is matched as a whole: anchors around it say nothing more.
