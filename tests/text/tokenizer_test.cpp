@@ -1,7 +1,12 @@
 // Contracts and refusals of the tokenizers, on vocabularies small enough to read.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <time.h>
 
+#include <algorithm>
+#include <iterator>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -191,18 +196,86 @@ TEST(Tokenizer, BrokenTokenizerJsonIsAnError) {
   }
 }
 
-// What would take hours if any step were quadratic.
+// "a", "aa", "aaaa" and so on, each of which two of the one before merge to.
+constexpr int kDoublings = 10;
+
+GgufVocab byte_level_of_doublings() {
+  GgufVocab vocab = byte_level();
+  for (int i = 0; i < kDoublings; ++i) {
+    const std::string half(size_t{1} << i, 'a');
+    vocab.tokens.push_back(half + half);
+    vocab.token_types.push_back(1);
+    vocab.merges.push_back(half + " " + half);
+  }
+  return vocab;
+}
+
+GgufVocab spm_of_doublings() {
+  GgufVocab vocab = spm();
+  for (int i = 1; i <= kDoublings; ++i) {
+    vocab.tokens.push_back(std::string(size_t{1} << i, 'a'));
+    vocab.token_types.push_back(1);
+    vocab.scores.push_back(static_cast<float>(-10 - i));
+  }
+  return vocab;
+}
+
+std::string json_of_doublings() {
+  std::string vocab = R"("a":0)", merges;
+  for (int i = 0; i < kDoublings; ++i) {
+    const std::string half(size_t{1} << i, 'a');
+    vocab += fmt::format(R"(,"{}{}":{})", half, half, i + 1);
+    merges += fmt::format(R"({}"{} {}")", i == 0 ? "" : ",", half, half);
+  }
+  return fmt::format(
+      R"({{"model":{{"type":"BPE","vocab":{{{}}},"merges":[{}]}},"added_tokens":[],
+          "pre_tokenizer":{{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,
+          "use_regex":true}},"decoder":{{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,
+          "use_regex":true}}}})",
+      vocab, merges);
+}
+
+std::string repeated(const std::string& part, size_t length) {
+  std::string text;
+  while (text.size() < length) text += part;
+  return text;
+}
+
+double thread_seconds() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+// One word of a whole text, which merges all along, or nowhere, or at every step.
 TEST(Tokenizer, LongTextsTakeLinearTime) {
-  const auto bytes = Tokenizer::from_gguf(byte_level());
-  const auto pieces = Tokenizer::from_gguf(spm());
-  const std::string word(1 << 20, 'a'), spaces(1 << 20, ' ');
-  EXPECT_EQ(bytes->encode(word, false, true).size(), word.size());
-  EXPECT_EQ(bytes->encode(spaces, false, true).size(), spaces.size());
-  EXPECT_EQ(pieces->encode(word, false, true).size(), word.size() + 1);
-  EXPECT_EQ(pieces->encode(spaces, false, true).size(), spaces.size() + 1);
-  std::string specials;
-  for (int i = 0; i < 1 << 16; ++i) specials += "<tool>a";
-  EXPECT_EQ(bytes->encode(specials, false, true).size(), size_t{2} << 16);
+  const std::unique_ptr<Tokenizer> tokenizers[] = {
+      Tokenizer::from_gguf(byte_level()), Tokenizer::from_gguf(byte_level_of_doublings()),
+      Tokenizer::from_gguf(spm()), Tokenizer::from_gguf(spm_of_doublings()),
+      Tokenizer::from_json(json_of_doublings())};
+  constexpr size_t kLength = 1 << 16;
+  for (size_t which = 0; which < std::size(tokenizers); ++which) {
+    for (const std::string part : {"a", "ab", " ", "1", "<tool>a", "aaab", "c"}) {
+      const std::string text = repeated(part, kLength), longer = repeated(part, 4 * kLength);
+      const auto seconds_for = [&](const std::string& each) {
+        const double begin = thread_seconds();
+        EXPECT_LE(tokenizers[which]->encode(each, false, true).size(), each.size() + 1);
+        return thread_seconds() - begin;
+      };
+      double once = 1e9, four_times = 1e9;
+      for (int i = 0; i < 3; ++i) {  // in turn, so that a slow moment of the machine is in both
+        once = std::min(once, seconds_for(text));
+        four_times = std::min(four_times, seconds_for(longer));
+      }
+      EXPECT_LT(four_times, 8 * once + 5e-3) << which << " '" << part << "'";  // quadratic: 16
+    }
+  }
+  constexpr size_t kLongest = 1 << kDoublings;
+  EXPECT_EQ(tokenizers[1]->encode(repeated("a", kLength), false, true).size(), kLength / kLongest);
+  EXPECT_EQ(tokenizers[3]->encode(repeated("a", kLength), false, true).size(),
+            kLength / kLongest + 1);  // and the space before it
+  EXPECT_EQ(tokenizers[4]->encode(repeated("a", kLength), false, true).size(), kLength / kLongest);
+  EXPECT_EQ(tokenizers[0]->encode(repeated("<tool>a", 7 << 10), false, true).size(), 2u << 10);
 }
 
 }  // namespace

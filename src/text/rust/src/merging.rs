@@ -2,8 +2,8 @@
 //!
 //! The text starts as a chain of small symbols. Every pair of neighbours that may merge waits in a
 //! queue, best rank first and leftmost among equals; the best pair becomes one symbol, which forms
-//! new pairs with its neighbours. Entries that a merge made stale are recognised by their length
-//! and dropped. A text of n symbols costs O(n log n), however long a word is.
+//! new pairs with its neighbours. Entries that a merge made stale are recognised by their rank, which
+//! the pair at their place no longer has, and dropped. A text of n symbols costs O(n log n), however long a word is.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -31,8 +31,9 @@ struct Link {
 
 const END: u32 = u32::MAX;
 
-/// Ordered by rank, then by the left symbol's place.
-type Candidate = Reverse<(u32, u32, u32, u32, u32)>; // rank, left, right, joined length, new id
+/// Rank above, the left symbol's place below: so small that a queue of millions stays in the cache
+/// for longer. What else a pair is, is asked again when its turn comes.
+type Candidate = Reverse<u64>;
 
 /// Scratch memory that is reused from word to word.
 #[derive(Default)]
@@ -55,14 +56,19 @@ impl Merger {
         for i in 1..count {
             self.consider(rule, i - 1, i);
         }
-        while let Some(Reverse((_, left, right, joined, id))) = self.queue.pop() {
-            let (l, r) = (self.symbols[left as usize], self.symbols[right as usize]);
-            if l.len == 0 || r.len == 0 || l.len + r.len != joined {
+        while let Some(Reverse(candidate)) = self.queue.pop() {
+            let (rank, left) = ((candidate >> 32) as u32, candidate as u32);
+            let (l, right) = (self.symbols[left as usize], self.links[left as usize].next);
+            if l.len == 0 || right == END {
                 continue;
             }
+            let r = self.symbols[right as usize];
+            let Some((_, id)) = rule.rank(&l, &r).filter(|&(now, _)| now == rank) else {
+                continue;
+            };
             self.symbols[left as usize] = Symbol {
                 begin: l.begin,
-                len: joined,
+                len: l.len + r.len,
                 id,
             };
             self.symbols[right as usize].len = 0;
@@ -81,9 +87,9 @@ impl Merger {
             return;
         }
         let (l, r) = (&self.symbols[left as usize], &self.symbols[right as usize]);
-        if let Some((rank, id)) = rule.rank(l, r) {
+        if let Some((rank, _)) = rule.rank(l, r) {
             self.queue
-                .push(Reverse((rank, left, right, l.len + r.len, id)));
+                .push(Reverse(u64::from(rank) << 32 | u64::from(left)));
         }
     }
 }
