@@ -11,6 +11,7 @@
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <optional>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -47,6 +48,35 @@ void set_up(const asio::generic::stream_protocol::endpoint& endpoint, Acceptor* 
   if (error) refuse(where, error);
 }
 
+struct FileId {
+  dev_t device = 0;
+  ino_t inode = 0;
+  bool operator==(const FileId&) const = default;
+};
+
+std::optional<FileId> socket_at(const std::string& path) {
+  struct stat status {};
+  if (lstat(path.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) return std::nullopt;
+  return FileId{status.st_dev, status.st_ino};
+}
+
+// Only what nobody listens at any more is what a server before this one left behind.
+void make_way(const asio::local::stream_protocol::endpoint& endpoint, asio::io_context& io) {
+  if (!socket_at(endpoint.path())) return;
+  asio::local::stream_protocol::socket probe(io);
+  boost::system::error_code error;
+  probe.open(endpoint.protocol(), error);
+  probe.non_blocking(true, error);  // one whose queue is full is alive, too
+  probe.connect(endpoint, error);
+  if (error == asio::error::connection_refused) {
+    unlink(endpoint.path().c_str());
+    return;
+  }
+  throw Error(ErrorKind::kCommunication, fmt::format("cannot listen at {}", endpoint.path()),
+              error ? error.message() : "another server listens there",
+              "name another socket, or end that server");
+}
+
 }  // namespace
 
 struct Listener::Door {
@@ -55,6 +85,7 @@ struct Listener::Door {
   Acceptor acceptor;
   asio::steady_timer pause;
   std::string unix_path;
+  std::optional<FileId> unix_file;
   bool is_tcp = false;
 };
 
@@ -101,21 +132,21 @@ void Listener::open_tcp(const std::string& host, int port, asio::io_context& io)
 }
 
 void Listener::open_unix(const std::string& path, asio::io_context& io) {
-  struct stat status {};
-  // What a server before this one left behind.
-  if (stat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) unlink(path.c_str());
   if (path.size() >= 100)
     throw Error(ErrorKind::kUsage, fmt::format("the path {} is too long for a Unix socket", path));
+  const asio::local::stream_protocol::endpoint endpoint(path);
+  make_way(endpoint, io);
   auto door = std::make_unique<Door>(io);
   const mode_t before = umask(0177);
   try {
-    set_up(asio::local::stream_protocol::endpoint(path), &door->acceptor, path);
+    set_up(endpoint, &door->acceptor, path);
   } catch (...) {
     umask(before);
     throw;
   }
   umask(before);
   door->unix_path = path;
+  door->unix_file = socket_at(path);
   doors_.push_back(std::move(door));
 }
 
@@ -169,7 +200,9 @@ void Listener::close() {
     boost::system::error_code ignored;
     door->acceptor.close(ignored);
     door->pause.cancel();
-    if (!door->unix_path.empty()) unlink(door->unix_path.c_str());
+    // Another server may have made its own there since.
+    if (door->unix_file && socket_at(door->unix_path) == door->unix_file)
+      unlink(door->unix_path.c_str());
   }
 }
 
