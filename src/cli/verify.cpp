@@ -1,6 +1,7 @@
 // weft verify SAVED MODEL: answers a saved request again, through the server's own routes, and says
 // whether every token is the one that was saved. Any topology will do: bits do not depend on it.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <atomic>
 #include <chrono>
@@ -83,6 +84,11 @@ class VerifyCommand : public Command {
     const std::optional<std::string> again = ask_again(receipt, engine, options, stop);
     if (!again) return kInterruptedExit;
     const serve::Verdict verdict = serve::compare(receipt, *again);
+    if (receipt.length_of_context)
+      context.console.out << fmt::format(
+          "the answer ended for its length after {} tokens though the request bounds none: on its "
+          "server's context, which is not saved; as many were asked for\n",
+          *receipt.length_of_context);
     const int exit = report(verdict, context.console);
     if (exit != 0 && receipt.is_chat && verdict.same_engine() && !answers_.any())
       context.console.out << "was it served with --chat-template, --tool-call-parser or "
@@ -142,6 +148,10 @@ class VerifyCommand : public Command {
     out << (verdict.agrees() ? fmt::format("verified: all {} {} agree ({})\n", verdict.num_compared,
                                            unit, verdict.fingerprint)
                              : "not verified\n");
+    out << fmt::format("compared: {}", fmt::join(verdict.compared, ", "));
+    if (!verdict.missing.empty())
+      out << fmt::format("; not in the response: {}", fmt::join(verdict.missing, ", "));
+    out << "\n";
     return verdict.agrees() ? 0 : kDiffersExit;
   }
 

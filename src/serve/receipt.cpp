@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "engine/sampling.h"
 
 namespace weft::serve {
 namespace {
@@ -63,7 +65,8 @@ bool can_be_repeated(const json& request) {
   const json* temperature = find(request, "temperature");
   const bool is_greedy =
       temperature != nullptr && temperature->is_number() && temperature->get<double>() == 0;
-  return is_greedy || find(request, "seed") != nullptr;
+  const json* seed = find(request, "seed");  // -1 stands for one that the server draws
+  return is_greedy || (seed != nullptr && seed->is_number_integer() && *seed != -1);
 }
 
 std::string text_of(const json& choice) {
@@ -82,10 +85,24 @@ std::string text_of(const json& choice) {
   return text;
 }
 
+void check_token_ids(const json& choice) {
+  const json* ids = find(choice, "token_ids");
+  if (ids == nullptr) return;
+  if (!ids->is_array() || !std::ranges::all_of(*ids, &json::is_number_integer))
+    refuse(fmt::format("the response's token_ids are no list of numbers: {}",
+                       ids->dump().substr(0, 40)),
+           "save the whole body of the server's answer, as it came");
+}
+
 const json& choices_of(const json& response) {
   const json* choices = response.is_object() ? find(response, "choices") : nullptr;
   if (choices == nullptr || !choices->is_array() || choices->empty())
     refuse("the response has no choices", "save the whole body of the server's answer");
+  for (const json& choice : *choices) {
+    if (!choice.is_object())
+      refuse("the response's choices are no objects", "save the whole body of the server's answer");
+    check_token_ids(choice);
+  }
   return *choices;
 }
 
@@ -105,6 +122,18 @@ std::string difference_of_tokens(const json& ids, const json& ids_again) {
                      at < ids.size() ? ids[at].dump() : "missing");
 }
 
+// What a choice may have beside its tokens, text and end.
+constexpr std::array<const char*, 3> kFurther = {"stop_reason", "logprobs", "prompt_logprobs"};
+constexpr std::array<const char*, 3> kUsage = {"prompt_tokens", "completion_tokens",
+                                               "total_tokens"};
+
+// Whatever the order of keys: who saves a response may sort them. What was not saved is no
+// difference.
+bool is_equal(const json* saved, const json* again) {
+  if (saved == nullptr) return true;
+  return again != nullptr && nlohmann::json(*saved) == nlohmann::json(*again);
+}
+
 // Tokens first: where they differ, the rest follows. Equal tokens say nothing of a text or an end
 // that was written over.
 std::string difference_of_choices(const json& saved, const json& again, Verdict* verdict) {
@@ -120,6 +149,9 @@ std::string difference_of_choices(const json& saved, const json& again, Verdict*
   const std::string finish = word(saved, "finish_reason"), now = word(again, "finish_reason");
   if (difference.empty() && finish != now)
     difference = fmt::format("finish_reason is \"{}\" and was \"{}\"", now, finish);
+  for (const char* key : kFurther)
+    if (difference.empty() && !is_equal(find(saved, key), find(again, key)))
+      difference = fmt::format("{} differ", key);
   return difference;
 }
 
@@ -127,6 +159,62 @@ void compare_choice(const json& saved, const json& again, size_t index, Verdict*
   const std::string difference = difference_of_choices(saved, again, verdict);
   if (!difference.empty())
     verdict->differences.push_back(fmt::format("choice {}: {}", index, difference));
+}
+
+// Without cached_tokens: they follow from what the server did before.
+void compare_usage(const json& saved, const json& again, Verdict* verdict) {
+  const json* was = find(saved, "usage");
+  const json* is = find(again, "usage");
+  if (was == nullptr) return;
+  for (const char* key : kUsage) {
+    const json* number = find(*was, key);
+    const json* now = is == nullptr ? nullptr : find(*is, key);
+    if (!is_equal(number, now))
+      verdict->differences.push_back(fmt::format("usage: {} is {} and was {}", key,
+                                                 now == nullptr ? "missing" : now->dump(),
+                                                 number->dump().substr(0, 40)));
+  }
+}
+
+void say_what_is_compared(const json& saved, const json& choices, Verdict* verdict) {
+  const auto say = [&](const char* what, bool is_there) {
+    (is_there ? verdict->compared : verdict->missing).emplace_back(what);
+  };
+  const auto in_all = [&](const char* key) {
+    return std::ranges::all_of(choices,
+                               [&](const json& choice) { return find(choice, key) != nullptr; });
+  };
+  say("token_ids", verdict->by_tokens);
+  verdict->compared.emplace_back("text");
+  say("finish_reason", in_all("finish_reason"));
+  say("usage", find(saved, "usage") != nullptr);
+  for (const char* key : kFurther)
+    if (key != kFurther.front() || in_all(key)) say(key, in_all(key));
+}
+
+// Of the choices that ended for their length, where the request bounds none.
+std::optional<int64_t> length_of_context(const json& request, const json& response) {
+  for (const char* key : {"max_tokens", "max_completion_tokens"})
+    if (find(request, key) != nullptr) return std::nullopt;
+  const json& choices = choices_of(response);
+  std::optional<int64_t> length;
+  for (const json& choice : choices) {
+    if (word(choice, "finish_reason") != "length") continue;
+    const json* ids = find(choice, "token_ids");
+    const json* usage = choices.size() == 1 ? find(response, "usage") : nullptr;
+    const json* count = usage == nullptr ? nullptr : find(*usage, "completion_tokens");
+    std::optional<int64_t> now;
+    if (ids != nullptr)
+      now = static_cast<int64_t>(ids->size());
+    else if (count != nullptr && count->is_number_unsigned())
+      now = count->get<int64_t>();
+    if (!now || *now < 1 || (length && *length != *now)) return std::nullopt;
+    length = now;
+  }
+  // Of itself a completion is as long as that.
+  const bool is_default =
+      !request.contains("messages") && length && *length >= engine::SamplingParams().max_tokens;
+  return is_default ? std::nullopt : length;
 }
 
 }  // namespace
@@ -143,17 +231,23 @@ Receipt read_receipt(std::string_view text) {
   if (word(values[1], "object").ends_with(".chunk"))
     refuse("the response is a piece of a stream",
            "save the answer to a request without \"stream\"");
-  choices_of(values[1]);
+  const std::optional<int64_t> length = length_of_context(values[0], values[1]);
   if (!can_be_repeated(values[0]))
     refuse("the request was sampled without a seed, so nobody can repeat it",
            "ask with \"seed\", or with \"temperature\": 0");
-  return {values[0].dump(), values[1].dump(), values[0].contains("messages")};
+  return {values[0].dump(), values[1].dump(), values[0].contains("messages"), length};
 }
 
 std::string repeated_request(const Receipt& receipt) {
   json request = json::parse(receipt.request);
   for (const char* key : {"model", "stream", "stream_options"}) request.erase(key);
   request["return_token_ids"] = true;
+  if (receipt.length_of_context) {
+    request["max_tokens"] = *receipt.length_of_context;
+    const json* least = find(request, "min_tokens");  // of a server, too, the context has the word
+    if (least != nullptr && least->is_number() && *least > request["max_tokens"])
+      request["min_tokens"] = request["max_tokens"];
+  }
   return request.dump();
 }
 
@@ -166,11 +260,13 @@ Verdict compare(const Receipt& receipt, std::string_view again_text) {
   verdict.fingerprint = word(again, "system_fingerprint");
   verdict.by_tokens = std::ranges::all_of(
       choices, [](const json& choice) { return find(choice, "token_ids") != nullptr; });
+  say_what_is_compared(saved, choices, &verdict);
   if (choices.size() != choices_again.size())
     verdict.differences.push_back(
         fmt::format("there are {} choices and were {}", choices_again.size(), choices.size()));
   for (size_t i = 0; i < std::min(choices.size(), choices_again.size()); ++i)
     compare_choice(choices[i], choices_again[i], i, &verdict);
+  compare_usage(saved, again, &verdict);
   return verdict;
 }
 

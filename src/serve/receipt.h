@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,11 +15,14 @@ namespace weft::serve {
 struct Receipt {
   std::string request, response;
   bool is_chat = true;
+  // The length in tokens of an answer that ended for its length although the request bounds none:
+  // its server's context was full. The request is asked again with as many.
+  std::optional<int64_t> length_of_context;
 };
 
 // text: {"request": ..., "response": ...}, or the two objects one after the other. Error(kUsage)
 // where it is neither, or where the request cannot be repeated: one that is neither greedy nor has
-// a seed; a stream's pieces in place of the response.
+// a seed; a stream's pieces in place of the response, or what is no response of these routes.
 Receipt read_receipt(std::string_view text);
 
 // The request to ask again: not as a stream, with token ids, for whatever model is served.
@@ -29,6 +33,8 @@ struct Verdict {
   bool by_tokens = false;    // otherwise by text alone, since the response has no token_ids
   int64_t num_compared = 0;  // tokens; bytes where by text
   std::vector<std::string> differences;  // a line a choice that differs: where, and how
+  // "token_ids", "text", "finish_reason", "usage", ...: what the response has, and what it has not.
+  std::vector<std::string> compared, missing;
 
   bool same_engine() const { return saved_fingerprint == fingerprint; }
   bool agrees() const { return differences.empty(); }

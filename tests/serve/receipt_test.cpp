@@ -1,5 +1,6 @@
 #include "serve/receipt.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include "base/error.h"
@@ -117,6 +118,76 @@ TEST(Receipt, ComparesTextWhereThereAreNoTokens) {
   EXPECT_FALSE(verdict.by_tokens);
   EXPECT_EQ(verdict.num_compared, 4);
   EXPECT_THAT(verdict.differences, ElementsAre("choice 0: the text differs from byte 2 on"));
+}
+
+// A server with a small context ends an answer there; under a larger one it would go on.
+TEST(Receipt, AsksForTheLengthAtWhichItsServersContextWasFull) {
+  const std::string ended =
+      response_with(R"([{"finish_reason": "length", "token_ids": [1, 2, 3]}])");
+  const auto again = [](const std::string& request, const std::string& response) {
+    return repeated_request(read_receipt(together(request, response)));
+  };
+  EXPECT_THAT(again(R"({"messages": [], "seed": 1})", ended), HasSubstr(R"("max_tokens":3)"));
+  EXPECT_THAT(again(R"({"messages": [], "seed": 1, "min_tokens": 9})", ended),
+              HasSubstr(R"("min_tokens":3)"));
+  // Who bounds an answer has a bound to compare: one that was cut short is found out.
+  EXPECT_THAT(again(R"({"messages": [], "seed": 1, "max_tokens": 9})", ended),
+              HasSubstr(R"("max_tokens":9)"));
+  EXPECT_THAT(again(R"({"messages": [], "seed": 1, "max_completion_tokens": 9})", ended),
+              testing::Not(HasSubstr("max_tokens")));
+  const std::string stopped = response_with(R"([{"finish_reason": "stop", "token_ids": [1]}])");
+  EXPECT_THAT(again(R"({"messages": [], "seed": 1})", stopped),
+              testing::Not(HasSubstr("max_tokens")));
+  const std::string sixteen =  // what a completion has where nothing is said
+      R"({"choices": [{"finish_reason": "length"}], "usage": {"completion_tokens": 16}})";
+  EXPECT_THAT(again(R"({"prompt": "a", "seed": 1})", sixteen),
+              testing::Not(HasSubstr("max_tokens")));
+  const std::string counted =
+      R"({"choices": [{"finish_reason": "length"}], "usage": {"completion_tokens": 7}})";
+  EXPECT_THAT(again(R"({"messages": [], "seed": 1})", counted), HasSubstr(R"("max_tokens":7)"));
+}
+
+TEST(Receipt, ASeedThatTheServerDrawsIsNone) {
+  EXPECT_THROW(read_receipt(together(R"({"messages": [], "seed": -1})", kResponse)), Error);
+  EXPECT_THROW(read_receipt(together(R"({"messages": [], "seed": "x"})", kResponse)), Error);
+  EXPECT_NO_THROW(read_receipt(together(R"({"messages": [], "seed": -2})", kResponse)));
+}
+
+TEST(Receipt, RefusesTokenIdsThatAreNone) {
+  for (const char* ids : {"7", R"("abc")", R"({"a": 1})", R"(["a"])", "[1.5]", "true"}) try {
+      read_receipt(together(kRequest, response_with(fmt::format(R"([{{"token_ids": {}}}])", ids))));
+      ADD_FAILURE() << ids;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kUsage) << ids;
+      EXPECT_THAT(error.what(), HasSubstr("token_ids"));
+    }
+  EXPECT_THROW(read_receipt(together(kRequest, response_with("[7]"))), Error);
+}
+
+TEST(Receipt, ComparesUsageAndLogprobsAndSaysSo) {
+  const auto response = [](const std::string& logprob, int num_tokens) {
+    return fmt::format(
+        R"({{"choices": [{{"text": "a", "token_ids": [1], "finish_reason": "stop",
+             "logprobs": {{"tokens": ["a"], "token_logprobs": [{}]}}}}],
+             "usage": {{"completion_tokens": {}, "prompt_tokens_details": {{"cached_tokens": 3}}}}}})",
+        logprob, num_tokens);
+  };
+  const std::string again =
+      R"({"choices": [{"text": "a", "token_ids": [1], "finish_reason": "stop",
+          "logprobs": {"token_logprobs": [-0.5], "tokens": ["a"]}}],
+          "usage": {"completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 0}}})";
+  const auto verdict = [&](const std::string& saved) {
+    return compare(read_receipt(together(kRequest, saved)), again);
+  };
+  EXPECT_THAT(verdict(response("-0.5", 1)).differences, testing::IsEmpty());
+  EXPECT_THAT(verdict(response("-0.25", 1)).differences, ElementsAre("choice 0: logprobs differ"));
+  EXPECT_THAT(verdict(response("-0.5", 2)).differences,
+              ElementsAre("usage: completion_tokens is 1 and was 2"));
+  EXPECT_THAT(verdict(response("-0.5", 1)).compared,
+              ElementsAre("token_ids", "text", "finish_reason", "usage", "logprobs"));
+  EXPECT_THAT(verdict(response("-0.5", 1)).missing, ElementsAre("prompt_logprobs"));
+  EXPECT_THAT(verdict(response_with(R"([{"text": "a"}])")).missing,
+              ElementsAre("token_ids", "finish_reason", "usage", "logprobs", "prompt_logprobs"));
 }
 
 }  // namespace
