@@ -144,6 +144,9 @@ void refuse_what_is_missing(const json& body) {
     refuse("truncation", "only \"disabled\" is known: nothing is left out of a conversation");
 }
 
+constexpr std::string_view kIncludedLogprobs = "message.output_text.logprobs";
+constexpr int kMostTopLogprobs = 20;
+
 // What is said otherwise in a chat, or not at all.
 constexpr std::array<const char*, 19> kOfResponses = {"input",
                                                       "instructions",
@@ -165,6 +168,24 @@ constexpr std::array<const char*, 19> kOfResponses = {"input",
                                                       "max_completion_tokens",
                                                       "stream_options"};
 
+// Asked for by include; top_logprobs alone says only how many there would be.
+void ask_for_logprobs(const json& body, json* chat) {
+  const json* include = find(body, "include");
+  if (include != nullptr && !include->is_array()) refuse("include", "a list of texts is expected");
+  const bool wants =
+      include != nullptr && std::ranges::any_of(*include, [](const json& each) {
+        return each.is_string() && each.get_ref<const std::string&>() == kIncludedLogprobs;
+      });
+  const json* top = find(body, "top_logprobs");
+  if (top != nullptr && (!top->is_number_integer() || *top < 0 || *top > kMostTopLogprobs))
+    refuse("top_logprobs",
+           fmt::format("a whole number from 0 to {} is expected", kMostTopLogprobs));
+  if (wants)
+    (*chat)["logprobs"] = true;
+  else if (find(body, "logprobs") == nullptr)
+    chat->erase("top_logprobs");
+}
+
 json chat_body(const json& body, const ResponseRequest& request) {
   json chat = body;
   for (const char* key : kOfResponses) chat.erase(key);
@@ -182,6 +203,7 @@ json chat_body(const json& body, const ResponseRequest& request) {
   }
   if (json format = response_format(body); !format.is_null())
     chat["response_format"] = std::move(format);
+  ask_for_logprobs(body, &chat);
   return chat;
 }
 
@@ -208,7 +230,8 @@ json terms_of(const json& body) {
     const json* value = find(body, key);
     return value != nullptr ? *value : otherwise;
   };
-  json terms = {{"background", false}, {"truncation", "disabled"}, {"top_logprobs", 0}};
+  json terms = {{"background", false}, {"truncation", "disabled"}};
+  terms["top_logprobs"] = given("top_logprobs", 0);
   for (const char* key :
        {"instructions", "max_output_tokens", "max_tool_calls", "previous_response_id", "user"})
     terms[key] = given(key, nullptr);

@@ -12,12 +12,16 @@ namespace {
 
 using Kind = text::AnswerPart::Kind;
 
-Json part_of(bool reasoning, const std::string& text) {
+Json part_of(bool reasoning, const std::string& text, Json logprobs = Json::array()) {
   if (reasoning) return {{"type", "reasoning_text"}, {"text", text}};
   return {{"type", "output_text"},
           {"text", text},
           {"annotations", Json::array()},
-          {"logprobs", Json::array()}};
+          {"logprobs", std::move(logprobs)}};
+}
+
+void append(Json more, Json* list) {
+  for (Json& each : more) list->push_back(std::move(each));
 }
 
 }  // namespace
@@ -33,6 +37,8 @@ std::string ResponseEvents::take() { return std::exchange(text_, {}); }
 std::string ResponseItems::item_id(const char* prefix) const {
   return prefix + digest_of({id_, prefix, std::to_string(items_.size())}).hex.substr(0, 32);
 }
+
+void ResponseItems::note_logprobs(Json logprobs) { append(std::move(logprobs), &noted_); }
 
 void ResponseItems::take(const text::AnswerParts& parts) {
   for (const text::AnswerPart& part : parts) {
@@ -58,6 +64,7 @@ void ResponseItems::take(const text::AnswerParts& parts) {
 
 void ResponseItems::finish(bool complete) {
   if (items_.empty()) begin(Open::kMessage, {});
+  append(std::exchange(noted_, Json::array()), &logprobs_);  // of tokens without a text
   end(complete);
 }
 
@@ -68,13 +75,18 @@ void ResponseItems::add_text(Open kind, const std::string& text) {
                      : kind == Open::kMessage ? "response.output_text.delta"
                                               : "response.function_call_arguments.delta";
   Json fields = {{"delta", text}};
-  if (kind == Open::kMessage) fields["logprobs"] = Json::array();
+  Json noted = std::exchange(noted_, Json::array());
+  if (kind == Open::kMessage) {
+    fields["logprobs"] = noted;
+    append(std::move(noted), &logprobs_);
+  }
   tell(type, std::move(fields), kind != Open::kCall);
 }
 
 void ResponseItems::begin(Open kind, const std::string& tool_name) {
   end(true);
   open_ = kind;
+  logprobs_ = Json::array();
   Json item;
   if (kind == Open::kReasoning) {
     item = {{"id", item_id("rs_")},
@@ -111,10 +123,10 @@ void ResponseItems::end(bool complete) {
          false);
   } else {
     const bool reasoning = kind == Open::kReasoning;
-    const Json part = part_of(reasoning, text);
+    const Json part = part_of(reasoning, text, logprobs_);
     item["content"].push_back(part);
     Json done = {{"text", text}};
-    if (!reasoning) done["logprobs"] = Json::array();
+    if (!reasoning) done["logprobs"] = logprobs_;
     tell(reasoning ? "response.reasoning_text.done" : "response.output_text.done", std::move(done),
          true);
     tell("response.content_part.done", {{"part", part}}, true);

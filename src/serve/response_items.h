@@ -32,6 +32,9 @@ class ResponseItems {
   // id: of the response; those of its items derive from it. events: may be null; borrowed.
   ResponseItems(std::string id, ResponseEvents* events) : id_(std::move(id)), events_(events) {}
 
+  // Of the tokens whose text comes next, as of a chat's logprobs: they stand in the message that
+  // they are of. Those of reasoning and calls are not told.
+  void note_logprobs(nlohmann::ordered_json logprobs);
   void take(const text::AnswerParts& parts);
   // The answer is over. complete: it ended by itself. An answer of nothing is an empty message.
   void finish(bool complete);
@@ -52,8 +55,10 @@ class ResponseItems {
   std::string id_;
   ResponseEvents* events_;
   nlohmann::ordered_json items_ = nlohmann::ordered_json::array();
-  Open open_ = Open::kNone;  // the last of items_
-  std::string text_;         // of the open item
+  Open open_ = Open::kNone;                                            // the last of items_
+  std::string text_;                                                   // of the open item
+  nlohmann::ordered_json logprobs_ = nlohmann::ordered_json::array();  // of the open message
+  nlohmann::ordered_json noted_ = nlohmann::ordered_json::array();     // of text to come
   std::string reasoning_;
 };
 

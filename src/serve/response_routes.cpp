@@ -54,7 +54,7 @@ void create(const Store& store, const std::shared_ptr<OpenAiService>& service,
   if (request.store) {
     keep = [store, id, owner, input = dump(request.input)](const std::string& object,
                                                            const std::string& messages) {
-      store->put(id, {owner, object, messages, input});
+      return store->put(id, {owner, object, messages, input});
     };
   }
   Generation::Dialect dialect{.body = request.chat_body, .id = id};

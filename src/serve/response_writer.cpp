@@ -1,6 +1,7 @@
 #include "serve/response_writer.h"
 
 #include <utility>
+#include <vector>
 
 #include "serve/response_items.h"
 
@@ -8,6 +9,7 @@ namespace weft::serve {
 namespace {
 
 using engine::FinishReason;
+using Kind = text::AnswerPart::Kind;
 
 class ResponseWriter final : public AnswerWriter {
  public:
@@ -26,13 +28,17 @@ class ResponseWriter final : public AnswerWriter {
     const engine::Choice& choice = part.state.choices.front();
     ResponseItems items(head_.id, nullptr);
     text::AnswerParser parser(parser_format_);
-    items.take(parser.push(choice.text));
-    items.take(parser.finish());
+    text::AnswerParts all = parser.push(choice.text);
+    for (text::AnswerPart& each : parser.finish()) all.push_back(std::move(each));
+    bool is_noted = false;
+    for (const text::AnswerPart& each : all) {
+      if (each.kind == Kind::kContent && !std::exchange(is_noted, true))
+        items.note_logprobs(logprobs_of_message(choice, all));
+      items.take({each});
+    }
     const bool complete = choice.finish == FinishReason::kStop;
     items.finish(complete);
-    const Json object = this->object(complete ? "completed" : "incomplete", items, &part);
-    keep(object, items);
-    return dump(object);
+    return dump(kept(this->object(complete ? "completed" : "incomplete", items, &part), items));
   }
 
   std::string chunks(size_t, const AnsweredPart& part, const fleet::Event& event) override {
@@ -41,6 +47,8 @@ class ResponseWriter final : public AnswerWriter {
       events_.add("response.created", {{"response", object}});
       events_.add("response.in_progress", {{"response", object}});
     }
+    if (!event.logprobs.empty())
+      items_.note_logprobs(chat_logprobs(format_, event.token_ids, event.logprobs)["content"]);
     items_.take(parser_.push(event.text));
     if (event.finish) {
       items_.take(parser_.finish());
@@ -65,16 +73,44 @@ class ResponseWriter final : public AnswerWriter {
  private:
   void finish(const AnsweredPart& part, bool complete) {
     items_.finish(complete);
-    const Json object = this->object(complete ? "completed" : "incomplete", items_, &part);
+    const Json object =
+        kept(this->object(complete ? "completed" : "incomplete", items_, &part), items_);
     events_.add(complete ? "response.completed" : "response.incomplete", {{"response", object}});
-    keep(object, items_);
   }
 
-  void keep(const Json& object, const ResponseItems& items) const {
-    if (!keep_) return;
+  // As it is told: who reads that it is stored may come back for it.
+  Json kept(Json object, const ResponseItems& items) const {
+    if (!keep_) return object;
     Json messages = request_.messages;
     messages.push_back(items.message());
-    keep_(dump(object), dump(messages));
+    if (!keep_(dump(object), dump(messages))) object["store"] = false;
+    return object;
+  }
+
+  // Of the tokens that the first message's text lies in; those before it were reasoning or marks.
+  Json logprobs_of_message(const engine::Choice& choice, const text::AnswerParts& parts) const {
+    if (!format_.body.sampling.logprobs) return Json::array();
+    Json all = chat_logprobs(format_, choice.token_ids, choice.logprobs)["content"];
+    if (!parser_format_.reasoning && !parser_format_.tools) return all;
+    std::string reasoning, message, whole;
+    for (const text::AnswerPart& part : parts) {
+      if (part.kind == Kind::kCallBegin && !message.empty()) break;
+      if (part.kind == Kind::kReasoning) reasoning += part.text;
+      if (part.kind == Kind::kContent) message += part.text;
+    }
+    std::vector<size_t> begins;
+    for (const int32_t id : choice.token_ids) {
+      begins.push_back(whole.size());
+      whole += format_.tokenizer.piece(id, true);
+    }
+    begins.push_back(whole.size());
+    const size_t after = whole.find(reasoning);
+    const size_t begin = whole.find(message, after == whole.npos ? 0 : after + reasoning.size());
+    Json of_message = Json::array();
+    for (size_t i = 0; begin != whole.npos && i < all.size(); ++i)
+      if (begins[i + 1] > begin && begins[i] < begin + message.size())
+        of_message.push_back(std::move(all[i]));
+    return of_message;
   }
 
   // part: of a response that has ended; null before.

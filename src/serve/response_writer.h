@@ -10,8 +10,9 @@
 
 namespace weft::serve {
 
-// The response as JSON and the conversation up to its end, once it is complete.
-using KeepResponse = std::function<void(const std::string& object, const std::string& messages)>;
+// The response as JSON and the conversation up to its end, once it is complete. False where they
+// are too large to be kept, which the response then says.
+using KeepResponse = std::function<bool(const std::string& object, const std::string& messages)>;
 
 // head: its id is the response's. What became of the head, the tokenizer and the body is read as
 // long as the writer is used. keep: may be empty; must not throw.

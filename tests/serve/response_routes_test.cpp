@@ -112,6 +112,45 @@ TEST_F(ResponseRoutes, AreNotKeptWhereNobodyWantsThem) {
   ask("GET", "/v1/responses/" + made["id"].get<std::string>(), "", 404);
 }
 
+TEST_F(ResponseRoutes, WhatIsTooLargeToBeKeptSaysSo) {
+  client_->answer = [](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+    on_event(event_of(request, 0, std::string(9 << 20, 'x'), engine::FinishReason::kStop, true));
+  };
+  const json made = json::parse(ask("POST", "/v1/responses", R"({"input":"hi"})"));
+  EXPECT_EQ(made["store"], false);
+  ask("GET", "/v1/responses/" + made["id"].get<std::string>(), "", 404);
+  const std::string text = ask("POST", "/v1/responses", R"({"input":"hi","stream":true})");
+  const size_t last = text.find("event: response.completed\ndata: ");
+  ASSERT_NE(last, std::string::npos);
+  EXPECT_EQ(json::parse(text.substr(text.find('{', last)))["response"]["store"], false);
+}
+
+TEST_F(ResponseRoutes, TellsLogprobsThatAreIncluded) {
+  client_->answer = [](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+    fleet::Event event = event_of(request, 0, "Hi", engine::FinishReason::kStop, true);
+    event.token_ids = {1, 2};
+    if (request.sampling.logprobs) event.logprobs = {{{1, -0.5F}, {3, -2.0F}}, {{2, -0.25F}}};
+    on_event(event);
+  };
+  const std::string asked =
+      R"({"input":"hi","top_logprobs":2,"include":["message.output_text.logprobs"])";
+  const json made = json::parse(ask("POST", "/v1/responses", asked + "}"));
+  const json logprobs = made["output"][0]["content"][0]["logprobs"];
+  ASSERT_EQ(logprobs.size(), 2u);
+  EXPECT_EQ(logprobs[0]["logprob"], -0.5);
+  EXPECT_EQ(logprobs[0]["top_logprobs"].size(), 2u);
+  EXPECT_EQ(made["top_logprobs"], 2);
+  const std::string text = ask("POST", "/v1/responses", asked + R"(,"stream":true})");
+  const size_t delta = text.find("event: response.output_text.delta\ndata: ");
+  ASSERT_NE(delta, std::string::npos);
+  EXPECT_EQ(json::parse(text.substr(text.find('{', delta),
+                                    text.find("\n\n", delta) - text.find('{', delta)))["logprobs"],
+            logprobs);
+  const json alone =
+      json::parse(ask("POST", "/v1/responses", R"({"input":"hi","top_logprobs":2})"));
+  EXPECT_TRUE(alone["output"][0]["content"][0]["logprobs"].empty());
+}
+
 TEST_F(ResponseRoutes, Stream) {
   const std::string text = ask("POST", "/v1/responses", R"({"input":"hi","stream":true})");
   size_t at = 0;

@@ -47,6 +47,23 @@ TEST(ResponseBody, BecomesAChat) {
   EXPECT_EQ(request.terms["previous_response_id"], "resp_1");
 }
 
+TEST(ResponseBody, LogprobsComeWhereTheyAreIncluded) {
+  const auto chat = [](const std::string& fields) {
+    return json::parse(read(R"({"input":"Hi",)" + fields + "}").chat_body);
+  };
+  const json included = chat(R"("include":["message.output_text.logprobs"],"top_logprobs":3)");
+  EXPECT_EQ(included["logprobs"], true);
+  EXPECT_EQ(included["top_logprobs"], 3);
+  EXPECT_FALSE(included.contains("include"));
+  const json alone = chat(R"("top_logprobs":3,"include":["reasoning.encrypted_content"])");
+  EXPECT_FALSE(alone.contains("logprobs"));
+  EXPECT_FALSE(alone.contains("top_logprobs"));
+  EXPECT_EQ(read(R"({"input":"Hi","top_logprobs":3})").terms["top_logprobs"], 3);
+  for (const char* wrong : {R"("top_logprobs":21)", R"("top_logprobs":-1)", R"("top_logprobs":"a")",
+                            R"("include":"message.output_text.logprobs")"})
+    EXPECT_THROW(chat(wrong), Error) << wrong;
+}
+
 TEST(ResponseBody, ItemsBecomeMessages) {
   const ResponseRequest request = read(R"({"input":[
     {"role":"user","content":[{"type":"input_text","text":"Paris?"}]},
@@ -130,6 +147,33 @@ TEST(ResponseItems, TellInOrder) {
   const json message = items.message();
   EXPECT_EQ(message["content"], "Well. ");
   EXPECT_EQ(message["tool_calls"][0]["id"], output[2]["call_id"]);
+}
+
+TEST(ResponseItems, LogprobsStandInTheirMessage) {
+  using Kind = text::AnswerPart::Kind;
+  ResponseEvents events;
+  ResponseItems items("resp_1", &events);
+  const auto take = [&](const char* token, Kind kind, const char* text) {
+    items.note_logprobs(json::array({{{"token", token}}}));
+    items.take({{.kind = kind, .text = text}});
+  };
+  take("why", Kind::kReasoning, "why");
+  take("a", Kind::kContent, "a");
+  items.note_logprobs(json::array({{{"token", "half"}}}));  // its text comes with the next
+  take("b", Kind::kContent, "b");
+  items.note_logprobs(json::array({{{"token", "end"}}}));
+  items.finish(true);
+  const json expected =
+      json::parse(R"([{"token":"a"},{"token":"half"},{"token":"b"},{"token":"end"}])");
+  EXPECT_EQ(items.items()[1]["content"][0]["logprobs"], expected);
+  json told = json::array(), done;
+  for (const json& event : events_in(events.take())) {
+    if (event["type"] == "response.output_text.delta")
+      for (const json& each : event["logprobs"]) told.push_back(each);
+    if (event["type"] == "response.output_text.done") done = event["logprobs"];
+  }
+  EXPECT_EQ(told.size(), 3u);
+  EXPECT_EQ(done, expected);
 }
 
 TEST(ResponseItems, WhatIsCutIsIncomplete) {
