@@ -87,14 +87,37 @@ std::string as_members(std::string_view message, std::initializer_list<LogField>
   return text;
 }
 
+// Words that could be taken for further fields, or end the line, are quoted.
+void append_words(std::string_view words, std::string* out) {
+  const bool is_plain = !words.empty() && std::ranges::all_of(words, [](char c) {
+    return static_cast<unsigned char>(c) > 0x20 && c != 0x7f && c != '"' && c != '=' && c != '\\';
+  });
+  if (is_plain) {
+    *out += words;
+    return;
+  }
+  *out += '"';
+  for (const char c : words) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') *out += '\\';
+    if (byte < 0x20 || byte == 0x7f)
+      fmt::format_to(std::back_inserter(*out), "\\x{:02x}", byte);
+    else
+      *out += c;
+  }
+  *out += '"';
+}
+
 std::string as_text(std::string_view message, std::initializer_list<LogField> fields) {
   std::string text(message);
   for (const LogField& field : fields) {
-    if (const auto* number = std::get_if<double>(&field.value))
-      text += fmt::format(" {}={:.4g}", field.name, *number);
+    text += fmt::format(" {}=", field.name);
+    if (const auto* words = std::get_if<std::string_view>(&field.value))
+      append_words(*words, &text);
+    else if (const auto* number = std::get_if<int64_t>(&field.value))
+      text += std::to_string(*number);
     else
-      std::visit([&](const auto& value) { text += fmt::format(" {}={}", field.name, value); },
-                 field.value);
+      text += fmt::format("{:.4g}", std::get<double>(field.value));
   }
   return text;
 }

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -45,6 +46,12 @@ void check_name(std::string_view name, const Place& place) {
   for (const char c : name)
     if (std::isalnum(static_cast<unsigned char>(c)) == 0 && std::strchr("-_.@", c) == nullptr)
       place.refuse("a name has letters, digits and - _ . @");
+}
+
+// As a field of a header, around which readers take spaces away.
+bool can_be_sent(std::string_view key) {
+  return std::ranges::all_of(key, [](char c) { return c >= 0x20 && c < 0x7f; }) &&
+         !key.starts_with(' ') && !key.ends_with(' ');
 }
 
 KeyRule parse_line(const std::vector<std::string>& words, const Place& place) {
@@ -96,6 +103,9 @@ std::vector<KeyRule> rules_of_keys(const std::vector<std::string>& keys) {
   std::vector<KeyRule> rules;
   for (const std::string& key : keys) {
     if (key.empty()) throw Error(ErrorKind::kUsage, "--api-key is empty");
+    if (!can_be_sent(key))
+      throw Error(ErrorKind::kUsage, "--api-key cannot be sent by a client", "",
+                  "a key has printable ASCII characters, and no space at either end");
     KeyRule rule;
     rule.name = fmt::format("key-{}", rules.size() + 1);
     rule.hash = hash_key(key);

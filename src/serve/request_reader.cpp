@@ -155,11 +155,12 @@ void RequestReader::take_header() {
   const auto& message = parser_->get();
   const bool failed = state_ == State::kFailed;
   request_.method = std::string(message.method_string());
-  size_t num_hosts = 0, num_lengths = 0;
+  size_t num_hosts = 0, num_lengths = 0, num_codings = 0;
   for (const auto& field : message) {
     std::string name = lower({field.name_string().data(), field.name_string().size()});
     if (name == "host") ++num_hosts;
     if (name == "content-length") ++num_lengths;
+    if (name == "transfer-encoding") ++num_codings;
     request_.headers.emplace_back(std::move(name), std::string(field.value()));
   }
   const std::string_view target{message.target().data(), message.target().size()};
@@ -178,7 +179,7 @@ void RequestReader::take_header() {
     fail(431, fmt::format("the header has more than {} fields", limits_.num_headers));
     return;
   }
-  if (!check_framing(num_hosts, num_lengths)) return;
+  if (!check_framing(num_hosts, num_lengths, num_codings)) return;
   if (target.size() > limits_.target_bytes) {
     fail(414, fmt::format("the target has more than {} bytes", limits_.target_bytes));
     return;
@@ -191,7 +192,7 @@ void RequestReader::take_header() {
 }
 
 // Where one request ends and the next begins must be the same for every reader on the way here.
-bool RequestReader::check_framing(size_t num_hosts, size_t num_lengths) {
+bool RequestReader::check_framing(size_t num_hosts, size_t num_lengths, size_t num_codings) {
   if (num_hosts > 1) return fail(400, "there are several Host fields");
   if (num_hosts == 0 && !is_http_1_0_) return fail(400, "there is no Host field");
   if (num_lengths > 1) return fail(400, "there are several Content-Length fields");
@@ -199,13 +200,25 @@ bool RequestReader::check_framing(size_t num_hosts, size_t num_lengths) {
   if (num_lengths == 1 &&
       (length.empty() || length.find_first_not_of("0123456789") != std::string_view::npos))
     return fail(400, "Content-Length is no number");
-  const std::string coding = lower(request_.header("transfer-encoding"));
-  if (!coding.empty() && coding != "chunked")
+  if (num_codings > 1) return fail(400, "there are several Transfer-Encoding fields");
+  const bool is_coded = num_codings > 0;  // an empty one, too, is a coding to some readers
+  if (is_coded && lower(request_.header("transfer-encoding")) != "chunked")
     return fail(501, "the only transfer coding is chunked");
-  if (!coding.empty() && is_http_1_0_) return fail(400, "HTTP/1.0 knows no transfer coding");
+  if (is_coded && num_lengths > 0)
+    return fail(400, "Content-Length and Transfer-Encoding exclude each other");
+  if (is_coded && is_http_1_0_) return fail(400, "HTTP/1.0 knows no transfer coding");
   const std::string expected = lower(request_.header("expect"));
   expects_continue_ = expected == "100-continue";
   if (!expected.empty() && !expects_continue_) return fail(417, "only 100-continue is known");
+  return true;
+}
+
+// A target that names a host has the word over the field (RFC 9112, 3.2.2): what checks hosts, and
+// who logs them, must not look at another.
+bool RequestReader::take_authority(std::string_view authority) {
+  if (authority.empty() || authority.find('@') != std::string_view::npos) return false;
+  std::erase_if(request_.headers, [](const auto& field) { return field.first == "host"; });
+  request_.headers.emplace_back("host", authority);
   return true;
 }
 
@@ -214,8 +227,9 @@ bool RequestReader::take_target(std::string_view target) {
     const std::string scheme = lower(target.substr(0, 8));
     if (!scheme.starts_with("http://") && scheme != "https://") return false;
     const size_t authority = scheme == "https://" ? 8 : 7;
-    const size_t slash = target.find('/', authority);
-    target = slash == std::string_view::npos ? "/" : target.substr(slash);
+    const size_t end = std::min(target.find_first_of("/?#", authority), target.size());
+    if (!take_authority(target.substr(authority, end - authority))) return false;
+    target = end < target.size() && target[end] == '/' ? target.substr(end) : "/";
   }
   target = target.substr(0, target.find('#'));
   const size_t question = target.find('?');

@@ -61,7 +61,8 @@ class RequestReader {
   size_t feed_header(std::string_view data);
   size_t feed_body(std::string_view data);
   void take_header();
-  bool check_framing(size_t num_hosts, size_t num_lengths);
+  bool check_framing(size_t num_hosts, size_t num_lengths, size_t num_codings);
+  bool take_authority(std::string_view authority);
   bool take_target(std::string_view target);
   bool fail(int status, std::string message);
 

@@ -40,7 +40,8 @@ std::string event_logged(LogForm form) {
 }
 
 TEST(Log, TellsEventsByFieldsAsTextOrAsJson) {
-  EXPECT_THAT(event_logged(LogForm::kText), HasSubstr("request path=/a\"b status=200 ms=1.5\n"));
+  EXPECT_THAT(event_logged(LogForm::kText), HasSubstr(R"(request path="/a\"b" status=200 ms=1.5)"
+                                                      "\n"));
   const std::string json = event_logged(LogForm::kJson);
   EXPECT_THAT(
       json,

@@ -32,5 +32,14 @@ TEST(AccessLog, ItsLinesAreTextWhateverThePath) {
   EXPECT_THAT(logged(long_path), HasSubstr("aa\uFFFD status"));
 }
 
+// Nobody writes fields of his own into the log.
+TEST(AccessLog, WhatAClientSaysIsOneValue) {
+  EXPECT_THAT(logged("/x status=200 principal=root\""),
+              HasSubstr(R"(path="/x status=200 principal=root\"" status=404)"));
+  EXPECT_THAT(logged("/x\\"), HasSubstr(R"(path="/x\\" status=404)"));
+  EXPECT_THAT(logged("/x=1"), HasSubstr(R"(path="/x=1" status=404)"));
+  EXPECT_THAT(logged("/plain"), HasSubstr("path=/plain status=404"));
+}
+
 }  // namespace
 }  // namespace weft::serve

@@ -53,6 +53,9 @@ TEST(Access, WithKeysAllButAFewPathsNeedOne) {
 }
 
 TEST(Access, TakesAKeyFromEitherHeader) {
+  for (const char* unfit : {"", " ", " a", "a ", "a\tb", "\xc3\xa4"})
+    EXPECT_THROW(rules_of_keys({unfit}), Error) << unfit;
+  EXPECT_NO_THROW(rules_of_keys({"a b"}));
   Access access(rules_of_keys({"one", "two"}));
   EXPECT_EQ(access.check(with_key("two"), 1).principal.name, "key-2");
   EXPECT_EQ(access.check(asking("GET", "/v1/models", {{"x-api-key", "one"}}), 1).principal.name,

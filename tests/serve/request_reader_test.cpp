@@ -78,6 +78,14 @@ TEST(RequestReader, TakesTheTargetOfAProxy) {
   EXPECT_EQ(Reading("GET http://localhost/a?b HTTP/1.1\r\nHost: a\r\n\r\n").reader.request().path,
             "/a");
   EXPECT_EQ(Reading("GET http://localhost HTTP/1.1\r\nHost: a\r\n\r\n").reader.request().path, "/");
+  // The host that it names is the one that counts, and is checked.
+  for (const char* text : {"GET http://evil.com/live HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                           "GET http://evil.com?/live HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                           "GET HTTP://evil.com/live HTTP/1.0\r\n\r\n"})
+    EXPECT_EQ(Reading(text).reader.request().header("host"), "evil.com") << text;
+  for (const char* text : {"GET http:///a HTTP/1.1\r\nHost: a\r\n\r\n",
+                           "GET http://a@b/a HTTP/1.1\r\nHost: a\r\n\r\n"})
+    EXPECT_EQ(Reading(text).reader.failure().status, 400) << text;
   EXPECT_EQ(Reading("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").reader.request().path, "*");
 }
 
@@ -96,6 +104,11 @@ TEST(RequestReader, RefusesWhatCouldBeReadInTwoWays) {
   const Refused cases[] = {
       {"two lengths", request("Content-Length: 1\r\nContent-Length: 2\r\n"), 400},
       {"the same length twice", request("Content-Length: 1\r\nContent-Length: 1\r\n"), 400},
+      {"an empty coding beside a length",
+       request("Content-Length: 1\r\nTransfer-Encoding: \r\n", "a"), 400},
+      {"an empty coding before a length",
+       request("Transfer-Encoding:\r\nContent-Length: 1\r\n", "a"), 501},
+      {"two codings", request(chunked + "Transfer-Encoding:\r\n", "0\r\n\r\n"), 400},
       {"a list of lengths", request("Content-Length: 1, 1\r\n"), 400},
       {"a negative length", request("Content-Length: -1\r\n"), 400},
       {"a length with a sign", request("Content-Length: +1\r\n"), 400},
