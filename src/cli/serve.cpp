@@ -175,16 +175,24 @@ class ServeCommand : public Command {
     }
     log_info("draining: {} in hand, {} s at most; once more ends at once",
              counted(gateway.num_working(), "request"), serve_.drain_timeout_s);
-    const int64_t num_cut = gateway.drain(static_cast<double>(serve_.drain_timeout_s));
+    const serve::Drained drained = gateway.drain(static_cast<double>(serve_.drain_timeout_s));
     gateway.stop();
-    if (num_cut == 0) {
-      log_info("drained: every answer was given whole");
-      return 0;
+    return report(drained);
+  }
+
+  int report(const serve::Drained& drained) const {
+    const auto [num_cut, num_left, num_slow] = drained;
+    if (num_left > 0)
+      log_info("{} left before the end of their answers", counted(num_left, "client"));
+    if (num_slow > 0)
+      log_warn("{} dropped: their clients did not read", counted(num_slow, "answer"));
+    if (num_cut > 0) {
+      log_warn("{} ended with an error after {} s (--drain-timeout)", counted(num_cut, "answer"),
+               serve_.drain_timeout_s);
+      return kCutExit;
     }
-    log_warn("{} cut after {} s (--drain-timeout)",
-             num_cut == 1 ? "1 answer was" : fmt::format("{} answers were", num_cut),
-             serve_.drain_timeout_s);
-    return kCutExit;
+    log_info("drained: every {}answer was given whole", num_left + num_slow > 0 ? "other " : "");
+    return 0;
   }
 
   // Whoever started this must see that it failed, and start it again.

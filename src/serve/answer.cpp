@@ -32,11 +32,16 @@ void append_field(std::string_view name, std::string_view value, std::string* he
 }  // namespace
 
 Answer::Answer(AnswerForm form, const AnswerLimits& limits,
-               std::shared_ptr<const std::atomic<bool>> draining, std::function<void()> wake)
+               std::shared_ptr<const std::atomic<bool>> draining, std::function<void()> wake,
+               std::shared_ptr<std::atomic<int64_t>> burst_bytes)
     : form_(std::move(form)),
       limits_(limits),
       draining_(std::move(draining)),
-      wake_(std::move(wake)) {}
+      wake_(std::move(wake)),
+      burst_bytes_(burst_bytes ? std::move(burst_bytes)
+                               : std::make_shared<std::atomic<int64_t>>(0)) {}
+
+Answer::~Answer() { *burst_bytes_ -= counted_burst_; }
 
 std::string Answer::head(int status, const std::string& content_type, const HttpHeaders& headers,
                          bool has_length, size_t length) {
@@ -82,6 +87,7 @@ void Answer::respond(int status, const std::string& content_type, const std::str
     if (gone_) return;
     pending_ += head(status, content_type, headers, true, body.size());
     if (!form_.head_only) pending_ += body;
+    num_first_ = pending_.size();
     num_bytes_ = static_cast<int64_t>(body.size());
     wakes = should_wake();
   }
@@ -96,18 +102,29 @@ void Answer::begin_stream(int status, const std::string& content_type, const Htt
     phase_ = Phase::kStreaming;
     if (gone_) return;
     pending_ += head(status, content_type, headers, false, 0);
-    num_head_ = pending_.size();
+    num_first_ = pending_.size();
     wakes = should_wake();
   }
   if (wakes) wake_();
 }
 
+// What this answer would hold of the share of all.
+int64_t Answer::burst_with(size_t num_bytes) const {
+  const size_t waiting = num_waiting() + num_bytes;
+  return waiting <= limits_.most_bytes ? 0 : static_cast<int64_t>(waiting - limits_.most_bytes);
+}
+
 bool Answer::is_slow(size_t num_bytes) const {
-  // A first chunk waits for nobody, and may be of any size: the head before it is no sign.
-  const size_t waiting = pending_.size() + num_in_flight_ - num_head_;
-  if (waiting == 0 || waiting + num_bytes <= limits_.slow_bytes) return false;
-  if (waiting + num_bytes > limits_.most_bytes) return true;
-  return in_flight_since_ns_ > 0 && now_ns() - in_flight_since_ns_ > limits_.slow_ns;
+  const bool is_first = num_bytes_ == 0, keeps_up = num_waiting() == 0;
+  if (is_first || keeps_up || num_waiting() + num_bytes <= limits_.slow_bytes) return false;
+  const int64_t of_others = *burst_bytes_ - counted_burst_, burst = burst_with(num_bytes);
+  if (burst > 0 && of_others + burst > limits_.burst_bytes) return true;
+  return progress_ns_ > 0 && now_ns() - progress_ns_ > limits_.slow_ns;
+}
+
+void Answer::count_burst() {
+  const int64_t now = burst_with(0);
+  *burst_bytes_ += now - std::exchange(counted_burst_, now);
 }
 
 bool Answer::write(const std::string& chunk) {
@@ -117,8 +134,9 @@ bool Answer::write(const std::string& chunk) {
     WEFT_CHECK(phase_ == Phase::kStreaming, "a piece of no stream");
     if (gone_) return false;
     if (chunk.empty() || form_.head_only) return true;  // an empty chunk would be the end
+    const size_t before = pending_.size();
     if (is_slow(chunk.size())) {
-      gone_ = cut_ = wakes = true;
+      gone_ = cut_ = slow_ = wakes = true;
       keeps = false;
     } else if (form_.http_1_0) {
       pending_ += chunk;
@@ -128,6 +146,8 @@ bool Answer::write(const std::string& chunk) {
       pending_ += "\r\n";
     }
     if (keeps) {
+      if (num_bytes_ == 0) num_first_ += pending_.size() - before;
+      count_burst();
       last_said_ns_ = now_ns();
       num_bytes_ += static_cast<int64_t>(chunk.size());
       wakes = should_wake();
@@ -184,6 +204,20 @@ void Answer::check_quiet(int64_t now) {
   quiet();
 }
 
+void Answer::on_shutdown(std::function<void()> shutdown) {
+  const std::lock_guard lock(mutex_);
+  if (phase_ != Phase::kEnded && !gone_) on_shutdown_ = std::move(shutdown);
+}
+
+void Answer::shut_down() {
+  std::function<void()> shutdown;
+  {
+    const std::lock_guard lock(mutex_);
+    if (phase_ != Phase::kEnded && !gone_) shutdown = std::exchange(on_shutdown_, nullptr);
+  }
+  if (shutdown) shutdown();
+}
+
 void Answer::abandon() {
   bool is_open = false, wakes = false;
   std::function<void()> unneeded;
@@ -211,20 +245,32 @@ bool Answer::is_cut() {
   return cut_;
 }
 
+bool Answer::was_slow() {
+  const std::lock_guard lock(mutex_);
+  return slow_;
+}
+
 Answer::Next Answer::take(std::string* out) {
   const std::lock_guard lock(mutex_);
   woken_ = false;
   out->clear();
+  if (out->capacity() > limits_.most_bytes) std::string().swap(*out);  // of a burst
+  num_first_ -= std::min(num_first_, num_in_flight_);
   num_in_flight_ = 0;
-  in_flight_since_ns_ = 0;
-  if (head_in_flight_) num_head_ = 0;
+  progress_ns_ = 0;
+  count_burst();
   if (cut_) return Next::kCut;
   if (pending_.empty()) return phase_ == Phase::kEnded ? Next::kEnded : Next::kWait;
   std::swap(*out, pending_);
   num_in_flight_ = out->size();
-  head_in_flight_ = true;
-  in_flight_since_ns_ = now_ns();
+  progress_ns_ = now_ns();
   return Next::kSend;
+}
+
+// Its memory is held, and counts, until all of it is sent.
+void Answer::note_progress() {
+  const std::lock_guard lock(mutex_);
+  progress_ns_ = now_ns();
 }
 
 void Answer::leave() {
@@ -234,7 +280,8 @@ void Answer::leave() {
     gone_ = true;
     gone = std::exchange(on_gone_, nullptr);
     pending_.clear();
-    num_head_ = 0;
+    num_first_ = num_in_flight_ = 0;
+    count_burst();
   }
   if (gone) gone();
 }

@@ -5,8 +5,10 @@
 //                          v pending bytes, under a mutex                    ^
 //   connection thread:  take -> socket                                    leave
 //
-// Slow is who has more than slow_bytes waiting for it of which the oldest wait for slow_ns, or
-// more than most_bytes: a burst of events within one step is no sign of a slow client.
+// Slow is who has more than slow_bytes waiting for it and has taken nothing for slow_ns: a burst of
+// events is no sign of a slow client, however large, while it is being read. For memory's sake all
+// answers together hold burst_bytes beyond the most_bytes that each may: who would go beyond that
+// is cut, too. The head and the first event wait for nobody, and do not count until they are sent.
 #pragma once
 
 #include <atomic>
@@ -23,8 +25,10 @@ namespace weft::serve {
 
 struct AnswerLimits {
   size_t slow_bytes = 64 * 1024;
-  int64_t slow_ns = 1'000'000'000;
+  // Sockets tell of room in pieces of tens of KiB: who reads 10 KB/s is heard of within this.
+  int64_t slow_ns = 5'000'000'000;
   size_t most_bytes = 1024 * 1024;
+  int64_t burst_bytes = 256 * 1024 * 1024;
 };
 
 // How the head of an answer has to be written.
@@ -38,9 +42,12 @@ struct AnswerForm {
 class Answer {
  public:
   // wake: called from any thread when there is something to take, or the client is to be cut.
-  // draining: answers begun since say that the connection ends with them.
+  // draining: answers begun since say that the connection ends with them. burst_bytes: what answers
+  // hold beyond their most_bytes; null: this one has the share of all.
   Answer(AnswerForm form, const AnswerLimits& limits,
-         std::shared_ptr<const std::atomic<bool>> draining, std::function<void()> wake);
+         std::shared_ptr<const std::atomic<bool>> draining, std::function<void()> wake,
+         std::shared_ptr<std::atomic<int64_t>> burst_bytes = nullptr);
+  ~Answer();
 
   // Of routes: as of Exchange.
   void respond(int status, const std::string& content_type, const std::string& body,
@@ -50,6 +57,7 @@ class Answer {
   void end_stream();
   void on_gone(std::function<void()> gone);
   void on_quiet(int64_t after_ns, std::function<void()> quiet);
+  void on_shutdown(std::function<void()> shutdown);
   // The route dropped its exchange: 500 where nothing was begun, a cut where a stream was.
   void abandon();
 
@@ -64,10 +72,16 @@ class Answer {
   };
   // *out: what was sent before; its memory serves again.
   Next take(std::string* out);
+  // The client took a part of it.
+  void note_progress();
   // Whether to drop the client now, whatever is under way to it.
   bool is_cut();
   // Tells the route where it has said nothing for long, and nothing waits to be sent.
   void check_quiet(int64_t now);
+  // The server ends: the route, where it listens, may say so.
+  void shut_down();
+  // Whether the client was dropped because it did not read.
+  bool was_slow();
   // The client has left (or is made to): whoever waits for that is told.
   void leave();
 
@@ -80,7 +94,10 @@ class Answer {
   enum class Phase { kOpen, kStreaming, kEnded };
   std::string head(int status, const std::string& content_type, const HttpHeaders& headers,
                    bool has_length, size_t length);
+  size_t num_waiting() const { return pending_.size() + num_in_flight_ - num_first_; }
+  int64_t burst_with(size_t num_bytes) const;
   bool is_slow(size_t num_bytes) const;
+  void count_burst();
   bool should_wake();
   std::function<void()> finish();
 
@@ -88,17 +105,18 @@ class Answer {
   const AnswerLimits limits_;
   const std::shared_ptr<const std::atomic<bool>> draining_;
   const std::function<void()> wake_;
+  const std::shared_ptr<std::atomic<int64_t>> burst_bytes_;
 
   std::mutex mutex_;  // of all that follows
   Phase phase_ = Phase::kOpen;
   std::string pending_;
   size_t num_in_flight_ = 0;
-  size_t num_head_ = 0;  // bytes of a stream's head among both
-  bool head_in_flight_ = false;
-  int64_t in_flight_since_ns_ = 0;
-  bool gone_ = false, cut_ = false, woken_ = false;
+  size_t num_first_ = 0;       // bytes of a stream's head and first event among both
+  int64_t counted_burst_ = 0;  // in the sum of all
+  int64_t progress_ns_ = 0;    // of what is in flight; 0: nothing is
+  bool gone_ = false, cut_ = false, slow_ = false, woken_ = false;
   std::function<void()> on_gone_;
-  std::function<void()> on_quiet_;
+  std::function<void()> on_quiet_, on_shutdown_;
   int64_t quiet_after_ns_ = 0, last_said_ns_ = 0;
   int status_ = 0;
   int64_t num_bytes_ = 0;
@@ -145,6 +163,9 @@ class AnswerExchange : public Exchange {
   void on_gone(std::function<void()> gone) override { answer_->on_gone(std::move(gone)); }
   void on_quiet(int64_t after_ns, std::function<void()> quiet) override {
     answer_->on_quiet(after_ns, std::move(quiet));
+  }
+  void on_shutdown(std::function<void()> shutdown) override {
+    answer_->on_shutdown(std::move(shutdown));
   }
   bool is_gone() const override { return answer_->is_gone(); }
   void release_body() override {

@@ -199,7 +199,8 @@ void Connection::begin_answer(bool keep_alive) {
   const auto server = server_.shared_from_this();
   answer_ = std::make_shared<Answer>(
       std::move(form), server_.options.answer,
-      std::shared_ptr<const std::atomic<bool>>(server, &server->draining), std::move(wake));
+      std::shared_ptr<const std::atomic<bool>>(server, &server->draining), std::move(wake),
+      std::shared_ptr<std::atomic<int64_t>>(server, &server->num_burst_bytes));
   answered_ = {};
   answered_.method = request.method;
   answered_.path = request.path;
@@ -281,7 +282,10 @@ void Connection::on_written(const boost::system::error_code& error, size_t num_b
   if (phase_ == Phase::kClosed) return;
   if (error) return close(false);
   sent_ += num_bytes;
-  if (sent_ < sending_.size()) return send();
+  if (sent_ < sending_.size()) {
+    answer_->note_progress();
+    return send();
+  }
   flush();
 }
 
@@ -293,6 +297,7 @@ void Connection::finish(bool cut) {
   answered_.num_answer_bytes = answer->num_bytes();
   answered_.took_ns = now_ns() - begun_ns_;
   answered_.cut = cut;
+  answered_.slow = cut && answer->was_slow();
   begun_ns_ = 0;
   server_.num_body_bytes -= static_cast<int64_t>(std::exchange(counted_body_bytes_, 0));
   if (std::exchange(is_counted_, false)) --server_.num_working;
@@ -315,6 +320,13 @@ void Connection::linger() {
   std::string().swap(received_);
   transport_->end_writing();
   read();
+}
+
+bool Connection::shut_down() {
+  if (!is_counted_ || answer_ == nullptr) return false;
+  const std::shared_ptr<Answer> answer = answer_;
+  answer->shut_down();
+  return true;
 }
 
 bool Connection::cut() {

@@ -31,6 +31,7 @@ struct ServerState : std::enable_shared_from_this<ServerState> {
   std::atomic<int64_t> num_connections{0};
   std::atomic<int64_t> num_working{0};
   std::atomic<int64_t> num_body_bytes{0};
+  std::atomic<int64_t> num_burst_bytes{0};  // of answers that are being sent
 };
 
 // One thread of the server and its connections.
@@ -53,6 +54,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void start();
   // Closes what is over its time, or was left.
   void check_deadline(int64_t now);
+  // Tells the route of the answer under way, if one is counted, that the server ends.
+  bool shut_down();
   // Ends the answer under way, if one is counted, and then the connection.
   bool cut();
   void close(bool reset);

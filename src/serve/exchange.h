@@ -66,6 +66,10 @@ class Exchange {
   // also before it has begun. Must not block, nor keep the exchange.
   virtual void on_quiet(int64_t /*after_ns*/, std::function<void()> /*quiet*/) {}
 
+  // Called once, from any thread, when the server ends before the answer is complete: what is said
+  // within a moment still reaches the client. Must not block, nor keep the exchange.
+  virtual void on_shutdown(std::function<void()> /*shutdown*/) {}
+
   // The body was read and is not needed any more, by anyone: its memory is given back.
   virtual void release_body() {}
 };

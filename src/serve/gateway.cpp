@@ -17,6 +17,8 @@
 namespace weft::serve {
 namespace {
 
+// To tell clients that their answers end here.
+constexpr double kSecondsForErrors = 1;
 // Once answers were cut, their routes cancel, and that takes a step or two.
 constexpr double kSecondsAfterACut = 2;
 
@@ -34,7 +36,8 @@ struct Gateway::Inside {
         http(options.http, [this](const AnsweredRequest& answered) { note(answered); }),
         admin_http(one_thread(options.http)) {}
 
-  void note(const AnsweredRequest& answered) const {
+  void note(const AnsweredRequest& answered) {
+    if (answered.cut && http.is_draining() && !cuts) ++(answered.slow ? num_slow : num_left);
     if (options.logs_requests) log_answered(answered);
     if (metrics) metrics->count_answered(answered);
   }
@@ -93,6 +96,8 @@ struct Gateway::Inside {
   std::unique_ptr<Admission> admission;
   Router router, admin_router;  // its routes use all three
   std::atomic<bool> asked_to_drain{false};
+  std::atomic<int64_t> num_left{0}, num_slow{0};  // while it drains
+  std::atomic<bool> cuts{false};
   int port = 0, admin_port = 0;
   // They stop before what their routes use is gone.
   HttpServer http, admin_http;
@@ -124,13 +129,22 @@ void Gateway::start(std::shared_ptr<fleet::EngineClient> engine) {
 
 bool Gateway::is_asked_to_drain() const { return inside_->asked_to_drain; }
 
-int64_t Gateway::drain(double seconds) {
-  inside_->admission->close();
-  inside_->http.drain();
-  if (inside_->http.wait_until_idle(seconds)) return 0;
-  const int64_t num_cut = inside_->http.cut();
-  inside_->http.wait_until_idle(kSecondsAfterACut);
-  return num_cut;
+Drained Gateway::drain(double seconds) {
+  Inside& inside = *inside_;
+  inside.admission->close();
+  inside.http.drain();
+  Drained drained;
+  if (!inside.http.wait_until_idle(seconds)) {
+    inside.cuts = true;
+    drained.num_cut = inside.http.shut_down();
+    if (!inside.http.wait_until_idle(kSecondsForErrors)) {
+      inside.http.cut();
+      inside.http.wait_until_idle(kSecondsAfterACut);
+    }
+  }
+  drained.num_left = inside.num_left;
+  drained.num_slow = inside.num_slow;
+  return drained;
 }
 
 void Gateway::stop() {

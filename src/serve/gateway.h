@@ -37,6 +37,13 @@ struct GatewayOptions {
   std::string version;
 };
 
+// Answers that were not given whole since a drain began.
+struct Drained {
+  int64_t num_cut = 0;   // by its end
+  int64_t num_left = 0;  // their clients left
+  int64_t num_slow = 0;  // their clients were dropped, for they did not read
+};
+
 class Gateway {
  public:
   // Errors as of HttpServer::listen.
@@ -52,9 +59,9 @@ class Gateway {
 
   // Whether an operator asked for it (POST /drain).
   bool is_asked_to_drain() const;
-  // New requests are refused and those that run end, for so many seconds; what runs on is then cut.
-  // Returns how many were. Probes are answered until stop().
-  int64_t drain(double seconds);
+  // New requests are refused and those that run end, for so many seconds; what runs on is then
+  // ended with an error to its client, or cut. Probes are answered until stop().
+  Drained drain(double seconds);
   void stop();
 
   const Router& router() const;

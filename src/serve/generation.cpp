@@ -24,7 +24,8 @@ int32_t added_priority(int32_t of_key, int32_t asked) {
   return static_cast<int32_t>(std::clamp<int64_t>(int64_t{of_key} + asked, INT32_MIN, INT32_MAX));
 }
 
-// The answer's id: as the request is named in its header, or, as vLLM has it, in its body.
+// How the answer's id begins: as the request is named in its header, or, as vLLM has it, in its
+// body.
 std::string answer_name(const HttpRequest& request, const Fields& fields) {
   const std::optional<std::string> named = fields.text("request_id");
   const bool takes_it = named && request.header("x-request-id").empty() &&
@@ -90,8 +91,10 @@ void Generation::read_body(const nlohmann::json& json, bool is_chat) {
   if (!body_.sampling.seed) body_.sampling.seed = service_->draw_seed();
   body_.cache_salt = mixed_salt(request.principal.cache_salt, body_.cache_salt);
   body_.priority = added_priority(request.principal.priority, body_.priority);
-  head_ = {(is_chat ? "chatcmpl-" : "cmpl-") + answer_name(request, fields), unix_time(),
-           body_.model.empty() ? service_->model_names().front() : body_.model,
+  // Its name is the client's word, and several requests may have the same.
+  head_ = {fmt::format("{}{}-{:016x}", is_chat ? "chatcmpl-" : "cmpl-",
+                       answer_name(request, fields), service_->draw_seed()),
+           unix_time(), body_.model.empty() ? service_->model_names().front() : body_.model,
            service_->engine().card().fingerprint};
   if (dialect_) head_.id = dialect_->id;
 }
@@ -196,6 +199,9 @@ void Generation::submit() {
   exchange_->on_gone([weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->cancel();
   });
+  exchange_->on_shutdown([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->shut_down();
+  });
   if (body_.streams && service_->options().ping_ns > 0)
     exchange_->on_quiet(service_->options().ping_ns, [weak = weak_from_this()] {
       if (const auto self = weak.lock()) self->ping();
@@ -238,10 +244,15 @@ void Generation::receive(size_t part, fleet::Event event) {
 // A stream that waits, in the queue or for its prompt, says that it is alive: what stands between a
 // client and this server takes silence for death after a minute or so. From the first such comment
 // on a failure is the stream's last event; until then it has a status.
-void Generation::ping() {
+void Generation::ping() { wake(&wants_ping_); }
+
+// Its client is told, and does not take what it has for the whole answer.
+void Generation::shut_down() { wake(&wants_end_); }
+
+void Generation::wake(bool* wish) {
   {
     const std::lock_guard lock(mutex_);
-    wants_ping_ = true;
+    *wish = true;
     if (draining_) return;
     draining_ = true;
   }
@@ -251,17 +262,21 @@ void Generation::ping() {
 void Generation::drain() {
   for (;;) {
     std::vector<std::pair<size_t, fleet::Event>> events;
-    bool pings = false;
+    bool pings = false, ends = false;
     {
       const std::lock_guard lock(mutex_);
       events.swap(inbox_);
       pings = std::exchange(wants_ping_, false);
-      draining_ = !events.empty() || pings;
+      ends = std::exchange(wants_end_, false);
+      draining_ = !events.empty() || pings || ends;
       if (!draining_) return;
     }
     try {
       if (pings && events.empty() && !done_) write(": keep-alive\n\n");
       for (const auto& [part, event] : events) take(part, event);
+      if (ends)
+        fail(RequestError("the server is shutting down before the answer's end",
+                          {.code = "shutting_down", .status = 503}));
     } catch (const std::exception& error) {
       log_error("an answer failed: {} (request {})", error.what(), exchange_->request().request_id);
       fail(Error(ErrorKind::kInternal, error.what()));

@@ -65,6 +65,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void write(std::string text);
   // Any thread.
   void ping();
+  void shut_down();
+  void wake(bool* wish);
   void cancel();
   bool is_cancelled();
 
@@ -89,7 +91,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   std::mutex mutex_;  // of what follows
   std::vector<std::pair<size_t, fleet::Event>> inbox_;
-  bool wants_ping_ = false;
+  bool wants_ping_ = false, wants_end_ = false;
   bool draining_ = true;  // until all parts are with the engine nobody drains
   std::vector<uint64_t> requests_;
   bool cancelled_ = false;

@@ -62,6 +62,22 @@ struct HttpServer::Inside {
       asio::post(running->server->io, [&running = *running, what] { what(running); });
   }
 
+  // Of how many connections it holds, each asked on its own thread.
+  int64_t count_connections(bool (Connection::*asked)()) {
+    const auto count = std::make_shared<std::atomic<int64_t>>(0);
+    const auto done = std::make_shared<std::atomic<size_t>>(0);
+    on_every_thread([asked, count, done](Running& running) {
+      const std::vector<std::shared_ptr<Connection>> all(running.server->connections.begin(),
+                                                         running.server->connections.end());
+      for (const auto& connection : all)
+        if ((*connection.*asked)()) ++*count;
+      ++*done;
+    });
+    const int64_t end = now_ns() + 2'000'000'000;
+    while (*done < threads.size() && now_ns() < end) std::this_thread::sleep_for(milliseconds(2));
+    return *count;
+  }
+
   const std::shared_ptr<ServerState> state = std::make_shared<ServerState>();
   std::vector<std::unique_ptr<Running>> threads;
   std::vector<std::unique_ptr<Listener>> listeners;
@@ -109,21 +125,8 @@ bool HttpServer::wait_until_idle(double seconds) {
   return true;
 }
 
-int64_t HttpServer::cut() {
-  const auto count = std::make_shared<std::atomic<int64_t>>(0);
-  const auto done = std::make_shared<std::atomic<size_t>>(0);
-  inside_->on_every_thread([count, done](Inside::Running& running) {
-    const std::vector<std::shared_ptr<Connection>> all(running.server->connections.begin(),
-                                                       running.server->connections.end());
-    for (const auto& connection : all)
-      if (connection->cut()) ++*count;
-    ++*done;
-  });
-  const int64_t end = now_ns() + 2'000'000'000;
-  while (*done < inside_->threads.size() && now_ns() < end)
-    std::this_thread::sleep_for(milliseconds(2));
-  return *count;
-}
+int64_t HttpServer::shut_down() { return inside_->count_connections(&Connection::shut_down); }
+int64_t HttpServer::cut() { return inside_->count_connections(&Connection::cut); }
 
 void HttpServer::stop() {
   if (std::exchange(inside_->stopped, true)) return;

@@ -66,7 +66,8 @@ struct AnsweredRequest {
   int status = 0;            // 499: the client left before it was begun
   int64_t num_body_bytes = 0, num_answer_bytes = 0;
   int64_t took_ns = 0;
-  bool cut = false;  // the client left, or was dropped, before the end
+  bool cut = false;   // the client left, or was dropped, before the end
+  bool slow = false;  // was dropped, for it did not read
   std::string principal, request_id;
 };
 // Called by the server's threads.
@@ -90,7 +91,11 @@ class HttpServer {
   bool is_draining() const;
   // Whether all answers that were begun have ended (but those that need no key).
   bool wait_until_idle(double seconds);
-  // Ends those that have not; their routes are told that the client has gone. Returns how many.
+  // Tells the routes of those that have not that the server ends, so that they may tell their
+  // clients: an answer ends with an error, not in silence. Returns how many there were.
+  int64_t shut_down();
+  // Ends those that still have not; their routes are told that the client has gone. Returns how
+  // many.
   int64_t cut();
   // Closes everything, joins the threads.
   void stop();

@@ -38,10 +38,13 @@ void add_http(const HttpServerOptions& http, std::vector<Limit>* table) {
                  {"body time", seconds(times.body), "from its header to its end", 408},
                  {"write time", seconds(times.write), "without any progress", 0},
                  {"slow reader", bytes(http.answer.slow_bytes),
-                  fmt::format("waiting for a client for {} s",
+                  fmt::format("waiting for a client that took nothing for {} s",
                               static_cast<double>(http.answer.slow_ns) * 1e-9),
                   0},
-                 {"burst", bytes(http.answer.most_bytes), "waiting for a client at all", 0}});
+                 {"waiting", bytes(http.answer.most_bytes),
+                  fmt::format("for a client; all together {} beyond that",
+                              bytes(static_cast<size_t>(http.answer.burst_bytes))),
+                  0}});
 }
 
 void add_body(std::vector<Limit>* table) {

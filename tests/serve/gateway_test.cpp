@@ -6,10 +6,13 @@
 
 #include <algorithm>
 #include <cctype>
+#include <fstream>
 #include <map>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <thread>
 
 #include "base/error.h"
 #include "serve/http_client.h"
@@ -158,7 +161,7 @@ TEST(Gateway, DrainsWhenAnOperatorAsksForIt) {
   EXPECT_FALSE(served.gateway.is_asked_to_drain());
   EXPECT_THAT(served.admin(post("/drain", "")), StartsWith("HTTP/1.1 200"));
   EXPECT_TRUE(served.gateway.is_asked_to_drain());
-  EXPECT_EQ(served.gateway.drain(1), 0);
+  EXPECT_EQ(served.gateway.drain(1).num_cut, 0);
   EXPECT_THAT(served.ask(get("/ready")), StartsWith("HTTP/1.1 503"));
   EXPECT_THAT(served.ask(get("/live")), StartsWith("HTTP/1.1 200"));
   for (const char* path : {"/version", "/metrics", "/load"})
@@ -169,6 +172,37 @@ TEST(Gateway, DrainsWhenAnOperatorAsksForIt) {
   Admission& admission = const_cast<Admission&>(served.gateway.admission());
   Admission::Refusal refusal;
   EXPECT_FALSE(admission.enter(1, &refusal));
+}
+
+// An engine that never says what it keeps.
+struct SilentClient : ScriptedClient {
+  void prefixes(fleet::OnPrefixes on_prefixes) override {
+    const std::lock_guard lock(mutex);
+    held.push_back(std::move(on_prefixes));
+  }
+  std::mutex mutex;
+  std::vector<fleet::OnPrefixes> held;
+};
+
+TEST(Gateway, CountsWhoGotNoWholeAnswerWhileItDrained) {
+  Gateway gateway(quiet_options());
+  gateway.start(std::make_shared<SilentClient>());
+  RawClient leaves(gateway.port()), stays(gateway.port());
+  leaves.send(get("/weft/cache"));
+  stays.send(get("/weft/cache"));
+  ASSERT_TRUE(comes_true([&] { return gateway.num_working() == 2; }));
+  Drained drained;
+  std::thread drains([&] { drained = gateway.drain(1); });
+  EXPECT_TRUE(comes_true([&] {
+    RawClient probe(gateway.port());
+    probe.send(get("/ready"));
+    return probe.read_answer().starts_with("HTTP/1.1 503");
+  }));
+  leaves.close();
+  drains.join();
+  EXPECT_EQ(drained.num_left, 1);
+  EXPECT_EQ(drained.num_cut, 1);
+  EXPECT_EQ(drained.num_slow, 0);
 }
 
 TEST(Gateway, LetsInWhatRunsAndWhatMayQueue) {
@@ -200,6 +234,32 @@ TEST(Gateway, ListensAtAUnixSocketThatItsOwnerAloneReaches) {
     close(fd);
   }
   EXPECT_NE(access(path.c_str(), F_OK), 0) << "the socket's file stayed";
+}
+
+TEST(Gateway, LeavesTheSocketOfAServerThatLivesAlone) {
+  const std::string path = ::testing::TempDir() + "weft_living_" + std::to_string(getpid());
+  GatewayOptions options = quiet_options();
+  options.admin.reset();
+  options.at.unix_path = path;
+  {
+    Served first(options);
+    try {
+      Gateway second(options);
+      ADD_FAILURE() << "took the socket of a server that runs";
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr(path));
+    }
+    EXPECT_EQ(access(path.c_str(), F_OK), 0);
+    // Another's, made after the first was moved away, is not the first's to delete.
+    ASSERT_EQ(rename(path.c_str(), (path + ".moved").c_str()), 0);
+    std::ofstream(path) << "another's";
+  }
+  EXPECT_EQ(access(path.c_str(), F_OK), 0);
+  unlink(path.c_str());
+  // What nobody listens at was left behind.
+  ASSERT_EQ(rename((path + ".moved").c_str(), path.c_str()), 0);
+  EXPECT_NO_THROW(Served again(options));
+  EXPECT_NE(access(path.c_str(), F_OK), 0);
 }
 
 TEST(LimitsTable, HasTheNumbersThatHold) {

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <string_view>
@@ -60,9 +61,11 @@ class RawClient {
   }
   // What came up to and with `end`; everything where it never comes.
   std::string read_until(std::string_view end) {
-    size_t at = 0;
-    while ((at = received_.find(end)) == std::string::npos)
+    size_t at = 0, from = 0;
+    while ((at = received_.find(end, from)) == std::string::npos) {
+      from = received_.size() - std::min(received_.size(), end.size());
       if (!receive()) return std::exchange(received_, {});
+    }
     std::string head = received_.substr(0, at + end.size());
     received_.erase(0, at + end.size());
     return head;

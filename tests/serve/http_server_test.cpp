@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "serve/http_client.h"
+#include "serve/held_server.h"
 
 namespace weft::serve {
 namespace {
@@ -19,75 +19,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::StartsWith;
-
-// Routes that do what a test wants to see, and a server for them on a free port.
-class Server {
- public:
-  explicit Server(HttpServerOptions options = {}, std::vector<KeyRule> keys = {})
-      : access_(keys), server_(std::move(options), [this](const AnsweredRequest& request) {
-          const std::lock_guard lock(mutex_);
-          answered_.push_back(request);
-        }) {
-    add_routes();
-    port_ = server_.listen({}, {&router_, &access_, {}});
-    server_.start();
-  }
-  ~Server() {
-    server_.stop();
-    const std::lock_guard lock(mutex_);
-    held_.clear();
-  }
-
-  int port() const { return port_; }
-  HttpServer& server() { return server_; }
-  Router& router() { return router_; }
-  std::shared_ptr<Exchange> held() {
-    const std::lock_guard lock(mutex_);
-    return held_.empty() ? nullptr : held_.back();
-  }
-  std::shared_ptr<Exchange> wait_for_held() {
-    EXPECT_TRUE(comes_true([&] { return held() != nullptr; }));
-    const std::lock_guard lock(mutex_);
-    auto exchange = held_.back();
-    held_.pop_back();
-    return exchange;
-  }
-  std::vector<AnsweredRequest> answered() {
-    const std::lock_guard lock(mutex_);
-    return answered_;
-  }
-
- private:
-  void add_routes() {
-    router_.add("GET", "/health", [](const std::shared_ptr<Exchange>& exchange) {
-      exchange->respond(200, "text/plain", "well");
-    });
-    router_.add("POST", "/echo", [](const std::shared_ptr<Exchange>& exchange) {
-      exchange->respond(200, "text/plain", exchange->request().body);
-    });
-    router_.add("GET", "/items/{id}", [](const std::shared_ptr<Exchange>& exchange) {
-      exchange->respond(200, "text/plain", std::string(exchange->request().path_param("id")));
-    });
-    router_.add("GET", "/dropped", [](const std::shared_ptr<Exchange>&) {});
-    router_.add("GET", "/thrown", [](const std::shared_ptr<Exchange>&) {
-      throw std::runtime_error("a secret at 0x7fff1234");
-    });
-    const Route hold = [this](std::shared_ptr<Exchange> exchange) {
-      const std::lock_guard lock(mutex_);
-      held_.push_back(std::move(exchange));
-    };
-    router_.add("GET", "/held", hold);
-    router_.add("POST", "/held", hold);
-  }
-
-  Router router_;
-  Access access_;
-  std::mutex mutex_;
-  std::vector<std::shared_ptr<Exchange>> held_;
-  std::vector<AnsweredRequest> answered_;
-  HttpServer server_;
-  int port_ = 0;
-};
+using Server = HeldServer;
 
 TEST(HttpServer, AnswersRequestsOfOneConnectionInTurn) {
   Server server;
@@ -358,52 +290,6 @@ TEST(HttpServer, AnAnswerThatEndedHasNoOneToTell) {
   EXPECT_EQ(gone, 0);
 }
 
-TEST(HttpServer, AClientThatDoesNotReadIsCutAndHoldsLittle) {
-  HttpServerOptions options;
-  options.answer.slow_ns = 50'000'000;
-  Server server(options);
-  std::atomic<int> gone{0};
-  RawClient client(server.port(), 4096);
-  client.send(get("/held"));
-  const auto exchange = server.wait_for_held();
-  exchange->on_gone([&] { ++gone; });
-  exchange->begin_stream(200, "text/plain");
-  const std::string piece(8 * 1024, 'x');
-  int64_t written = 0;
-  while (exchange->write(piece)) {
-    written += static_cast<int64_t>(piece.size());
-    usleep(1000);
-    ASSERT_LT(written, 100'000'000) << "a client that reads nothing was never cut";
-  }
-  // Beyond our own buffer it is the kernel's, which holds 64 KiB unsent and what the client's has.
-  EXPECT_LT(written, 8'000'000);
-  EXPECT_TRUE(comes_true([&] { return gone == 1; }));
-  EXPECT_TRUE(comes_true([&] { return server.server().num_connections() == 0; }));
-}
-
-TEST(HttpServer, AFirstEventMayBeOfAnySize) {
-  Server server;
-  RawClient client(server.port());
-  client.send(get("/held"));
-  const auto exchange = server.wait_for_held();
-  exchange->begin_stream(200, "text/plain");
-  EXPECT_TRUE(exchange->write(std::string(3 << 20, 'x')));
-  exchange->end_stream();
-  EXPECT_GT(client.read_until("\r\n0\r\n\r\n").size(), size_t{3} << 20);
-}
-
-TEST(HttpServer, ABurstOfEventsIsNoSlowClient) {
-  Server server;
-  RawClient client(server.port());
-  client.send(get("/held"));
-  const auto exchange = server.wait_for_held();
-  exchange->begin_stream(200, "text/plain");
-  const std::string piece(4 * 1024, 'x');
-  for (int i = 0; i < 100; ++i) ASSERT_TRUE(exchange->write(piece)) << i;
-  exchange->end_stream();
-  EXPECT_GT(client.read_until("0\r\n\r\n").size(), 100 * piece.size());
-}
-
 TEST(HttpServer, SlowRequestsRunOutOfTime) {
   HttpServerOptions options;
   options.times.header = options.times.body = 200;
@@ -558,6 +444,30 @@ TEST(HttpServer, AfterADrainWhatStillRunsIsCut) {
   EXPECT_EQ(gone, 1);
   EXPECT_TRUE(server.server().wait_until_idle(10));
   exchange->respond(200, "text/plain", "nobody hears it");
+}
+
+TEST(HttpServer, BeforeACutRoutesMaySayWhy) {
+  Server server;
+  RawClient client(server.port()), silent(server.port());
+  client.send(get("/held"));
+  const auto exchange = server.wait_for_held();
+  exchange->begin_stream(200, "text/event-stream");
+  exchange->write("data: 1\n\n");
+  exchange->on_shutdown([raw = exchange.get()] {
+    raw->write("data: {\"error\": 1}\n\n");
+    raw->end_stream();
+  });
+  silent.send(get("/held"));
+  const auto other = server.wait_for_held();
+  server.server().drain();
+  EXPECT_EQ(server.server().shut_down(), 2);
+  EXPECT_THAT(client.read_until("0\r\n\r\n"), HasSubstr("data: {\"error\": 1}\n\n"));
+  EXPECT_EQ(server.server().cut(), 1);
+  EXPECT_TRUE(server.server().wait_until_idle(10));
+  EXPECT_TRUE(comes_true([&] { return server.answered().size() == 2; }));
+  EXPECT_FALSE(server.answered()[0].cut);
+  EXPECT_TRUE(server.answered()[1].cut);
+  EXPECT_FALSE(server.answered()[1].slow);
 }
 
 TEST(HttpServer, AnExchangeMayOutliveTheServer) {

@@ -39,9 +39,24 @@ class WaitingExchange : public Exchange {
     quiet_ = std::move(quiet);
   }
 
+  void on_shutdown(std::function<void()> shutdown) override {
+    const std::lock_guard lock(mutex_);
+    shutdown_ = std::move(shutdown);
+  }
+
   bool is_gone() const override { return has_left; }
 
   void leave() { gone_(); }
+  // The server ends; whether anybody wants to know.
+  bool shut_down() {
+    std::function<void()> shutdown;
+    {
+      const std::lock_guard lock(mutex_);
+      shutdown = std::exchange(shutdown_, nullptr);
+    }
+    if (shutdown) shutdown();
+    return shutdown != nullptr;
+  }
   // Nothing was said for long; whether anybody wants to know.
   bool be_quiet() {
     std::function<void()> quiet;
@@ -81,7 +96,7 @@ class WaitingExchange : public Exchange {
   std::mutex mutex_;
   std::condition_variable changed_;
   bool ended_ = false;
-  std::function<void()> gone_, quiet_;
+  std::function<void()> gone_, quiet_, shutdown_;
 };
 
 }  // namespace weft::serve
