@@ -297,7 +297,7 @@ void LocalEngine::handle(GenerateMessage& message) {
   if (!asked.grammar) return submit(place, request_of(asked));
   place->request = request_of(asked);
   try {
-    compilations_->submit(message.number, std::move(*asked.grammar));
+    compilations_->submit(message.number, std::move(*asked.grammar), place->row.principal);
   } catch (const Error& error) {
     end(place, engine::FinishReason::kError, error);
   }

@@ -3,8 +3,12 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
-#include <future>
+#include <chrono>
+#include <condition_variable>
 #include <map>
+#include <mutex>
+#include <set>
+#include <thread>
 
 #include "base/error.h"
 
@@ -13,70 +17,134 @@ namespace {
 
 using testing::HasSubstr;
 
-// Refuses each grammar by its name, the first when it is let go on.
+// Where grammars that are named slow wait until they are let go on.
+class Gate {
+ public:
+  void enter(const std::string& name) {
+    std::unique_lock lock(mutex_);
+    ++num_entered_;
+    changed_.notify_all();
+    changed_.wait_for(lock, std::chrono::seconds(20), [&] { return is_open_for(name); });
+  }
+  // Empty: for all.
+  void open(const std::string& name = "") {
+    const std::lock_guard lock(mutex_);
+    open_.insert(name);
+    changed_.notify_all();
+  }
+  bool wait_for_entered(int number) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::seconds(20),
+                             [&] { return num_entered_ == number; });
+  }
+
+ private:
+  bool is_open_for(const std::string& name) const {
+    return open_.contains("") || open_.contains(name);
+  }
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::set<std::string> open_;
+  int num_entered_ = 0;
+};
+
+// Refuses each grammar by its name.
 class Refusing final : public text::GrammarCompiler {
  public:
-  Refusing(std::promise<void>& is_busy, std::shared_future<void> go_on)
-      : is_busy_(is_busy), go_on_(std::move(go_on)) {}
-
+  explicit Refusing(Gate& gate) : gate_(gate) {}
   std::shared_ptr<const text::Grammar> compile(const text::GrammarSpec& spec,
                                                const text::GrammarLimits&) override {
-    if (!std::exchange(is_first_, false)) throw Error(ErrorKind::kUsage, spec.source);
-    is_busy_.set_value();
-    go_on_.wait_for(std::chrono::seconds(20));
+    if (spec.source.starts_with("slow")) gate_.enter(spec.source);
     throw Error(ErrorKind::kUsage, spec.source);
   }
 
  private:
-  std::promise<void>& is_busy_;
-  std::shared_future<void> go_on_;
-  bool is_first_ = true;
+  Gate& gate_;
 };
 
 class Queue : public testing::Test {
  protected:
-  // The first is being compiled from here on, and the others wait.
-  void SetUp() override {
-    compilations_.submit(0, named("first"));
-    is_busy_.get_future().wait();
+  explicit Queue(std::chrono::milliseconds longest_wait = std::chrono::seconds(20))
+      : compilations_([this] { return std::make_unique<Refusing>(gate_); },
+                      [this](uint64_t number, const std::shared_ptr<const text::Grammar>&,
+                             const std::optional<Error>& error) {
+                        const std::lock_guard lock(mutex_);
+                        told_[number] = error->summary();
+                        changed_.notify_all();
+                      },
+                      longest_wait) {}
+  ~Queue() override { gate_.open(); }
+
+  // Both threads are busy from here on, one for each owner, and others wait.
+  void fill() {
+    compilations_.submit(kFirst, named("slow 1"), "ann");
+    compilations_.submit(kSecond, named("slow 2"), "bob");
+    ASSERT_TRUE(gate_.wait_for_entered(2));
   }
   static text::GrammarSpec named(const std::string& source) {
     return {text::GrammarSpec::Kind::kRegex, source};
   }
   // What was told, once `number` was.
   std::map<uint64_t, std::string> told_with(uint64_t number) {
-    go_on_.set_value();
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, std::chrono::seconds(20), [&] { return told_.contains(number); });
     return told_;
   }
 
-  std::promise<void> is_busy_, go_on_;
+  static constexpr uint64_t kFirst = 5001, kSecond = 5002;
+  Gate gate_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::map<uint64_t, std::string> told_;
-  GrammarCompilations compilations_{
-      [this] { return std::make_unique<Refusing>(is_busy_, go_on_.get_future().share()); },
-      [this](uint64_t number, const std::shared_ptr<const text::Grammar>&,
-             const std::optional<Error>& error) {
-        {
-          const std::lock_guard lock(mutex_);
-          told_[number] = error->summary();
-        }
-        changed_.notify_all();
-      }};
+  GrammarCompilations compilations_;
 };
 
 TEST_F(Queue, WhatWasCancelledIsNotCompiled) {
-  compilations_.submit(1, named("second"));
+  fill();
+  compilations_.submit(1, named("cancelled"));
   compilations_.submit(2, named("third"));
   compilations_.cancel(1);
   compilations_.cancel(77);
-  const std::map<uint64_t, std::string> told = told_with(2);
-  EXPECT_THAT(told, testing::ElementsAre(testing::Pair(0, "first"), testing::Pair(2, "third")));
+  gate_.open();
+  told_with(2);
+  told_with(kFirst);
+  EXPECT_THAT(told_with(kSecond),
+              testing::ElementsAre(testing::Pair(2, "third"), testing::Pair(kFirst, "slow 1"),
+                                   testing::Pair(kSecond, "slow 2")));
+}
+
+TEST_F(Queue, OneThatTakesLongIsNotWaitedFor) {
+  compilations_.submit(kFirst, named("slow"));
+  ASSERT_TRUE(gate_.wait_for_entered(1));
+  compilations_.submit(1, named("short"));
+  EXPECT_THAT(told_with(1), testing::ElementsAre(testing::Pair(1, "short")));
+}
+
+// Whoever sends many that take long keeps the others from one thread alone.
+TEST_F(Queue, AnOwnerHasBothThreadsOnlyWhereNobodyElseWaits) {
+  fill();
+  compilations_.submit(1, named("slow of ann"), "ann");
+  compilations_.submit(2, named("short of eve"), "eve");
+  gate_.open("slow 2");
+  EXPECT_EQ(told_with(2).count(2), 1u);
+  EXPECT_TRUE(gate_.wait_for_entered(3));  // and then ann has it
+}
+
+class ImpatientQueue : public Queue {
+ protected:
+  ImpatientQueue() : Queue(std::chrono::seconds(1)) {}
+};
+
+TEST_F(ImpatientQueue, WhoeverWaitedTooLongIsToldToComeAgain) {
+  fill();
+  compilations_.submit(1, named("late"));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1200));
+  gate_.open("slow 1");
+  EXPECT_THAT(told_with(1).at(1), HasSubstr("try again later"));
 }
 
 TEST_F(Queue, HoldsSoManyAndNoMore) {
+  fill();
   for (uint64_t i = 1; i <= GrammarCompilations::kMostWaiting; ++i)
     compilations_.submit(i, named("a"));
   try {
@@ -89,10 +157,12 @@ TEST_F(Queue, HoldsSoManyAndNoMore) {
   }
   compilations_.cancel(1);
   compilations_.submit(1001, named("last"));
+  gate_.open();
   EXPECT_EQ(told_with(1001).at(1001), "last");
 }
 
 TEST_F(Queue, HoldsSoManyBytesAndNoMore) {
+  fill();
   const std::string large(GrammarCompilations::kMostWaitingBytes / 2, 'a');
   compilations_.submit(1, named(large));
   compilations_.submit(2, named(large));
@@ -104,6 +174,7 @@ TEST_F(Queue, HoldsSoManyBytesAndNoMore) {
   }
   compilations_.cancel(2);
   compilations_.submit(4, named("a"));
+  gate_.open();
   EXPECT_EQ(told_with(4).at(4), "a");
 }
 
