@@ -80,7 +80,7 @@ void JobPart::await(std::span<Transfer> transfers, const Awaited& awaited,
     for (size_t i = 0; i < transfers.size(); ++i) {
       Transfer& transfer = transfers[i];
       if (!transfer.pending) continue;
-      const Outcome outcome = link_.test(transfer);
+      const Outcome outcome = link_.poll(transfer);
       if (outcome == Outcome::kPending) {
         pending = true;
         continue;

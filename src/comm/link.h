@@ -48,6 +48,9 @@ class Link {
   virtual void receive(Transfer& transfer, int from, int tag, std::span<std::byte> data) = 0;
   // Of a pending transfer.
   virtual Outcome test(Transfer& transfer) = 0;
+  // The same for who looks again and again: says kPending without having looked where others want
+  // the link, who would wait for ever behind one that takes it back at once.
+  virtual Outcome poll(Transfer& transfer) { return test(transfer); }
   // Why a transfer that is over failed; empty where it did not.
   virtual std::string failure(const Transfer& transfer) const = 0;
   // Gives up a pending transfer; what cannot be called back any more stays pending.

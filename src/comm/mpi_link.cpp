@@ -8,6 +8,7 @@
 #include <mpi.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <climits>
 #include <cstring>
 #include <limits>
@@ -67,7 +68,15 @@ class MpiLink final : public Link {
   void send(Transfer& transfer, int to, int tag, std::span<const std::byte> data,
             Until until) override;
   void receive(Transfer& transfer, int from, int tag, std::span<std::byte> data) override;
-  Outcome test(Transfer& transfer) override;
+  Outcome test(Transfer& transfer) override {
+    const Turn turn(*this);
+    return look(transfer);
+  }
+  Outcome poll(Transfer& transfer) override {
+    if (num_waiting_.load(std::memory_order_relaxed) > 0) return Outcome::kPending;
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    return lock.owns_lock() ? look(transfer) : Outcome::kPending;
+  }
   std::string failure(const Transfer& transfer) const override;
   void cancel(Transfer& transfer) override;
   std::optional<int> unclaimed_tag(int from) override;
@@ -75,12 +84,28 @@ class MpiLink final : public Link {
   [[noreturn]] void end_all(int exit_code) override;
 
  private:
+  // The mutex, for a call that is to be made now: who polls stands back meanwhile.
+  class Turn {
+   public:
+    explicit Turn(const MpiLink& link) : link_(link) {
+      ++link_.num_waiting_;
+      link_.mutex_.lock();
+      --link_.num_waiting_;
+    }
+    ~Turn() { link_.mutex_.unlock(); }
+
+   private:
+    const MpiLink& link_;
+  };
+
   void join(const Launch& launch, std::chrono::milliseconds deadline);
+  Outcome look(Transfer& transfer);
   void post(Transfer& transfer, int code, MPI_Request request, int peer, size_t num_bytes);
 
   int process_ = 0, num_processes_ = 1;
   std::string host_;
   MPI_Comm world_ = MPI_COMM_NULL;  // a duplicate, so that no message of another part is ours
+  mutable std::atomic<int> num_waiting_{0};
   mutable std::timed_mutex mutex_;  // of every call of MPI
 };
 
@@ -141,7 +166,7 @@ void MpiLink::post(Transfer& transfer, int code, MPI_Request request, int peer, 
 void MpiLink::send(Transfer& transfer, int to, int tag, std::span<const std::byte> data,
                    Until until) {
   const int count = count_of(data.size());
-  const std::lock_guard lock(mutex_);
+  const Turn turn(*this);
   MPI_Request request = MPI_REQUEST_NULL;
   const int code = until == Until::kTaken
                        ? MPI_Issend(data.data(), count, MPI_BYTE, to, tag, world_, &request)
@@ -151,15 +176,14 @@ void MpiLink::send(Transfer& transfer, int to, int tag, std::span<const std::byt
 
 void MpiLink::receive(Transfer& transfer, int from, int tag, std::span<std::byte> data) {
   const int count = count_of(data.size());
-  const std::lock_guard lock(mutex_);
+  const Turn turn(*this);
   MPI_Request request = MPI_REQUEST_NULL;
   const int code = MPI_Irecv(data.data(), count, MPI_BYTE, from, tag, world_, &request);
   post(transfer, code, request, from, data.size());
   transfer.receives = true;
 }
 
-Outcome MpiLink::test(Transfer& transfer) {
-  const std::lock_guard lock(mutex_);
+Outcome MpiLink::look(Transfer& transfer) {
   MPI_Request request = request_of(transfer);
   MPI_Status status;
   int is_over = 0;
@@ -186,14 +210,14 @@ Outcome MpiLink::test(Transfer& transfer) {
 
 std::string MpiLink::failure(const Transfer& transfer) const {
   if (transfer.error == MPI_SUCCESS) return {};
-  const std::lock_guard lock(mutex_);
+  const Turn turn(*this);
   return text_of(transfer.error);
 }
 
 // Of a send only the launcher's end is left.
 void MpiLink::cancel(Transfer& transfer) {
   if (!transfer.receives) return;
-  const std::lock_guard lock(mutex_);
+  const Turn turn(*this);
   MPI_Request request = request_of(transfer);
   if (MPI_Cancel(&request) != MPI_SUCCESS) return;
   int is_over = 0;
@@ -203,7 +227,7 @@ void MpiLink::cancel(Transfer& transfer) {
 }
 
 std::optional<int> MpiLink::unclaimed_tag(int from) {
-  const std::lock_guard lock(mutex_);
+  const Turn turn(*this);
   MPI_Status status;
   int is_there = 0;
   if (MPI_Iprobe(from, MPI_ANY_TAG, world_, &is_there, &status) != MPI_SUCCESS || is_there == 0)
@@ -212,7 +236,7 @@ std::optional<int> MpiLink::unclaimed_tag(int from) {
 }
 
 void MpiLink::leave() {
-  const std::lock_guard lock(mutex_);
+  const Turn turn(*this);
   check(MPI_Comm_free(&world_), "leave the processes");
   check(MPI_Finalize(), "end");
 }
