@@ -13,7 +13,8 @@ std::string model_name(const engine::ModelReport& model) {
 
 std::vector<std::vector<int32_t>> prompt_ids_of(const RequestLine& line,
                                                 const engine::Engine& engine) {
-  return serve::prompt_ids_of(line, {engine.tokenizer(), engine.chat_template()});
+  return serve::prompt_ids_of(line,
+                              {engine.tokenizer(), engine.chat_template(), engine.max_model_len()});
 }
 
 engine::Request request_of(const RequestLine& line, const std::vector<int32_t>& prompt_ids,

@@ -220,6 +220,16 @@ TEST_F(RunFile, AnswersEndWhereTheContextDoes) {
   EXPECT_EQ(program_.state.submitted[1].sampling.min_tokens, 20 - 8);
 }
 
+TEST_F(RunFile, PromptsAreCutToTheContextWhereTheyAskForIt) {
+  program_.state.max_model_len = 20;
+  const std::string words(50, 'x');
+  ASSERT_EQ(run(write(R"({"prompt": ")" + words +
+                      R"(", "truncate_prompt_tokens": -1, "max_tokens": 5})")),
+            0)
+      << program_.err;
+  EXPECT_EQ(program_.state.submitted.at(0).prompt_ids.size(), 15u);
+}
+
 TEST_F(RunFile, ALineThatFailsDoesNotStopTheOthers) {
   program_.state.max_model_len = 40;
   program_.state.fails_in_a_step = "broken";
