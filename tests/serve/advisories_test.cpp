@@ -181,20 +181,29 @@ TEST_F(Advisories, WhatIsDerenderedIsBounded) {
 }
 
 TEST_F(Advisories, MinTokensIsHeldToTheContextWhereNoMaximumIsGiven) {
-  const auto at_most_max = [&] {
-    for (const fleet::Generate& asked : client_->requests()) {
-      EXPECT_LE(asked.sampling.min_tokens, asked.sampling.max_tokens);
-      EXPECT_LE(asked.sampling.max_tokens, 512);
+  // Chats and responses are bounded by the context alone; completions have 16 tokens.
+  for (const char* least : {"511", "100000"}) {
+    for (const char* most : {"", R"(,"max_tokens":null)"}) {
+      const std::vector<Answer> answers =
+          ask_everywhere(fmt::format("\"min_tokens\":{}{}", least, most));
+      EXPECT_EQ(answers[0].status, 200) << answers[0].body;
+      EXPECT_EQ(answers[1].status, 400) << answers[1].body;
+      EXPECT_EQ(answers[1].param(), "min_tokens");
+      EXPECT_EQ(answers[2].status, 200) << answers[2].body;
     }
-  };
-  for (const char* least : {"511", "100000", "1000000000", "9223372036854775807"}) {
-    for (const Answer& answer : ask_everywhere(fmt::format("\"min_tokens\":{}", least)))
-      EXPECT_THAT(answer.status, AnyOf(200, 400)) << answer.body;
-    for (const Answer& answer :
-         ask_everywhere(fmt::format(R"("min_tokens":{},"max_tokens":null)", least)))
-      EXPECT_THAT(answer.status, AnyOf(200, 400)) << answer.body;
   }
-  at_most_max();
+  const std::vector<fleet::Generate> asked = client_->requests();
+  ASSERT_EQ(asked.size(), 8u);
+  for (const fleet::Generate& each : asked) {
+    EXPECT_GT(each.sampling.max_tokens, 400);  // of 512, without the prompt
+    EXPECT_LT(each.sampling.max_tokens, 512);
+    EXPECT_EQ(each.sampling.min_tokens, each.sampling.max_tokens);
+  }
+  // More than any model's context is refused at the door.
+  for (const char* least : {"1000000000", "9223372036854775807"}) {
+    expect_refused_everywhere(fmt::format("\"min_tokens\":{}", least));
+    expect_refused_everywhere(fmt::format(R"("min_tokens":{},"max_tokens":null)", least));
+  }
   expect_refused_everywhere(R"("min_tokens":-1)");
 }
 

@@ -278,7 +278,8 @@ int64_t num_threads() {
 TEST(Grammar, LexersOfTooManyStatesEndByThemselves) {
   std::vector<std::pair<Kind, std::string>> nasty = {
       {Kind::kLark, "start: A\nA: /(a{101})+/ & /(a{103})+/ & /(a{107})+/ & /(a{109})+b?/\n"},
-      {Kind::kLark, "start: A\nA: /x(a{101})+/ & /x(a{103})+/ & /x(a{107})+/ & /x(a{109})+/\n"},
+      // "y" is one, so that only the step after "x" has to look for long.
+      {Kind::kLark, "start: A\nA: /y|x(a{101})+/ & /y|x(a{103})+/ & /y|x(a{107})+/\n"},
       {Kind::kJsonSchema, R"({"type":"string","pattern":"(a|b)*a(a|b){200}c","minLength":500})"},
       {Kind::kJsonSchema, R"({"allOf":[{"type":"integer","multipleOf":9967},
                                        {"type":"integer","multipleOf":9973}]})"},
