@@ -253,7 +253,7 @@ TEST(Tokenizer, LongTextsTakeLinearTime) {
       Tokenizer::from_gguf(byte_level()), Tokenizer::from_gguf(byte_level_of_doublings()),
       Tokenizer::from_gguf(spm()), Tokenizer::from_gguf(spm_of_doublings()),
       Tokenizer::from_json(json_of_doublings())};
-  constexpr size_t kLength = 1 << 16;
+  constexpr size_t kLength = 1 << 14;
   for (size_t which = 0; which < std::size(tokenizers); ++which) {
     for (const std::string part : {"a", "ab", " ", "1", "<tool>a", "aaab", "c"}) {
       const std::string text = repeated(part, kLength), longer = repeated(part, 4 * kLength);
