@@ -171,11 +171,14 @@ constexpr std::array<const char*, 19> kOfResponses = {"input",
 // Asked for by include; top_logprobs alone says only how many there would be.
 void ask_for_logprobs(const json& body, json* chat) {
   const json* include = find(body, "include");
-  if (include != nullptr && !include->is_array()) refuse("include", "a list of texts is expected");
-  const bool wants =
-      include != nullptr && std::ranges::any_of(*include, [](const json& each) {
-        return each.is_string() && each.get_ref<const std::string&>() == kIncludedLogprobs;
-      });
+  bool wants = false;
+  if (include != nullptr) {
+    const bool are_texts = include->is_array() && std::ranges::all_of(*include, &json::is_string);
+    if (!are_texts) refuse("include", "a list of texts is expected");
+    wants = std::ranges::any_of(*include, [](const json& each) {
+      return each.get_ref<const std::string&>() == kIncludedLogprobs;
+    });
+  }
   const json* top = find(body, "top_logprobs");
   if (top != nullptr && (!top->is_number_integer() || *top < 0 || *top > kMostTopLogprobs))
     refuse("top_logprobs",

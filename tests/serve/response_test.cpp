@@ -60,7 +60,7 @@ TEST(ResponseBody, LogprobsComeWhereTheyAreIncluded) {
   EXPECT_FALSE(alone.contains("top_logprobs"));
   EXPECT_EQ(read(R"({"input":"Hi","top_logprobs":3})").terms["top_logprobs"], 3);
   for (const char* wrong : {R"("top_logprobs":21)", R"("top_logprobs":-1)", R"("top_logprobs":"a")",
-                            R"("include":"message.output_text.logprobs")"})
+                            R"("include":"message.output_text.logprobs")", R"("include":[5])"})
     EXPECT_THROW(chat(wrong), Error) << wrong;
 }
 
