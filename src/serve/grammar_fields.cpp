@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <nlohmann/json.hpp>
 
@@ -90,7 +91,8 @@ std::optional<GrammarSpec> response_format(const Fields& fields) {
   const Fields format = fields.inside(*value, "response_format");
   const std::string type = format.text("type").value_or("");
   if (type == "text") return std::nullopt;
-  if (type == "json_object") return GrammarSpec{Kind::kJsonObject, ""};
+  if (type == "json_object")  // with a schema of its own, as llama.cpp has it
+    return format.has("schema") ? schema(format, "schema") : GrammarSpec{Kind::kJsonObject, ""};
   if (type == "structural_tag") return read_structural_tag(format);
   if (type != "json_schema")
     format.refuse("type", "text, json_object, json_schema or structural_tag is expected");
@@ -114,10 +116,39 @@ std::optional<GrammarSpec> structural_tag(const Fields& fields, const char* name
   return read_structural_tag(Fields(parsed, "", name, text));
 }
 
+constexpr const char* kConstraintsExpected =
+    "json, regex, choice, grammar, json_object or structural_tag is expected";
+
+// How many constraints are given. One that is misspelt would be one that nobody holds the answer
+// to, so what is unknown is refused.
+int num_constraints(const Fields& outputs) {
+  constexpr std::array kConstraints{"json",    "regex",       "choice",
+                                    "grammar", "json_object", "structural_tag"};
+  constexpr std::array kUnheeded{"whitespace_pattern", "disable_any_whitespace",
+                                 "disable_additional_properties"};
+  int count = 0;
+  for (const auto& [name, value] : outputs.object().items()) {
+    const auto is_in = [&name = name](const auto& names) {
+      return std::find(names.begin(), names.end(), name) != names.end();
+    };
+    if (is_in(kConstraints)) {
+      count += value.is_null() ? 0 : 1;
+    } else if (is_in(kUnheeded)) {
+      if (!value.is_null() && value != false) outputs.refuse_as_missing(name);
+    } else if (name != "disable_fallback") {  // there is none
+      const std::string known = name.size() <= kMaxSchemaName ? name : "that";
+      outputs.fail(known, fmt::format("there is no field {} here", known), kConstraintsExpected);
+    }
+  }
+  return count;
+}
+
 std::optional<GrammarSpec> structured_outputs(const Fields& fields) {
   const json* value = fields.find("structured_outputs");
   if (value == nullptr) return std::nullopt;
   const Fields inner = fields.inside(*value, "structured_outputs");
+  if (num_constraints(inner) == 0)
+    fields.fail("structured_outputs", "structured_outputs asks for nothing", kConstraintsExpected);
   Asked asked(inner);
   asked.add("structural_tag", structural_tag(inner, "structural_tag"));
   asked.add("json", schema(inner, "json"));

@@ -107,6 +107,12 @@ TEST(RequestBody, RefusalsNameTheFieldWithACode) {
       {R"("guided_regex": "a", "guided_json": {})", "guided_regex", "invalid_value", "both given"},
       {R"("structured_outputs": {"choice": []})", "structured_outputs.choice", "invalid_value",
        "one text at least"},
+      {R"("structured_outputs": {})", "structured_outputs", "invalid_value", "asks for nothing"},
+      {R"("structured_outputs": {"json": null})", "structured_outputs", "invalid_value", "nothing"},
+      {R"("structured_outputs": {"regexp": "a"})", "structured_outputs.regexp", "invalid_value",
+       "no field regexp"},
+      {R"("structured_outputs": {"regex": "a", "whitespace_pattern": " "})",
+       "structured_outputs.whitespace_pattern", "unsupported_parameter", "cannot be honoured"},
       {R"("structured_outputs": {"structural_tag": {"structures": []}})",
        "structured_outputs.structural_tag.triggers", "missing_required_parameter",
        "a list of texts"},
@@ -157,7 +163,9 @@ TEST(RequestBody, GrammarsComeInEveryForm) {
           "schema": {"type": "object", "properties": {"b": {}, "a": {}}}}})");
   EXPECT_EQ(schema.kind, Kind::kJsonSchema);
   EXPECT_EQ(json::parse(schema.source)["type"], "object");
-  EXPECT_EQ(spec(R"("structured_outputs": {"regex": "a+"})"),
+  EXPECT_EQ(spec(R"("response_format": {"type": "json_object", "schema": {"type": "null"}})"),
+            (text::GrammarSpec{Kind::kJsonSchema, R"({"type": "null"})"}));
+  EXPECT_EQ(spec(R"("structured_outputs": {"regex": "a+", "disable_fallback": true})"),
             (text::GrammarSpec{Kind::kRegex, "a+"}));
   EXPECT_EQ(spec(R"("guided_choice": ["yes", "no"])"),
             (text::GrammarSpec{Kind::kChoice, R"(["yes","no"])"}));
