@@ -62,8 +62,9 @@ std::string split_line(const engine::Engine& engine) {
   const std::string how = engine.pooled() ? "on one pool of threads"
                                           : fmt::format("of {}{}", counted(threads, "thread"),
                                                         ranks == 1 ? "" : " each");
-  return fmt::format("split    {}: {} {}; the slowest holds {:.2f} times the mean", split.topology,
-                     counted(static_cast<int64_t>(ranks), "rank"), how, split.imbalance);
+  return fmt::format("split    {}: {} {}; the slowest holds {:.2f} times the mean of its stage",
+                     split.topology, counted(static_cast<int64_t>(ranks), "rank"), how,
+                     split.imbalance);
 }
 
 }  // namespace

@@ -150,7 +150,7 @@ void print_model(const engine::ModelReport& model, bool with_tensors, std::ostre
 
 void print_split(const engine::Inspection& inspection, int64_t max_model_len, std::ostream& out) {
   const engine::SplitReport& split = inspection.split;
-  out << fmt::format("split      {}; the slowest rank holds {:.2f} times the mean\n",
+  out << fmt::format("split      {}; the slowest rank holds {:.2f} times the mean of its stage\n",
                      split.topology, split.imbalance);
   const bool per_token = max_model_len == 0;
   for (const std::string& line : rank_lines(split.ranks, split.ranks.size(), per_token)) {

@@ -233,14 +233,14 @@ std::vector<std::string> load_lines(const OrderedJson& figures, const LoadFigure
   if (!figures.at("request_goodput").is_null())
     lines.push_back(fmt::format("goodput {:.2f} requests/s", number("request_goodput")));
   lines.push_back(
-      fmt::format("{} prompt and {} answer tokens: {:.1f} answer tokens/s (at most {:.0f}), {:.1f} "
-                  "with prompts",
+      fmt::format("{} prompt and {} answer tokens: {:.1f} answer tokens/s ({:.0f} in the busiest "
+                  "second), {:.1f} with prompts",
                   figures.at("total_input_tokens").get<int64_t>(),
                   figures.at("total_output_tokens").get<int64_t>(), number("output_throughput"),
                   number("max_output_tokens_per_s"), number("total_token_throughput")));
-  lines.push_back(fmt::format("at most {} requests at a time; this client took {:.0f} % of a core",
-                              figures.at("max_concurrent_requests").get<int64_t>(),
-                              100 * number("client_cpu_share")));
+  lines.push_back(fmt::format(
+      "{} requests ran in the busiest second; this client took {:.0f} % of a core",
+      figures.at("max_concurrent_requests").get<int64_t>(), 100 * number("client_cpu_share")));
   std::vector<std::string> headings = {"<ms", "mean", "median"};
   for (const double percent : options.percentiles) headings.push_back(percentile_key(percent));
   TextTable table(headings);

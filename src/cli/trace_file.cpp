@@ -34,15 +34,14 @@ void TraceOption::prepare(engine::EngineOptions* options) const {
 void TraceOption::write(const engine::Engine& engine, std::ostream& says) const {
   if (!file_) return;
   const engine::PipelineTrace trace = engine.trace();
-  int64_t kept = 0, dropped = 0;
+  int64_t dropped = 0;
   for (const engine::WorkerTrace& worker : trace.workers) {
-    kept += static_cast<int64_t>(worker.activity.events.size());
     // Those of the load and of warming up are not missed.
     const bool reaches_back =
         worker.activity.events.empty() || worker.activity.events.front().begin_ns <= trace.begin_ns;
     if (!reaches_back) dropped = std::max(dropped, worker.activity.num_dropped);
   }
-  says << fmt::format("writing {} to {}", counted(kept, "event"), *file_) << std::endl;
+  says << fmt::format("writing the trace to {}", *file_) << std::endl;
   std::ofstream out(*file_);
   serve::write_trace(trace, engine.split(), out);
   out.close();

@@ -207,8 +207,8 @@ parallel::Topology packed_topology(const ModelSource& source, const EngineOption
                 fmt::format("{} was packed for {}, not for {}", options.model_path,
                             own.description(), asked.description()),
                 "panels that are mapped as they are serve one split",
-                fmt::format("leave the split out, or pack the model again: weft pack {} {}",
-                            packed.manifest.source.empty() ? "MODEL" : packed.manifest.source,
+                fmt::format("leave the split out, or pack {} again: weft pack MODEL {}",
+                            packed.manifest.source.empty() ? "it" : packed.manifest.source,
                             as_options(asked.description())));
   return asked;
 }
