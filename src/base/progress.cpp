@@ -13,6 +13,10 @@ constexpr int64_t kSecondNs = 1'000'000'000;
 constexpr int64_t kRedrawNs = kSecondNs / 10;
 constexpr int64_t kLineNs = 5 * kSecondNs;
 constexpr int kBarWidth = 20;
+// From when on what was done tells how long the rest takes: work that starts many items at a time
+// ends none of them for a while, and then several.
+constexpr double kTellingSeconds = 30;
+constexpr int64_t kTellingShare = 10;      // one in so many
 constexpr const char* kWipe = "\r\x1b[K";  // to the start of the line, and erase it
 
 // An amount, or an amount of a total, in the unit that suits the larger one.
@@ -53,6 +57,7 @@ int percent(int64_t done, int64_t total) {
 // Empty where nothing can be said yet.
 std::string left_text(int64_t done, int64_t total, double seconds) {
   if (done <= 0 || total <= done) return "";
+  if (done < total / kTellingShare && seconds < kTellingSeconds) return "";
   const double left = seconds * static_cast<double>(total - done) / static_cast<double>(done);
   // Years say no more than this, and fit no integer.
   const auto whole = static_cast<int64_t>(std::ceil(std::min(left, 359'999.0)));

@@ -26,7 +26,8 @@ class Progress {
   enum class Unit { kBytes, kItems };
   struct Options {
     std::string label;
-    int64_t total = 0;  // 0: unknown; then neither bar, share nor time left is shown
+    int64_t total = 0;  // 0: unknown; then neither bar, share nor time left is shown. (The time is
+                        // not before a tenth is done, or half a minute has gone.)
     Unit unit = Unit::kBytes;
     bool is_terminal = false;
     std::function<int64_t()> clock_ns = now_ns;

@@ -94,9 +94,25 @@ TEST_F(ProgressTest, ShortWorkLeavesOneLine) {
 
 TEST_F(ProgressTest, CountsItems) {
   Progress progress(out_, options(300, true, Progress::Unit::kItems));
-  now_ms_ += 1000;
-  progress.add(1);
-  EXPECT_THAT(last_line(), HasSubstr("  1 of 300  1.0/s  4:59 min left"));
+  now_ms_ += 31'000;
+  progress.add(40);
+  EXPECT_THAT(last_line(), EndsWith("  40 of 300  1.3/s  3:22 min left"));
+}
+
+TEST_F(ProgressTest, TellsNoTimeLeftBeforeThereIsEnoughToTellItFrom) {
+  for (const bool is_terminal : {true, false}) {
+    Progress progress(out_, options(300, is_terminal, Progress::Unit::kItems));
+    now_ms_ += 6000;  // the first of many at a time: 1:40 h, if one believed it
+    progress.add(1);
+    EXPECT_THAT(last_line(), testing::Not(HasSubstr("left")));
+    now_ms_ += 6000;
+    progress.add(29);
+    EXPECT_THAT(last_line(), HasSubstr("1:48 min left"));
+  }
+  Progress slow(out_, options(1000, true, Progress::Unit::kItems));
+  now_ms_ += 30'000;
+  slow.add(2);  // a tenth may be far off
+  EXPECT_THAT(last_line(), HasSubstr("4:09 h left"));
 }
 
 TEST_F(ProgressTest, AnUnknownTotalShowsWhatIsKnown) {
