@@ -48,7 +48,7 @@ engine::Request random_request(std::vector<int32_t> prompt_ids, int64_t output_l
                                uint64_t seed);
 
 // What a bench's requests of equal lengths say.
-inline const std::vector<std::string> kTexts = {"fixed", "repetitive", "random"};
+inline const std::vector<std::string> kWorkloadTexts = {"fixed", "repetitive", "random"};
 // One of them, the number-th: random ids; a phrase over and over; or random ids answered by others.
 engine::Request request_of(const std::string& text, const Lengths& lengths, uint64_t seed,
                            uint64_t number, int64_t vocab_size, uint64_t salt);

@@ -31,8 +31,10 @@ std::string_view bearer(std::string_view authorization) {
   return begin == std::string_view::npos ? std::string_view() : authorization.substr(begin);
 }
 
+}  // namespace
+
 // So many requests at once, and then as many a minute.
-class RateLimit {
+class Access::RateLimit {
  public:
   explicit RateLimit(double per_minute) : per_minute_(per_minute), tokens_(burst()) {}
 
@@ -58,8 +60,6 @@ class RateLimit {
   double tokens_;
   int64_t last_ns_ = 0;
 };
-
-}  // namespace
 
 KeyHash hash_key(std::string_view key) {
   Sha256 sum;

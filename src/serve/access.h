@@ -58,6 +58,7 @@ class Access {
   Verdict check(const HttpRequest& request, int64_t now_ns);
 
  private:
+  class RateLimit;
   struct Client;
   Client* find(std::string_view key) const;
 
