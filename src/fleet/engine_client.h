@@ -145,6 +145,9 @@ class EngineClient {
   virtual void resume() = 0;
   // Forgets cached prefixes that nobody uses.
   virtual void reset_prefix_cache() = 0;
+  // Calls `done` once what was asked for before holds (a pause, say), with a status that shows it;
+  // at once where the engine is lost. Perhaps from the thread that steps: it must not block.
+  virtual void when_done(std::function<void(const Status&)> done) { done(status()); }
   // What the prefix cache holds, as of a moment ago (fleet/prefix_snapshot.h).
   // Error(kCommunication) where the engine is lost.
   virtual void prefixes(OnPrefixes on_prefixes) = 0;

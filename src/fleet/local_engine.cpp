@@ -154,6 +154,10 @@ void LocalEngine::pause() { mailbox_.post(PauseMessage{true}); }
 void LocalEngine::resume() { mailbox_.post(PauseMessage{false}); }
 void LocalEngine::reset_prefix_cache() { mailbox_.post(ResetCacheMessage{}); }
 
+void LocalEngine::when_done(std::function<void(const Status&)> done) {
+  if (!mailbox_.post(DoneMessage{done})) done(status());
+}
+
 void LocalEngine::prefixes(OnPrefixes on_prefixes) {
   if (auto snapshot = prefix_watch_.young(now_ns())) return on_prefixes(std::move(snapshot));
   post(PrefixesMessage{std::move(on_prefixes)});
@@ -346,6 +350,11 @@ void LocalEngine::submit(HeldList::iterator held, engine::Request request) {
   has_work_ = true;
 }
 
+void LocalEngine::handle(DoneMessage& message) {
+  if (!is_closed_) publish(now_ns());
+  call(message.done, status());
+}
+
 void LocalEngine::handle(PrefixesMessage& message) {
   const int64_t begin_ns = now_ns();
   std::shared_ptr<const PrefixSnapshot> snapshot =
@@ -442,6 +451,7 @@ void LocalEngine::close(engine::FinishReason reason, const std::optional<Error>&
     if (auto* asked = std::get_if<GenerateMessage>(&message)) handle(*asked);
     if (auto* asked = std::get_if<EmbedMessage>(&message)) handle(*asked);
     if (auto* asked = std::get_if<PrefixesMessage>(&message)) handle(*asked);
+    if (auto* asked = std::get_if<DoneMessage>(&message)) handle(*asked);
   }
   messages_.clear();
   while (!held_.empty()) end(held_.begin(), reason, error);

@@ -67,6 +67,7 @@ class LocalEngine final : public EngineClient {
   void pause() override;
   void resume() override;
   void reset_prefix_cache() override;
+  void when_done(std::function<void(const Status&)> done) override;
   void prefixes(OnPrefixes on_prefixes) override;
 
  private:
@@ -89,6 +90,9 @@ class LocalEngine final : public EngineClient {
     bool paused;
   };
   struct ResetCacheMessage {};
+  struct DoneMessage {
+    std::function<void(const Status&)> done;
+  };
   struct PrefixesMessage {
     OnPrefixes on_prefixes;
   };
@@ -98,7 +102,7 @@ class LocalEngine final : public EngineClient {
     std::optional<Error> error;
   };
   using Message = std::variant<GenerateMessage, EmbedMessage, CancelMessage, PauseMessage,
-                               ResetCacheMessage, PrefixesMessage, GrammarMessage>;
+                               ResetCacheMessage, DoneMessage, PrefixesMessage, GrammarMessage>;
 
   // A request that has not ended.
   struct Held {
@@ -125,6 +129,7 @@ class LocalEngine final : public EngineClient {
   void handle(CancelMessage& message);
   void handle(PauseMessage& message) { is_paused_ = message.paused; }
   void handle(ResetCacheMessage&) { engine_->reset_prefix_cache(); }
+  void handle(DoneMessage& message);
   void handle(PrefixesMessage& message);
   void handle(GrammarMessage& message);
   HeldList::iterator hold(Held held);

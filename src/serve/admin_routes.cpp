@@ -20,11 +20,10 @@ void respond_json(Exchange& exchange, const Json& json) {
   exchange.respond(200, "application/json", json.dump());
 }
 
-Json status_json(const AdminSources& sources) {
-  const fleet::Status status = sources.engine->status();
+Json status_json(const fleet::Status& status, bool draining) {
   return {{"alive", status.alive},
           {"paused", status.paused},
-          {"draining", sources.is_draining()},
+          {"draining", draining},
           {"running", status.stats.num_running},
           {"waiting", status.stats.num_waiting},
           {"blocks", status.stats.num_blocks},
@@ -32,11 +31,15 @@ Json status_json(const AdminSources& sources) {
           {"cached_blocks", status.stats.num_idle_blocks}};
 }
 
-// A route that does something and tells how things are then.
+// A route that does something and tells how things are once it is done: the engine sees to it
+// between two steps.
 Route act(const AdminSources& sources, std::function<void()> action) {
   return [sources, action = std::move(action)](const std::shared_ptr<Exchange>& exchange) {
     action();
-    respond_json(*exchange, status_json(sources));
+    sources.engine->when_done(
+        [exchange, draining = sources.is_draining()](const fleet::Status& status) {
+          respond_json(*exchange, status_json(status, draining));
+        });
   };
 }
 
@@ -81,7 +84,7 @@ void add_admin_routes(Router* router, const AdminSources& sources) {
     respond_trace(sources, *exchange);
   });
   router->add("GET", "/status", [sources](const std::shared_ptr<Exchange>& exchange) {
-    respond_json(*exchange, status_json(sources));
+    respond_json(*exchange, status_json(sources.engine->status(), sources.is_draining()));
   });
 }
 

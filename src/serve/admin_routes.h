@@ -5,6 +5,8 @@
 //   POST /reset_prefix_cache    cached prefixes that nobody uses are forgotten
 //   GET  /trace?seconds=10      what every rank did (serve/chrome_trace.h)
 //   GET  /status                paused, draining, what runs and waits
+//
+// What does something answers as /status does, once it is done.
 #pragma once
 
 #include <functional>

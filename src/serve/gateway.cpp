@@ -76,8 +76,9 @@ struct Gateway::Inside {
                                    metrics->text(engine->card(), engine->status()));
                });
     add_page_routes();
-    add_admin_routes(&admin_router, {engine, [this] { return http.is_draining(); },
-                                     [this] { asked_to_drain = true; }});
+    add_admin_routes(&admin_router,
+                     {engine, [this] { return asked_to_drain || http.is_draining(); },
+                      [this] { asked_to_drain = true; }});
   }
 
   void add_page_routes() {

@@ -29,6 +29,9 @@ class MeteredClient final : public fleet::EngineClient {
   void pause() override { engine_->pause(); }
   void resume() override { engine_->resume(); }
   void reset_prefix_cache() override { engine_->reset_prefix_cache(); }
+  void when_done(std::function<void(const fleet::Status&)> done) override {
+    engine_->when_done(std::move(done));
+  }
   void prefixes(fleet::OnPrefixes on_prefixes) override {
     engine_->prefixes(std::move(on_prefixes));
   }

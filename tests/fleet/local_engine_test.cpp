@@ -173,6 +173,12 @@ TEST(LocalEngine, ACancelledRequestSaysSoOnceAndTheOthersGoOn) {
   ASSERT_EQ(state.cancelled.size(), 1u);
 }
 
+bool is_paused_when_done(LocalEngine& client) {
+  std::promise<bool> told;
+  client.when_done([&](const Status& status) { told.set_value(status.paused); });
+  return told.get_future().get();
+}
+
 TEST(LocalEngine, APauseLosesNothing) {
   FakeState state;
   const auto client = start(state);
@@ -187,7 +193,11 @@ TEST(LocalEngine, APauseLosesNothing) {
   client->cancel(client->generate(ask("gone"), gone.on_event()));
   ASSERT_TRUE(gone.wait_until_ended());
   EXPECT_EQ(gone.events().back().finish, FinishReason::kCancelled);
-  client->resume();
+  for (const bool paused : {false, true, false, true, false}) {
+    paused ? client->pause() : client->resume();
+    EXPECT_EQ(is_paused_when_done(*client), paused);
+    EXPECT_EQ(client->status().paused, paused);
+  }
   ASSERT_TRUE(answer.wait_until_ended());
   EXPECT_EQ(answer.text(), "Tokyo.");
   EXPECT_TRUE(wait_for(*client, [](const Status& s) { return !s.paused && s.requests.empty(); }));

@@ -35,11 +35,12 @@ class ScriptedClient : public fleet::EngineClient {
     traced_ns_ = window_ns;
     return trace_;
   }
-  void pause() override {
-    set([](fleet::Status& status) { status.paused = true; });
-  }
-  void resume() override {
-    set([](fleet::Status& status) { status.paused = false; });
+  // As an engine does: what is asked for holds a moment later.
+  void pause() override { asked_ = true; }
+  void resume() override { asked_ = false; }
+  void when_done(std::function<void(const fleet::Status&)> done) override {
+    set([this](fleet::Status& status) { status.paused = asked_; });
+    done(status());
   }
   void reset_prefix_cache() override { ++num_resets; }
   void prefixes(fleet::OnPrefixes on_prefixes) override { on_prefixes(prefixes_); }
@@ -57,6 +58,7 @@ class ScriptedClient : public fleet::EngineClient {
   fleet::ModelCard card_;
 
  private:
+  std::atomic<bool> asked_{false};  // to pause
   mutable std::mutex mutex_;
   fleet::Status status_;
 };
