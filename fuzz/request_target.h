@@ -104,7 +104,7 @@ inline void read_route(unsigned route, unsigned choice, std::string_view text) {
   if (route == 2) return read_response_and_chat(text, choice);
   if (route == 4) return read_tokens(text);
   const nlohmann::json json = parse_json(text, "the body");
-  const EmbeddingBody body = read_embedding(Fields(json, ""));
+  const EmbeddingBody body = read_embedding(Fields(json, ""), 4096);
   require(!body.inputs.empty() && body.inputs.size() <= 2048, "embed nothing, or more");
 }
 

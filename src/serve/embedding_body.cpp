@@ -4,7 +4,7 @@
 
 namespace weft::serve {
 
-EmbeddingBody read_embedding(const Fields& fields) {
+EmbeddingBody read_embedding(const Fields& fields, int64_t width) {
   EmbeddingBody body;
   body.model = fields.text("model").value_or("");
   body.inputs = prompts_of(fields, "input", kMostInputs);
@@ -12,7 +12,7 @@ EmbeddingBody read_embedding(const Fields& fields) {
   if (encoding != "float" && encoding != "base64")
     fields.refuse("encoding_format", "float or base64 is expected");
   body.base64 = encoding == "base64";
-  body.dimensions = fields.integer("dimensions", 1, INT32_MAX).value_or(0);
+  body.dimensions = fields.integer("dimensions", 1, width, "so many the model has").value_or(0);
   const std::string pooling = fields.text("pooling").value_or("last");
   if (pooling != "last" && pooling != "mean") fields.refuse("pooling", "last or mean is expected");
   if (pooling == "mean") body.pooling = fleet::Embed::Pooling::kMean;

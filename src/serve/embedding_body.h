@@ -17,12 +17,12 @@ struct EmbeddingBody {
   std::string model;
   std::vector<Prompt> inputs;
   bool base64 = false;
-  int64_t dimensions = 0;  // 0: all; no bound of the model's is known yet
+  int64_t dimensions = 0;  // 0: all
   fleet::Embed::Pooling pooling = fleet::Embed::Pooling::kLast;
   bool normalize = true;
 };
 
-// RequestError as of Fields.
-EmbeddingBody read_embedding(const Fields& fields);
+// width: numbers of one of the model's vectors. RequestError as of Fields.
+EmbeddingBody read_embedding(const Fields& fields, int64_t width);
 
 }  // namespace weft::serve

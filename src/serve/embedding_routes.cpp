@@ -60,12 +60,8 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
   void start() {
     const nlohmann::json json = parse_json(exchange_->request().body, "the body");
     const Fields fields(json, "");
-    body_ = read_embedding(fields);
+    body_ = read_embedding(fields, service_->engine().card().report.hidden_size);
     service_->check_model(body_.model);
-    const int64_t width = service_->engine().card().report.hidden_size;
-    if (body_.dimensions > width)
-      fields.refuse("dimensions",
-                    fmt::format("the model has {}: 1 to {} is expected", width, width));
     Admission::Refusal refusal;
     const int64_t at_once =
         service_->prompts_at_once(static_cast<int64_t>(body_.inputs.size()), /*num_choices=*/1);

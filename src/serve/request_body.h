@@ -25,11 +25,12 @@ inline constexpr int64_t kTruncateToContext = -1;
 
 // What a body may ask for at most, besides the ranges of engine/sampling.h.
 struct BodyLimits : engine::ServedLimits {
-  int64_t prompts = 1024;            // of one completion, one answer (or n) to each
-  int64_t messages = 4096;           // of one chat
-  int64_t documents = 256;           // of one chat, objects of texts, numbers and flags
-  int64_t document_bytes = 1 << 20;  // of all of them
-  bool whole_vocabulary = false;     // logprobs -1
+  int64_t max_tokens = int64_t{1} << 40;  // as check_sampling has it; a context ends long before
+  int64_t prompts = 1024;                 // of one completion, one answer (or n) to each
+  int64_t messages = 4096;                // of one chat
+  int64_t documents = 256;                // of one chat, objects of texts, numbers and flags
+  int64_t document_bytes = 1 << 20;       // of all of them
+  bool whole_vocabulary = false;          // logprobs -1
 };
 
 // A text, or token ids.

@@ -39,6 +39,12 @@ std::optional<int64_t> whole_number(const json& value) {
   return static_cast<int64_t>(number);
 }
 
+// A number that is whole, though it may be none that 64 bits hold.
+bool is_whole(const json& value) {
+  if (!value.is_number_float()) return value.is_number_integer();
+  return std::trunc(value.get<double>()) == value.get<double>();
+}
+
 }  // namespace
 
 Fields::Fields(const json& object, std::string place, std::string param, std::string_view source)
@@ -80,12 +86,14 @@ std::optional<bool> Fields::flag(std::string_view name) const {
   return value->get<bool>();
 }
 
-std::optional<int64_t> Fields::integer(std::string_view name, int64_t low, int64_t high) const {
+std::optional<int64_t> Fields::integer(std::string_view name, int64_t low, int64_t high,
+                                       std::string_view why) const {
   const json* value = find(name);
   if (value == nullptr) return std::nullopt;
   const std::optional<int64_t> number = whole_number(*value);
-  if (!number) refuse(name, "a whole number is expected");
-  if (*number < low || *number > high) refuse(name, fmt::format("{} to {} is expected", low, high));
+  if (!is_whole(*value)) refuse(name, "a whole number is expected");
+  if (!number || *number < low || *number > high)
+    refuse(name, fmt::format("{} to {} is expected{}{}", low, high, why.empty() ? "" : ": ", why));
   return number;
 }
 

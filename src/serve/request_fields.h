@@ -38,7 +38,9 @@ class Fields {
   bool has(std::string_view name) const { return find(name) != nullptr; }
 
   std::optional<bool> flag(std::string_view name) const;
-  std::optional<int64_t> integer(std::string_view name, int64_t low, int64_t high) const;
+  // why: where the bounds come from, said with them; may be empty.
+  std::optional<int64_t> integer(std::string_view name, int64_t low, int64_t high,
+                                 std::string_view why = {}) const;
   std::optional<float> number(std::string_view name) const;
   std::optional<std::string> text(std::string_view name) const;
   std::optional<std::vector<std::string>> texts(std::string_view name) const;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "serve/request_body.h"
 #include "serve/request_error.h"
 #include "serve/request_fields.h"
 
@@ -200,8 +201,9 @@ json chat_body(const json& body, const ResponseRequest& request) {
   for (const json& message : request.messages) messages.push_back(message);
   chat["messages"] = std::move(messages);
   if (const json* most = find(body, "max_output_tokens")) {
-    if (!most->is_number_integer() || *most < 1)
-      refuse("max_output_tokens", "a whole number of at least 1 is expected");
+    const int64_t highest = BodyLimits{}.max_tokens;
+    if (!most->is_number_integer() || *most < 1 || *most > highest)
+      refuse("max_output_tokens", fmt::format("1 to {} is expected", highest));
     chat["max_completion_tokens"] = *most;
   }
   if (json format = response_format(body); !format.is_null())

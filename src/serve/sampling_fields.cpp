@@ -27,19 +27,28 @@ void check_count(const Fields& fields, const char* name, size_t count, int64_t m
 void read_counts(const Fields& fields, const BodyLimits& limits, RequestBody* body) {
   engine::SamplingParams& p = body->sampling;
   take(fields.integer("n", 1, limits.choices), &p.n);
-  take(fields.integer("best_of", 0, limits.choices), &p.best_of);
+  // 0: as many as are returned.
+  if (const json* best = fields.find("best_of"); best != nullptr && *best != 0)
+    take(fields.integer("best_of", p.n, limits.choices,
+                        p.n > 1 ? fmt::format("n of them, {}, are returned", p.n) : ""),
+         &p.best_of);
   const char* const most =
       body->is_chat && fields.has("max_completion_tokens") ? "max_completion_tokens" : "max_tokens";
   body->names_max_tokens = fields.has(most);
-  take(fields.integer(most, 0, INT64_MAX), &p.max_tokens);
-  take(fields.integer("min_tokens", 0, INT64_MAX), &p.min_tokens);
-  take(fields.integer("truncate_prompt_tokens", kTruncateToContext, INT32_MAX),
-       &body->truncate_prompt_tokens);
-  if (fields.has("truncate_prompt_tokens") && body->truncate_prompt_tokens == 0)
-    fields.refuse("truncate_prompt_tokens", "1 or more is expected, or -1 (as the context holds)");
+  take(fields.integer(most, body->echo ? 0 : 1, limits.max_tokens,
+                      body->is_chat || body->echo ? "" : "0 only with echo"),
+       &p.max_tokens);
+  take(fields.integer("min_tokens", 0, std::max<int64_t>(1, p.max_tokens),
+                      fmt::format("{} is {}", most, p.max_tokens)),
+       &p.min_tokens);
+  const json* truncated = fields.find("truncate_prompt_tokens");
+  if (truncated != nullptr && *truncated == kTruncateToContext)
+    body->truncate_prompt_tokens = kTruncateToContext;
+  else
+    take(fields.integer("truncate_prompt_tokens", 1, INT32_MAX, "-1 is what the context holds"),
+         &body->truncate_prompt_tokens);
   if (p.max_tokens != 0) return;
   // A prompt that is only to be judged: nothing is shown of the token that has to be generated.
-  if (!body->echo) fields.refuse(most, "1 or more is expected (0 only with echo)");
   body->only_echo = true;
   p.max_tokens = 1;
 }
@@ -97,10 +106,9 @@ void read_ends(const Fields& fields, const BodyLimits& limits, RequestBody* body
 
 std::optional<int32_t> read_logprob_count(const Fields& fields, const char* name,
                                           const BodyLimits& limits) {
-  const auto count = fields.integer(name, limits.whole_vocabulary ? -1 : 0, INT32_MAX);
+  const auto count = fields.integer(name, limits.whole_vocabulary ? -1 : 0, limits.logprobs,
+                                    limits.whole_vocabulary ? "-1 is the whole vocabulary" : "");
   if (!count) return std::nullopt;
-  if (*count > limits.logprobs)
-    fields.refuse(name, fmt::format("at most {} are given", limits.logprobs));
   return static_cast<int32_t>(*count);
 }
 

@@ -67,15 +67,15 @@ TEST(RequestBody, RefusalsNameTheFieldWithACode) {
       {R"("frequency_penalty": -2.0000000001)", "frequency_penalty", "invalid_value", "-2.0000002"},
       {R"("n": 129)", "n", "invalid_value", "1 to 128"},
       {R"("n": 1.5)", "n", "invalid_value", "whole number"},
-      {R"("best_of": 200)", "best_of", "invalid_value", "0 to 128"},
-      {R"("max_completion_tokens": 0)", "max_completion_tokens", "invalid_value", "1 or more"},
+      {R"("best_of": 200)", "best_of", "invalid_value", "1 to 128"},
+      {R"("max_completion_tokens": 0)", "max_completion_tokens", "invalid_value", "1 to "},
       {R"("max_tokens": 3, "min_tokens": 5)", "min_tokens", "invalid_value", "min_tokens is 5"},
       {R"("stop": [""])", "stop", "invalid_value", "0 bytes"},
       {R"("stop": 5)", "stop", "invalid_value", "a list of texts"},
       {R"("logit_bias": {"5": 101})", "logit_bias", "invalid_value", "101"},
       {R"("logit_bias": {"5": 100.0000000001})", "logit_bias", "invalid_value", "100.00001"},
       {R"("logit_bias": {"x": 1})", "logit_bias", "invalid_value", "token ids"},
-      {R"("logprobs": true, "top_logprobs": 21)", "top_logprobs", "invalid_value", "at most 20"},
+      {R"("logprobs": true, "top_logprobs": 21)", "top_logprobs", "invalid_value", "0 to 20"},
       {R"("logprobs": true, "top_logprobs": -1)", "top_logprobs", "invalid_value", "-1"},
       {R"("top_logprobs": 2)", "top_logprobs", "invalid_value", "without logprobs"},
       {R"("seed": "a")", "seed", "invalid_value", "whole number"},
@@ -130,6 +130,61 @@ TEST(RequestBody, RefusalsNameTheFieldWithACode) {
     EXPECT_EQ(error["code"], one.code) << one.fields << " " << error;
     EXPECT_EQ(error["type"], "invalid_request_error");
     EXPECT_THAT(error["message"].get<std::string>(), HasSubstr(one.message)) << one.fields;
+  }
+}
+
+// A field with the bounds that hold, and what else stands in the body.
+struct Bounded {
+  const char* field;
+  int64_t low, high;
+  const char* beside = "";
+  RequestBody (*parse)(const std::string&) = asked;
+};
+
+RequestBody prompted(const std::string& fields) {
+  return completion(R"("prompt": "x", )" + fields);
+}
+
+TEST(RequestBody, BoundsThatRefusalsNameAreThoseThatHold) {
+  constexpr int64_t kMostTokens = int64_t{1} << 40;
+  const Bounded cases[] = {
+      {"n", 1, 128},
+      {"best_of", 1, 128},
+      {"best_of", 3, 128, R"(, "n": 3)"},
+      {"max_tokens", 1, kMostTokens},
+      {"max_completion_tokens", 1, kMostTokens},
+      {"max_tokens", 1, kMostTokens, "", prompted},
+      {"max_tokens", 0, kMostTokens, R"(, "echo": true)", prompted},
+      {"min_tokens", 0, 7, R"(, "max_tokens": 7)"},
+      {"min_tokens", 0, kOpenMaxTokens},
+      {"min_tokens", 0, 16, "", prompted},
+      {"top_k", -1, INT32_MAX},
+      {"truncate_prompt_tokens", 1, INT32_MAX},
+      {"logprobs", 0, 20, "", prompted},
+      {"top_logprobs", 0, 20, R"(, "logprobs": true)"},
+      {"prompt_logprobs", 0, 20},
+      {"priority", INT32_MIN, INT32_MAX},
+      {"temperature", 0, 100},
+      {"min_p", 0, 1},
+      {"presence_penalty", -2, 2},
+      {"frequency_penalty", -2, 2},
+  };
+  for (const Bounded& one : cases) {
+    const auto with = [&](const std::string& value) {
+      return fmt::format(R"("{}": {}{})", one.field, value, one.beside);
+    };
+    for (const int64_t within : {one.low, one.high})
+      EXPECT_NO_THROW(one.parse(with(std::to_string(within)))) << with(std::to_string(within));
+    const std::string range = fmt::format("{} to {}", one.low, one.high);
+    for (const std::string& beyond : {std::to_string(one.low - 1), std::to_string(one.high + 1),
+                                      std::string("-1e300"), std::string("18446744073709551615")}) {
+      if (one.field == std::string_view("best_of") && beyond == "0") continue;  // as many as n
+      const json error = refusal(with(beyond), one.parse);
+      EXPECT_EQ(error["param"], one.field) << with(beyond);
+      const std::string message = error["message"];
+      const bool is_too_large = message.find("32 bits") != std::string::npos;  // of a float's field
+      if (!is_too_large) EXPECT_THAT(message, HasSubstr(range)) << with(beyond);
+    }
   }
 }
 
