@@ -106,14 +106,16 @@ void AnswerFile::write(std::string_view line) {
   const std::string whole = std::string(line) + "\n";
   if (out_ != nullptr) {
     *out_ << whole << std::flush;
-    if (!*out_) throw Error(ErrorKind::kInternal, "standard output could not be written");
+    if (!*out_)
+      throw Error(ErrorKind::kUsage, "standard output could not be written", "",
+                  "see to the file or pipe that it goes to, or name one with --out");
     return;
   }
   for (size_t done = 0; done < whole.size();) {
     const ssize_t count = ::write(descriptor_, whole.data() + done, whole.size() - done);
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0)
-      throw Error(ErrorKind::kInternal, fmt::format("{} could not be written", path_),
+      throw Error(ErrorKind::kUsage, fmt::format("{} could not be written", path_),
                   std::strerror(errno), "make room; the same command goes on where this one ended");
     done += static_cast<size_t>(count);
   }

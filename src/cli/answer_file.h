@@ -39,7 +39,7 @@ class AnswerFile {
   const std::unordered_map<std::string, Known>& known() const { return known_; }
   bool dropped_torn_line() const { return dropped_torn_line_; }
 
-  // line: without a line feed. On its way to the disk when this returns. Error(kInternal) where it
+  // line: without a line feed. On its way to the disk when this returns. Error(kUsage) where it
   // cannot be written.
   void write(std::string_view line);
 

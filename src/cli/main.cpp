@@ -44,7 +44,7 @@ int main(int argc, char** argv) {
   if (code != 0) _exit(code);
   if (!std::cout) {
     std::cerr << "weft: standard output could not be written" << std::endl;
-    return static_cast<int>(ErrorKind::kInternal);
+    return static_cast<int>(ErrorKind::kUsage);
   }
   return code;
 }

@@ -23,12 +23,10 @@ bool is_blank(std::string_view text) {
 
 }  // namespace
 
-RequestFile::RequestFile(const std::string& path, LineDefaults defaults)
-    : path_(path), defaults_(std::move(defaults)) {
-  check_kind();
-  in_.open(path_, std::ios::binary);
-  if (!in_)
-    throw Error(ErrorKind::kUsage, fmt::format("{} cannot be read", path_), std::strerror(errno));
+RequestFile::RequestFile(const std::string& path, LineDefaults defaults,
+                         std::istream& standard_input)
+    : path_(path == "-" ? "standard input" : path), defaults_(std::move(defaults)) {
+  open(path, standard_input);
   index();
   if (num_mistakes_ > 0) {
     const auto more = num_mistakes_ - static_cast<int64_t>(mistakes_.size());
@@ -43,14 +41,23 @@ RequestFile::RequestFile(const std::string& path, LineDefaults defaults)
   check_ids();
 }
 
-void RequestFile::check_kind() const {
+void RequestFile::open(const std::string& path, std::istream& standard_input) {
+  if (path == "-") {
+    spooled_.emplace(standard_input);
+    in_.open(spooled_->path(), std::ios::binary);
+    WEFT_CHECK(in_.is_open(), "{} is gone", spooled_->path());
+    return;
+  }
   struct stat status {};
   if (::stat(path_.c_str(), &status) != 0)
     throw Error(ErrorKind::kUsage, fmt::format("{} cannot be read", path_), std::strerror(errno));
   if (!S_ISREG(status.st_mode))
     throw Error(ErrorKind::kUsage, fmt::format("{} is no file", path_),
                 "its lines are read twice: checked first, answered later",
-                "write the requests into a file and name that with --file");
+                "write the requests into a file, or give --file - and the pipe as standard input");
+  in_.open(path_, std::ios::binary);
+  if (!in_)
+    throw Error(ErrorKind::kUsage, fmt::format("{} cannot be read", path_), std::strerror(errno));
 }
 
 // The next line without its line feed; false at the end. Of a line that is too long no more is kept

@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/request_line.h"
+#include "cli/spooled_input.h"
 
 namespace weft::cli {
 
@@ -26,8 +28,10 @@ class RequestFile {
   // Checks every line; blank ones do not count. Error(kUsage) that shows the first mistakes, each
   // with its line and field: two lines of one custom_id, a line that is too long, or a file that
   // is no file (lines are read twice, which a pipe does not allow), or that holds no request.
-  RequestFile(const std::string& path, LineDefaults defaults);
+  // path: "-" stands for `standard_input`, which is read to its end.
+  RequestFile(const std::string& path, LineDefaults defaults, std::istream& standard_input);
 
+  // As it is called in messages.
   const std::string& path() const { return path_; }
   const std::vector<Entry>& entries() const { return entries_; }
   bool any_streams() const { return any_streams_; }
@@ -35,13 +39,14 @@ class RequestFile {
   RequestLine read(const Entry& entry);
 
  private:
-  void check_kind() const;
+  void open(const std::string& path, std::istream& standard_input);
   bool next_line(std::string* text);
   void index();
   void check_line(const std::string& text, int64_t number, int64_t offset);
   void check_ids() const;
 
   std::string path_;
+  std::optional<SpooledInput> spooled_;
   LineDefaults defaults_;
   std::ifstream in_;
   std::vector<Entry> entries_;

@@ -113,7 +113,8 @@ class RunCommand : public Command {
     options_.add("--file,-f", &file_,
                  {.unit = "FILE",
                   .help = "answer every line of it, many at a time: OpenAI batch requests, or "
-                          "{\"prompt\": \"...\"}, which is answered as -p is",
+                          "{\"prompt\": \"...\"}, which is answered as -p is; - reads standard "
+                          "input",
                   .may_be_empty = false});
     options_.add("--out,-o", &out_,
                  {.unit = "FILE",

@@ -280,6 +280,14 @@ std::string summary(const Totals& totals, double seconds) {
       per_second(static_cast<double>(totals.generated_tokens), seconds));
 }
 
+// One line, whatever their number: where the answers lie, each tells its own.
+std::string failures(const Totals& totals, const AnswerFile& answers) {
+  if (totals.failed == 1) return totals.first_failure;
+  return fmt::format("{} failed, first {}; the error of each is in its line of {}",
+                     counted(totals.failed, "line"), totals.first_failure,
+                     answers.is_file() ? answers.path() : "the answers");
+}
+
 void print_stats(const engine::Engine& engine, double seconds, std::ostream& err) {
   const engine::EngineStats stats = engine.stats();
   err << fmt::format(
@@ -321,7 +329,7 @@ void tell_start(const RequestFile& file, const AnswerFile& answers, size_t num_t
 
 int run_file(const FileRunOptions& options, const LoadEngine& load, Console& console) {
   std::ostream says(options.quiet ? nullptr : console.err.rdbuf());
-  RequestFile file(options.file, options.defaults);
+  RequestFile file(options.file, options.defaults, console.in);
   const std::unique_ptr<AnswerFile> answers = open_answers(options, console);
   int64_t failed_before = 0;
   std::vector<size_t> todo = find_todo(file, *answers, &failed_before);
@@ -360,8 +368,7 @@ int run_file(const FileRunOptions& options, const LoadEngine& load, Console& con
   }
   says << summary(run.totals(), run.seconds()) << "\n";
   if (options.stats) print_stats(*engine, run.seconds(), console.err);
-  if (!run.totals().first_failure.empty())
-    console.err << "weft: " << run.totals().first_failure << "\n";
+  if (run.totals().failed > 0) console.err << "weft: " << failures(run.totals(), *answers) << "\n";
   if (!finished) tell_how_to_go_on();
   console.err.flush();
   if (options.on_end) options.on_end(*engine);

@@ -49,6 +49,19 @@ def answers(path):
     return found
 
 
+class WithoutAModel(unittest.TestCase):
+    def test_standard_input_through_a_pipe(self):
+        run = weft("run", "/nowhere.gguf", "--file", "-", stdin='{"prompt": 7}\n')
+        self.assertEqual(run.returncode, 2)
+        self.assertIn("standard input: line 1: prompt is 7", run.stderr)
+        run = weft("run", "/nowhere.gguf", "--file", "-", stdin='{"prompt": "x"}\n')
+        self.assertEqual(run.returncode, 3)  # the lines are right
+        run = weft("run", "/nowhere.gguf", "--file", "-", stdin='{"prompt": "x"}\n',
+                   TMPDIR="/nowhere")
+        self.assertEqual(run.returncode, 2)
+        self.assertIn("TMPDIR", run.stderr)
+
+
 @needs_the_model
 class FilesOfPrompts(unittest.TestCase):
     @classmethod

@@ -7,7 +7,9 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "cli/answer_file.h"
 #include "cli/fake_engine.h"
+#include "cli/spooled_input.h"
 
 namespace weft::cli {
 namespace {
@@ -247,6 +249,8 @@ TEST_F(RunFile, ALineThatFailsDoesNotStopTheOthers) {
   EXPECT_EQ(answers.at("line-4")["error"]["message"], "the template says no");
   EXPECT_TRUE(answers.at("line-6")["error"].is_null());
   EXPECT_THAT(program_.err, AllOf(HasSubstr("3 failed"), HasSubstr("line 2 (line-2): the prompt")));
+  EXPECT_THAT(program_.err, HasSubstr("weft: 3 lines failed, first line 2"));
+  EXPECT_THAT(program_.err, HasSubstr("in its line of " + out().string()));
   // They are answered: a second run has nothing to do, and says with its exit code how it stands.
   EXPECT_EQ(run_to_out(file), 1);
   EXPECT_THAT(program_.err, HasSubstr("3 of these failed"));
@@ -460,6 +464,47 @@ TEST_F(RunFile, ALostRankLeavesWhatIsFinished) {
   program_.state.on_step = {};
   EXPECT_EQ(run_to_out(file), 0);
   EXPECT_EQ(answers_in(out_text()).size(), 20u);
+}
+
+TEST_F(RunFile, StandardInputIsAFileToo) {
+  const std::string lines = "{\"prompt\": \"one\"}\n{\"prompt\": \"two\"}\n";
+  ASSERT_EQ(run(write(lines)), 0) << program_.err;
+  const std::string expected = program_.out;
+  program_.input = lines;
+  ASSERT_EQ(run("-"), 0) << program_.err;
+  EXPECT_EQ(answers_in(program_.out), answers_in(expected));
+  ASSERT_EQ(run_to_out("-"), 0) << program_.err;
+  EXPECT_EQ(run_to_out("-"), 0) << program_.err;  // and goes on like one
+  EXPECT_THAT(program_.err, HasSubstr("2 of 2 lines are answered"));
+  program_.input = "{\"prompt\": 7}\n";
+  EXPECT_EQ(run("-"), 2);
+  EXPECT_THAT(program_.err, HasSubstr("standard input: line 1: prompt is 7"));
+  program_.input = "";
+  EXPECT_EQ(run("-"), 2);
+  EXPECT_THAT(program_.err, HasSubstr("standard input holds no request"));
+}
+
+TEST_F(RunFile, LinesBeyondOnePieceAreKeptWhole) {
+  const std::string text = "{\"prompt\": \"" + std::string(40'000, 'x') + "\"}\n";
+  std::istringstream in(text + text + text);
+  const SpooledInput spooled(in);
+  std::ifstream again(spooled.path());
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(again), {}), text + text + text);
+}
+
+TEST_F(RunFile, AnswersThatCannotBeWrittenEndWithAWord) {
+  std::ostream full(nullptr);
+  AnswerFile answers(full);
+  try {
+    answers.write("{}");
+    FAIL() << "written";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.exit_code(), 2);
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr("standard output could not be written"), HasSubstr("--out")));
+  }
+  EXPECT_EQ(run(write_numbered(1), {"--out", "/dev/full"}), 2);
+  EXPECT_THAT(program_.err, HasSubstr("/dev/full is no file"));
 }
 
 TEST_F(RunFile, NotesAreSaidOnce) {
