@@ -8,11 +8,23 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "text/text.h"
 
 namespace weft::cli {
 namespace {
 
 constexpr int64_t kMostTemplateBytes = 1 << 20;
+
+// Before the model is loaded, which may take long. The tokens that it begins and ends with come
+// from the model, and whether a template is one does not depend on them.
+void check_template(const std::string& path, const std::string& source) {
+  try {
+    text::ChatTemplate::compile(source, "", "");
+  } catch (const Error& error) {
+    throw Error(ErrorKind::kUsage, fmt::format("--chat-template {} is no template", path),
+                error.why().empty() ? error.summary() : error.why());
+  }
+}
 
 }  // namespace
 
@@ -51,7 +63,9 @@ std::string AnswerOptions::chat_template() const {
   if (static_cast<int64_t>(text.view().size()) > kMostTemplateBytes)
     throw Error(ErrorKind::kUsage,
                 fmt::format("--chat-template {} has more than 1 MiB", chat_template_file));
-  return std::move(text).str();
+  std::string source = std::move(text).str();
+  check_template(chat_template_file, source);
+  return source;
 }
 
 }  // namespace weft::cli

@@ -19,7 +19,8 @@ struct AnswerOptions {
     return !(chat_template_file.empty() && tool_parser.empty() && reasoning_parser.empty());
   }
   serve::ParserNames parsers() const;
-  // Its source; empty: the model's own. Error(kUsage) for a file that cannot be read.
+  // Its source; empty: the model's own. Error(kUsage) for a file that cannot be read
+  // or holds no template.
   std::string chat_template() const;
 };
 

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <string>
 #include <thread>
 
@@ -54,6 +56,22 @@ TEST(Serve, ALostRankIsToldToWhoWaitsAndEndsTheServerWithItsExitCode) {
   EXPECT_THAT(answer, HasSubstr("HTTP/1.1 503"));
   EXPECT_THAT(program.err, HasSubstr("rank 1 is silent"));
   EXPECT_NE(access(path.c_str(), F_OK), 0) << "the socket is left behind";
+}
+
+TEST(Serve, ATemplateThatIsNoneIsToldBeforeTheModelIsLoaded) {
+  const std::string path = testing::TempDir() + "weft-template-" + std::to_string(getpid());
+  for (const char* source : {"{% if messages %}{{ messages }}", "{{ messages[0] ", ""}) {
+    std::ofstream(path) << source;
+    Program program;
+    EXPECT_EQ(program.run({"serve", ".", "--port", "0", "--chat-template", path}), 2) << source;
+    EXPECT_THAT(program.err, HasSubstr("--chat-template " + path)) << source;
+    EXPECT_EQ(program.state.num_loads, 0);
+  }
+  std::remove(path.c_str());
+  Program program;
+  EXPECT_EQ(program.run({"serve", ".", "--port", "0", "--chat-template", path}), 2);
+  EXPECT_THAT(program.err, HasSubstr("No such file"));
+  EXPECT_EQ(program.state.num_loads, 0);
 }
 
 }  // namespace
