@@ -23,6 +23,7 @@ CTEST = ctest --test-dir $(BUILD) --timeout 600 --parallel $(TEST_JOBS) --output
 
 help:
 	@echo "make run        build, fetch the default model, serve it on $(RANKS) ranks at 127.0.0.1:$(PORT)"
+	@echo "                (MODEL=/path/to/file.gguf, or a name, serves another)"
 	@echo "make chat       the same, but chat with it in this terminal"
 	@echo "make build      install what is missing and build $(WEFT)"
 	@echo "make test       build, fetch the test models, run the tests (CTEST_ARGS='-R Options' for some)"
@@ -46,22 +47,26 @@ $(BUILD)/build.ninja: | $(BUILD)/setup.mk
 build: $(BUILD)/build.ninja
 	@cmake --build $(BUILD) --parallel $(JOBS) --target weft
 
+# A name is fetched; a file or folder is there, or weft says that it is not.
+PULL = case '$(MODEL)' in /*|./*|../*|*.gguf|*.safetensors) ;; \
+         *) [ -e '$(MODEL)' ] || $(WEFT) pull '$(MODEL)' > /dev/null ;; esac
+
 # Until Ctrl-C or SIGTERM.
 run: build
-	@$(WEFT) pull $(MODEL) > /dev/null
-	@exec $(WEFT) serve $(MODEL) --tp $(RANKS) --port $(PORT)
+	@$(PULL)
+	@exec $(WEFT) serve '$(MODEL)' --tp $(RANKS) --port $(PORT)
 
 # What `make run` promises, where nobody looks: it starts, answers, and ends when it is told to.
 check-run: build
-	@tools/check_run.py $(MAKE) --no-print-directory run BUILD=$(BUILD) MODEL=$(MODEL) RANKS=$(RANKS) PORT=$(PORT)
+	@tools/check_run.py $(MAKE) --no-print-directory run BUILD=$(BUILD) MODEL='$(MODEL)' RANKS=$(RANKS) PORT=$(PORT)
 
 chat: build
-	@$(WEFT) pull $(MODEL) > /dev/null
+	@$(PULL)
 	@if [ -t 0 ] && [ -t 1 ]; then \
 	  echo "Type a question; /help lists commands, /quit or Ctrl-D ends. The same by hand:"; \
 	  echo "  $(WEFT) run $(MODEL) --tp $(RANKS)"; \
 	fi
-	@$(WEFT) run $(MODEL) --tp $(RANKS)
+	@$(WEFT) run '$(MODEL)' --tp $(RANKS)
 
 test-models: build
 	@tools/test_models $(BUILD)
