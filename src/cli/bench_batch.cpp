@@ -8,9 +8,9 @@
 #include <ostream>
 
 #include "base/cpu.h"
-#include "base/error.h"
 #include "base/progress.h"
 #include "cli/banner.h"
+#include "cli/bench_length.h"
 #include "cli/commands.h"
 #include "cli/list_values.h"
 #include "cli/machine_report.h"
@@ -113,14 +113,7 @@ class BenchBatchCommand : public Command {
     engine::EngineOptions options = model_.resolve(context, false);
     options.max_num_seqs = *std::max_element(sizes.begin(), sizes.end());
     const int64_t length = depth_ + input_len_ + output_len_;
-    if (options.max_model_len == 0) options.max_model_len = length;
-    if (options.max_model_len < length)
-      throw Error(
-          ErrorKind::kUsage,
-          fmt::format("--depth, --input-len and --output-len are {} tokens, --max-model-len "
-                      "is {}",
-                      length, options.max_model_len),
-          "", "raise --max-model-len, or leave it out");
+    set_bench_length(context, "--depth, --input-len and --output-len are", length, &options);
     const auto engine = context.engine.load(options, {}, {});
     Console& console = context.console;
     for (const std::string& line : banner_lines(*engine, options)) console.err << line << "\n";

@@ -9,6 +9,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/progress.h"
+#include "cli/bench_length.h"
 #include "cli/bench_pipeline.h"
 #include "cli/bench_report.h"
 #include "cli/commands.h"
@@ -99,12 +100,7 @@ class BenchThroughputCommand : public Command {
   int execute(const Context& context) override {
     const std::vector<int> cpus = usable_cpus();
     engine::EngineOptions options = model_.resolve(context, false);
-    if (options.max_model_len == 0) options.max_model_len = longest();
-    if (options.max_model_len < longest())
-      throw Error(ErrorKind::kUsage,
-                  fmt::format("the workload's longest sequence is {} tokens, --max-model-len is {}",
-                              longest(), options.max_model_len),
-                  "", "raise --max-model-len, or leave it out");
+    set_bench_length(context, "the workload's longest sequence is", longest(), &options);
     check_batching();
     check_grammar();
     output_.check();

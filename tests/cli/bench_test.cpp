@@ -240,6 +240,17 @@ TEST(BenchThroughput, MeasuresMasksInTurn) {
   EXPECT_EQ(program.run({"bench", "throughput", ".", "--regex", "(", "--num-prompts", "1"}), 2);
 }
 
+// Nobody gave --max-model-len, so it is not to blame.
+TEST(Bench, SequencesThatTheModelCannotHoldAreToBlameThemselves) {
+  Program program;  // of a context of 8192
+  for (const char* bench : {"throughput", "latency", "batch"}) {
+    EXPECT_EQ(program.run({"bench", bench, ".", "--input-len", "9000", "--output-len", "5"}), 2);
+    EXPECT_THAT(program.err, HasSubstr("9005 tokens, the model's context is 8192")) << bench;
+    EXPECT_THAT(program.err, ::testing::Not(HasSubstr("--max-model-len"))) << bench;
+  }
+  EXPECT_EQ(program.state.num_loads, 0);
+}
+
 TEST(BenchThroughput, WhatDoesNotFitIsRefusedBeforeLoading) {
   Program program;
   EXPECT_EQ(program.run({"bench", "throughput", ".", "--max-model-len", "100"}), 2);
