@@ -3,7 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <vector>
+#include <array>
+#include <cctype>
 
 namespace weft {
 namespace {
@@ -11,6 +12,25 @@ namespace {
 std::string_view without_dashes(std::string_view word) {
   word.remove_prefix(std::min(word.find_first_not_of('-'), word.size()));
   return word;
+}
+
+// Whether a flag, variable or key of this name denies what it names.
+bool denies(std::string_view name) {
+  constexpr std::array<std::string_view, 3> kBeginnings = {"NO_", "DISABLE_", "ENABLE_"};
+  std::string rest(without_dashes(name));
+  for (char& c : rest)
+    c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  bool denied = false;
+  for (bool found = true; found;) {
+    found = false;
+    for (const std::string_view beginning : kBeginnings) {
+      if (!rest.starts_with(beginning)) continue;
+      rest.erase(0, beginning.size());
+      if (beginning != "ENABLE_") denied = !denied;
+      found = true;
+    }
+  }
+  return denied;
 }
 
 }  // namespace
@@ -58,6 +78,14 @@ std::optional<std::string> closest_word(std::string_view word, std::span<const s
 std::string did_you_mean(std::string_view word, std::span<const std::string> known) {
   const std::optional<std::string> near = closest_word(word, known);
   return near ? fmt::format(" (did you mean {}?)", *near) : std::string();
+}
+
+std::vector<std::string> names_of_same_sense(std::string_view word,
+                                             std::span<const std::string> known) {
+  std::vector<std::string> names;
+  for (const std::string& name : known)
+    if (denies(name) == denies(word)) names.push_back(name);
+  return names;
 }
 
 }  // namespace weft

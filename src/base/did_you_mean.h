@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace weft {
 
@@ -17,5 +18,11 @@ std::optional<std::string> closest_word(std::string_view word, std::span<const s
 
 // " (did you mean X?)", or nothing.
 std::string did_you_mean(std::string_view word, std::span<const std::string> known);
+
+// Those of `known` that affirm or deny as the option's name `word` does: --no-x and --disable-x
+// deny, --no-disable-x does not. The others are no answer to "did you mean": they turn what was
+// meant round.
+std::vector<std::string> names_of_same_sense(std::string_view word,
+                                             std::span<const std::string> known);
 
 }  // namespace weft

@@ -71,6 +71,8 @@ std::string OptionSet::help_entry(const Option& option) {
   if (!option.text.choices.empty()) {
     right += fmt::format("; one of {}", fmt::join(option.text.choices, ", "));
   }
+  if (!option.opposite_names.empty())
+    right += fmt::format("; {} says the opposite", fmt::join(option.opposite_names, ", "));
   const std::string& usual = option.text.unset.empty() ? option.default_text : option.text.unset;
   if (!usual.empty()) right += fmt::format(" (default: {})", usual);
   if (option.own_name() != "--help") right += fmt::format(" [{}]", option.own_variable());

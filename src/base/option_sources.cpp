@@ -63,12 +63,15 @@ void OptionSet::store(Option& option, const std::vector<std::string>& values, Or
 
 void OptionSet::take_environment(const Environment& environment) {
   for (Option& option : options_) {
-    for (const std::string& name : option.long_names) {
-      const std::string variable = option_variable(name);
-      const auto found = environment.find(variable);
-      const bool given = found != environment.end() && !found->second.empty();
-      if (!given || option.origin != Origin::kDefault) continue;
-      store(option, {found->second}, Origin::kEnvironment, fmt::format(" (from {})", variable));
+    for (const auto* names : {&option.long_names, &option.opposite_names}) {
+      for (const std::string& name : *names) {
+        const std::string variable = option_variable(name);
+        const auto found = environment.find(variable);
+        const bool given = found != environment.end() && !found->second.empty();
+        if (!given || option.origin != Origin::kDefault) continue;
+        store(option, {option.sense_of(name, found->second)}, Origin::kEnvironment,
+              fmt::format(" (from {})", variable));
+      }
     }
   }
 }
@@ -89,7 +92,8 @@ std::vector<std::string> OptionSet::unknown_variables(const Environment& environ
   for (const auto& [variable, value] : environment) {
     if (!variable.starts_with(kPrefix) || variable.starts_with(kBuildPrefix)) continue;
     if (std::find(known.begin(), known.end(), variable) != known.end()) continue;
-    const auto near = closest_word(variable.substr(kPrefix.size()), words);
+    const std::string word = variable.substr(kPrefix.size());
+    const auto near = closest_word(word, names_of_same_sense(word, words));
     warnings.push_back(fmt::format("the variable {} is unknown and counts for nothing ({})",
                                    variable,
                                    near ? fmt::format("did you mean {}{}?", kPrefix, *near)
@@ -122,16 +126,19 @@ void OptionSet::take_entry(const OptionFileEntry& entry, const std::string& plac
                        did_you_mean(entry.table, foreign_tables_)),
            "a table is named after a command");
   }
-  Option* option = find("--" + option_key(entry.key));
+  const std::string name = "--" + option_key(entry.key);
+  Option* option = find(name);
   if (option == nullptr) {
     if (top && contains(foreign_keys_, option_key(entry.key))) return;
+    refuse_declined(name);
     refuse(fmt::format("{}: unknown option '{}'{}", place, entry.key,
-                       did_you_mean(entry.key, keys())));
+                       did_you_mean(entry.key, names_of_same_sense(entry.key, keys()))));
   }
   if (option->origin != Origin::kDefault) return;
   std::vector<std::string> values = entry.values;
   // pp = [13, 13, 4] reads as the list that the flag takes.
-  if (!option->is_list) values = {fmt::format("{}", fmt::join(entry.values, ","))};
+  if (!option->is_list)
+    values = {option->sense_of(name, fmt::format("{}", fmt::join(entry.values, ",")))};
   store(*option, values, top ? Origin::kFile : Origin::kCommandTable,
         fmt::format(" (from {})", place));
 }
@@ -171,6 +178,7 @@ OptionSet::Outcome OptionSet::parse(const std::vector<std::string>& arguments,
   } else if (!usual.empty() && std::filesystem::exists(usual)) {
     take_file(usual, &outcome.notes);
   }
+  require_positionals(parts.positionals.size());
   return outcome;
 }
 

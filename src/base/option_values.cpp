@@ -6,6 +6,7 @@
 #include <cctype>
 #include <charconv>
 #include <cmath>
+#include <limits>
 
 namespace weft {
 namespace {
@@ -108,6 +109,13 @@ std::string describe_range(int64_t min, int64_t max, int64_t type_min, int64_t t
   }
   constexpr int64_t kMany = 1'000'000;
   return max >= kMany ? text + " (4k is 4000, 4K is 4096)" : text;
+}
+
+std::string describe_range(float min, float max) {
+  using Limits = std::numeric_limits<float>;
+  const bool is_above_zero = min == Limits::min(), has_most = max != Limits::max();
+  if (!is_above_zero) return fmt::format("a number from {} to {}", min, max);
+  return has_most ? fmt::format("a number above 0, at most {}", max) : "a number above 0";
 }
 
 }  // namespace weft

@@ -25,5 +25,8 @@ std::optional<bool> parse_truth(std::string_view text);
 // "a whole number from 1 to 64", "a whole number of at least 1"; a bound at the type's own limit is
 // left out. Where large numbers are allowed, with what their letters mean.
 std::string describe_range(int64_t min, int64_t max, int64_t type_min, int64_t type_max);
+// "a number from 0 to 1", "a number above 0, at most 1": the least normal number stands for the
+// latter, and the largest for no bound.
+std::string describe_range(float min, float max);
 
 }  // namespace weft

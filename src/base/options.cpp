@@ -4,7 +4,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cctype>
 
 #include "base/did_you_mean.h"
 #include "base/error.h"
@@ -30,14 +29,7 @@ void OptionSet::group(std::string heading) { heading_ = std::move(heading); }
 
 OptionSet::Option& OptionSet::declare(const std::string& names, OptionText text) {
   Option option;
-  size_t begin = 0;
-  while (begin <= names.size()) {
-    const size_t end = std::min(names.find(',', begin), names.size());
-    const std::string name = names.substr(begin, end - begin);
-    WEFT_CHECK(find(name) == nullptr, "option {} is declared twice", name);
-    (name.rfind("--", 0) == 0 ? option.long_names : option.short_names).push_back(name);
-    begin = end + 1;
-  }
+  take_names(names, &option);
   WEFT_CHECK(!option.long_names.empty(), "option '{}' has no long name", names);
   option.heading = heading_;
   option.text = std::move(text);
@@ -109,9 +101,7 @@ void OptionSet::add(const std::string& names, float* target, OptionText text, fl
   option.default_text = fmt::format("{}", *target);
   option.assign = [=](const auto& values) -> std::optional<std::string> {
     const auto value = parse_number(values.back());
-    if (!value || *value < min || *value > max) {
-      return fmt::format("a number from {} to {}", min, max);
-    }
+    if (!value || *value < min || *value > max) return describe_range(min, max);
     *target = static_cast<float>(*value);
     return std::nullopt;
   };
@@ -149,11 +139,18 @@ void OptionSet::add(const std::string& names, std::vector<std::string>* target, 
 
 void OptionSet::positional(std::string name, std::string* target, std::string help,
                            std::string instead) {
-  positionals_.push_back({std::move(name), std::move(help), target, nullptr, std::move(instead)});
+  positionals_.push_back(
+      {std::move(name), std::move(help), target, nullptr, std::move(instead), {}});
+}
+
+void OptionSet::name_positional(const std::string& names, OptionText text) {
+  WEFT_CHECK(!positionals_.empty() && positionals_.back().single != nullptr);
+  add(names, positionals_.back().single, std::move(text));
+  positionals_.back().option = options_.back().own_name();
 }
 
 void OptionSet::positional(std::string name, std::vector<std::string>* target, std::string help) {
-  positionals_.push_back({std::move(name), std::move(help), nullptr, target, {}});
+  positionals_.push_back({std::move(name), std::move(help), nullptr, target, {}, {}});
 }
 
 void OptionSet::environment_only(std::string variable, std::string help) {
@@ -176,111 +173,6 @@ void OptionSet::accept_keys(const std::vector<std::string>& keys,
   foreign_tables_.insert(foreign_tables_.end(), tables.begin(), tables.end());
 }
 
-OptionSet::Option* OptionSet::find(std::string_view name) {
-  return const_cast<Option*>(std::as_const(*this).find(name));
-}
-
-const OptionSet::Option* OptionSet::find(std::string_view name) const {
-  for (const Option& option : options_) {
-    for (const auto* names : {&option.long_names, &option.short_names}) {
-      if (std::find(names->begin(), names->end(), name) != names->end()) return &option;
-    }
-  }
-  return nullptr;
-}
-
-std::vector<std::string> OptionSet::all_names() const {
-  std::vector<std::string> names;
-  for (const Option& option : options_) {
-    names.insert(names.end(), option.long_names.begin(), option.long_names.end());
-  }
-  return names;
-}
-
-std::vector<std::string> OptionSet::variables() const {
-  std::vector<std::string> names;
-  for (const auto& [variable, help] : variables_) names.push_back(variable);
-  return names;
-}
-
-std::vector<std::string> OptionSet::keys() const {
-  std::vector<std::string> keys;
-  for (const std::string& name : all_names()) keys.push_back(option_key(name));
-  return keys;
-}
-
-// The option whose two-letter short name `word` is or begins with ("-tp", "-tp=3", "-tp3"), and
-// what follows the name.
-const OptionSet::Option* OptionSet::find_longer_short_name(const std::string& word,
-                                                           std::string* rest) const {
-  for (const Option& option : options_) {
-    for (const std::string& name : option.short_names) {
-      if (name.size() < 3 || word.rfind(name, 0) != 0) continue;
-      *rest = word.substr(name.size());
-      const bool ends = rest->empty() || rest->front() == '=' ||
-                        std::isdigit(static_cast<unsigned char>(rest->front()));
-      if (ends) return &option;
-    }
-  }
-  return nullptr;
-}
-
-// The option that "--prompt=" gives an empty value. (CLI11 sees no value there.)
-const OptionSet::Option* OptionSet::find_emptied(std::string_view word, std::string* rest) const {
-  if (word.size() < 4 || word.substr(0, 2) != "--" || word.back() != '=') return nullptr;
-  const Option* option = find(word.substr(0, word.size() - 1));
-  if (option != nullptr) *rest = "=";
-  return option;
-}
-
-// CLI11 would read "-tp" as "-t" with the value "p", so such names become long ones here. A word
-// that is the value of the option before it stays as it is; "--" ends the options.
-OptionSet::Words OptionSet::expand_short_names(const std::vector<std::string>& arguments) const {
-  Words words;
-  bool is_value = false;
-  for (size_t i = 0; i < arguments.size(); ++i) {
-    const std::string& argument = arguments[i];
-    if (is_value) {
-      words.options.push_back(argument);
-      is_value = false;
-      continue;
-    }
-    if (argument == "--") {
-      words.plain.assign(arguments.begin() + static_cast<std::ptrdiff_t>(i) + 1, arguments.end());
-      break;
-    }
-    std::string rest;
-    const Option* option = find_longer_short_name(argument, &rest);
-    if (option == nullptr) option = find_emptied(argument, &rest);
-    if (rest == "=" && !option->is_switch) {
-      words.options.insert(words.options.end(), {option->own_name(), ""});
-      continue;
-    }
-    if (option == nullptr) {
-      option = find(argument);
-      words.options.push_back(argument);
-    } else {
-      if (!rest.empty() && rest[0] != '=') rest.insert(0, "=");
-      words.options.push_back(option->own_name() + rest);
-    }
-    is_value = option != nullptr && !option->is_switch && rest.empty();
-  }
-  return words;
-}
-
-void OptionSet::refuse(const std::string& what, const std::string& why) const {
-  throw Error(ErrorKind::kUsage, what, why, fmt::format("see weft {} --help", command_));
-}
-
-void OptionSet::refuse_unknown(const std::string& word) const {
-  const std::string name = word.substr(0, word.find('='));
-  if (std::find(foreign_keys_.begin(), foreign_keys_.end(), option_key(name)) !=
-      foreign_keys_.end()) {
-    refuse(fmt::format("weft {} has no option {}", command_, name), "only another command has it");
-  }
-  refuse(fmt::format("unknown option {}{}", name, did_you_mean(name, all_names())));
-}
-
 OptionSet::Split OptionSet::split(const std::vector<std::string>& arguments) const {
   CLI::App app;
   app.set_help_flag();
@@ -291,6 +183,7 @@ OptionSet::Split OptionSet::split(const std::vector<std::string>& arguments) con
     for (const std::string& name : option.short_names) {
       if (name.size() == 2) names.push_back(name);
     }
+    for (const std::string& name : option.opposite_names) names.push_back("!" + name);
     const std::string joined = fmt::format("{}", fmt::join(names, ","));
     CLI::Option* handle =
         option.is_switch ? app.add_flag(joined) : app.add_option(joined)->expected(1);
@@ -317,17 +210,23 @@ OptionSet::Split OptionSet::split(const std::vector<std::string>& arguments) con
   return split;
 }
 
-void OptionSet::take_positionals(const std::vector<std::string>& words) const {
-  if (words.empty() && !alone_.empty() && origin(alone_) == Origin::kFlag) return;
+// A word in a positional's place is as good as the flag that names it, and wins over any variable.
+void OptionSet::take_word(const Positional& positional, const std::string& word) {
+  Option* option = positional.option.empty() ? nullptr : find(positional.option);
+  if (option != nullptr && option->origin == Origin::kFlag && *positional.single != word)
+    throw Error(ErrorKind::kUsage,
+                fmt::format("{} is {} and {} is {}", positional.name, word, positional.option,
+                            *positional.single),
+                "", "give one of the two");
+  *positional.single = word;
+  if (option != nullptr) option->origin = Origin::kFlag;
+}
+
+void OptionSet::take_positionals(const std::vector<std::string>& words) {
   size_t next = 0;
   for (const Positional& positional : positionals_) {
-    if (next >= words.size() && !positional.instead.empty() &&
-        origin(positional.instead) == Origin::kFlag)
-      continue;
-    if (next >= words.size()) {
-      refuse(fmt::format("{} is missing", positional.name), fmt::format("usage: {}", usage_line()));
-    }
-    if (positional.single != nullptr) *positional.single = words[next++];
+    if (next >= words.size()) break;
+    if (positional.single != nullptr) take_word(positional, words[next++]);
     if (positional.list != nullptr) {
       positional.list->assign(words.begin() + static_cast<std::ptrdiff_t>(next), words.end());
       next = words.size();
@@ -336,6 +235,19 @@ void OptionSet::take_positionals(const std::vector<std::string>& words) const {
   if (next < words.size()) {
     refuse(fmt::format("unexpected argument '{}'", words[next]),
            fmt::format("usage: {}", usage_line()));
+  }
+}
+
+void OptionSet::require_positionals(size_t num_words) const {
+  if (num_words == 0 && !alone_.empty() && origin(alone_) == Origin::kFlag) return;
+  for (size_t i = num_words; i < positionals_.size(); ++i) {
+    const Positional& positional = positionals_[i];
+    const bool by_other =
+        !positional.instead.empty() && origin(positional.instead) == Origin::kFlag;
+    const bool by_name =
+        !positional.option.empty() && origin(positional.option) != Origin::kDefault;
+    if (!by_other && !by_name)
+      refuse(fmt::format("{} is missing", positional.name), fmt::format("usage: {}", usage_line()));
   }
 }
 

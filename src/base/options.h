@@ -82,6 +82,22 @@ class OptionSet {
                   std::string instead = {});
   void positional(std::string name, std::vector<std::string>* target, std::string help);
 
+  // The last positional of one word may be given by an option as well: "--model,-m".
+  void name_positional(const std::string& names, OptionText text);
+
+  // More names for an option, as other programs call it.
+  void also_called(std::string_view own_name, const std::string& names);
+  // Long names that say the opposite of a switch: --enable-x of --no-x. In all three places.
+  void undone_by(std::string_view own_name, const std::string& names);
+  // An option of other programs that asks for what holds anyway: a switch, or one that has no value
+  // but `value`. The text's help says why.
+  void accept(const std::string& names, OptionText text, std::string value = {});
+  // Options of other programs without a counterpart: who gives one is told why, and what to do.
+  void decline(const std::string& names, std::string why, std::string instead);
+  bool has(std::string_view name) const { return find(name) != nullptr; }
+  // The name under which an option was declared, by any of its names.
+  std::string_view own_name(std::string_view name) const;
+
   // Where this switch is given as a flag, no argument without a dash is needed.
   void stands_alone(std::string name) { alone_ = std::move(name); }
 
@@ -119,8 +135,9 @@ class OptionSet {
 
  private:
   struct Option {
-    std::vector<std::string> long_names;   // "--tensor-parallel-size"
-    std::vector<std::string> short_names;  // "-t", "-tp"
+    std::vector<std::string> long_names;           // "--tensor-parallel-size"
+    std::vector<std::string> short_names;          // "-t", "-tp"
+    std::vector<std::string> opposite_names = {};  // "--enable-x" of the switch "--no-x"
     std::string heading;
     OptionText text;
     std::string default_text;
@@ -133,12 +150,19 @@ class OptionSet {
 
     const std::string& own_name() const { return long_names.front(); }
     std::string own_variable() const;
+    // What a value means that came under this name: its opposite, where the name says it.
+    std::string sense_of(std::string_view name, const std::string& value) const;
   };
   struct Positional {
     std::string name, help;
     std::string* single = nullptr;
     std::vector<std::string>* list = nullptr;
     std::string instead = {};
+    std::string option = {};  // own name of the option that gives it, too
+  };
+  struct Declined {
+    std::vector<std::string> names;
+    std::string why, instead;
   };
   struct Exclusion {
     std::string one, other;
@@ -148,6 +172,7 @@ class OptionSet {
   Option& declare(const std::string& names, OptionText text);
   template <typename T>
   Option& declare(const std::string& names, T* target, OptionText text);
+  void take_names(const std::string& names, Option* option) const;
   Option* find(std::string_view name);
   const Option* find(std::string_view name) const;
   std::vector<std::string> all_names() const;
@@ -165,7 +190,11 @@ class OptionSet {
   Split split(const std::vector<std::string>& arguments) const;
   [[noreturn]] void refuse(const std::string& what, const std::string& why = {}) const;
   [[noreturn]] void refuse_unknown(const std::string& word) const;
-  void take_positionals(const std::vector<std::string>& words) const;
+  void refuse_declined(std::string_view word) const;
+  void take_word(const Positional& positional, const std::string& word);
+  void take_positionals(const std::vector<std::string>& words);
+  // Once all sources were read. num_words: how many came without an option.
+  void require_positionals(size_t num_words) const;
   void take_environment(const Environment& environment);
   std::vector<std::string> unknown_variables(const Environment& environment) const;
   void take_file(const std::filesystem::path& path, std::vector<std::string>* notes);
@@ -183,6 +212,7 @@ class OptionSet {
   std::vector<Positional> positionals_;
   std::vector<std::pair<std::string, std::string>> variables_;
   std::vector<Exclusion> exclusions_;
+  std::vector<Declined> declined_;
   std::vector<std::string> foreign_keys_, foreign_tables_, foreign_variables_;
   bool help_ = false;
   std::string config_file_;

@@ -2,6 +2,7 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <ctime>
 #include <fstream>
@@ -18,6 +19,7 @@
 #include "cli/load_figures.h"
 #include "cli/load_prompts.h"
 #include "cli/load_run.h"
+#include "cli/server_refusal.h"
 #include "cli/token_counts.h"
 
 namespace weft::cli {
@@ -46,6 +48,11 @@ class BenchServeCommand : public Command {
                  {.unit = "NAME", .help = "as the server calls it", .unset = "its first one"});
     options_.add("--api-key", &api_key_,
                  {.unit = "KEY", .help = "sent with each request", .unset = "OPENAI_API_KEY"});
+    options_.add("--ca-file", &ca_file_,
+                 {.unit = "FILE",
+                  .help = kCaFileHelp,
+                  .unset = "SSL_CERT_FILE, otherwise the system's",
+                  .may_be_empty = false});
     options_.add("--ready-check-timeout-sec", &ready_timeout_s_,
                  {"S", "how long to wait for a server that is not there yet"}, 0, 86'400);
     options_.add("--request-timeout-sec", &request_timeout_s_,
@@ -84,7 +91,7 @@ class BenchServeCommand : public Command {
     figures_.detailed = save_detailed_;
     const double rate = parse_rate();
     output_.check();
-    HttpStreams streams(context.environment, std::chrono::seconds(request_timeout_s_));
+    HttpStreams streams(context.environment, std::chrono::seconds(request_timeout_s_), ca_file_);
     std::atomic<bool> stop{false};
     const InterruptAction interrupt(
         [](void* flag) { static_cast<std::atomic<bool>*>(flag)->store(true); }, &stop);
@@ -109,7 +116,7 @@ class BenchServeCommand : public Command {
     const LoadRun run = measure(&streams, target, prompts, &plan, context.console, stop);
     report(run, target, rate, context.console);
     if (run.was_stopped) return kInterruptedExit;
-    require_answers(run);
+    require_answers(run, target);
     return 0;
   }
 
@@ -146,35 +153,47 @@ class BenchServeCommand : public Command {
 
   // Once, or as long as a server is waited for. ask: one try; returns what failed.
   template <typename Ask>
-  void insist(const Ask& ask, const std::atomic<bool>& stop) const {
+  void insist(const Ask& ask, const LoadTarget& target, const std::atomic<bool>& stop) const {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(ready_timeout_s_);
     for (;;) {
-      const std::string failure = ask();
-      if (failure.empty() || stop.load()) return;
-      if (std::chrono::steady_clock::now() >= deadline) {
-        throw Error(ErrorKind::kCommunication,
-                    fmt::format("{} does not answer as it should", base()), failure,
-                    "start the server, or see to --base-url, --endpoint and --model");
-      }
+      const std::optional<FailedAnswer> failure = ask();
+      if (!failure || stop.load()) return;
+      if (!failure->may_recover() || std::chrono::steady_clock::now() >= deadline)
+        refuse(*failure, target);
       std::this_thread::sleep_for(kRetryPause);
     }
+  }
+
+  [[noreturn]] void refuse(const FailedAnswer& failure, const LoadTarget& target) const {
+    refuse_answer(base(), failure, !target.api_key.empty(),
+                  {.key = "give it with --api-key, WEFT_API_KEY or OPENAI_API_KEY",
+                   .busy = "ask for less at a time with --max-concurrency or --request-rate",
+                   .route = "see to --model, --endpoint and --base-url",
+                   .length = dataset_.mend_of_length(),
+                   .silence = "start the server, or see to --base-url, --host and --port",
+                   .form = "see to --backend and --endpoint"});
+  }
+
+  static FailedAnswer failed(const LoadAnswer& answer) {
+    return {answer.status, answer.error, answer.error_code, answer.untrusted};
   }
 
   std::string ask_model(HttpStreams* streams, const LoadTarget& target,
                         const std::atomic<bool>& stop) const {
     std::string model;
     insist(
-        [&]() -> std::string {
+        [&]() -> std::optional<FailedAnswer> {
           const HttpAnswer answer = ask(streams, {base() + "/v1/models", "", target.api_key});
-          if (!answer.end.failure.empty()) return answer.end.failure;
-          if (answer.end.status != 200) return error_text(answer.end.status, answer.body);
-          const auto json = nlohmann::json::parse(answer.body, nullptr, false);
-          if (json.is_object() && json.contains("data") && json["data"].is_array() &&
-              !json["data"].empty() && json["data"][0].is_object())
-            model = json["data"][0].value("id", "");
-          return model.empty() ? "/v1/models names no model" : "";
+          if (answer.end.status != 200) return failed_answer(answer.end, answer.body);
+          if (!answer.end.failure.empty()) return FailedAnswer{200, answer.end.failure};
+          const auto list = nlohmann::json::parse(answer.body, nullptr, false);
+          if (list.is_object() && list.contains("data") && list["data"].is_array() &&
+              !list["data"].empty() && list["data"][0].is_object())
+            model = list["data"][0].value("id", "");
+          if (!model.empty()) return std::nullopt;
+          return FailedAnswer{200, "/v1/models names no model; --model names one"};
         },
-        stop);
+        target, stop);
     return model;
   }
 
@@ -184,11 +203,12 @@ class BenchServeCommand : public Command {
                const std::atomic<bool>& stop) const {
     const std::vector<LoadPrompt> first(1, prompts.front());
     insist(
-        [&]() -> std::string {
+        [&]() -> std::optional<FailedAnswer> {
           const LoadRun run = run_load(streams, target, first, {{0.0}}, stop);
-          return run.answers.empty() ? "" : run.answers.front().error;
+          if (run.answers.empty() || run.answers.front().is_whole()) return std::nullopt;
+          return failed(run.answers.front());
         },
-        stop);
+        target, stop);
     if (num_warmups_ == 0 || stop.load()) return;
     const std::vector<LoadPrompt> warm(static_cast<size_t>(num_warmups_), prompts.front());
     LoadPlan plan{std::vector<double>(warm.size(), 0.0)};
@@ -253,16 +273,15 @@ class BenchServeCommand : public Command {
     console.err << "saved " << path.string() << std::endl;
   }
 
-  static void require_answers(const LoadRun& run) {
-    for (const LoadAnswer& answer : run.answers) {
-      if (answer.is_whole()) return;
-    }
-    throw Error(ErrorKind::kCommunication, "no request was answered",
-                run.answers.empty() ? "" : run.answers.front().error);
+  void require_answers(const LoadRun& run, const LoadTarget& target) const {
+    if (std::ranges::any_of(run.answers, &LoadAnswer::is_whole)) return;
+    if (run.answers.empty()) throw Error(ErrorKind::kCommunication, "no request was answered");
+    refuse(failed(run.answers.front()), target);
   }
 
   OptionSet options_{"bench serve", "load a running server, with the figures of vllm bench serve"};
-  std::string backend_ = "openai", base_url_, host_ = "127.0.0.1", endpoint_, model_, api_key_;
+  std::string backend_ = "openai", base_url_, host_ = "127.0.0.1", endpoint_, model_, api_key_,
+              ca_file_;
   int port_ = 8000, max_concurrency_ = 0, num_warmups_ = 0;
   int64_t ready_timeout_s_ = 0, request_timeout_s_ = 3600;
   LoadDataset dataset_;

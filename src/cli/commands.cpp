@@ -8,6 +8,7 @@
 
 #include "base/did_you_mean.h"
 #include "base/error.h"
+#include "cli/other_names.h"
 #include "cli/version.h"
 #include "hub/hub.h"
 
@@ -30,6 +31,7 @@ Commands all_commands() {
   commands.push_back(make_bench_serve_command());
   commands.push_back(make_bench_kernels_command());
   commands.push_back(make_bench_comm_command());
+  for (const auto& command : commands) add_other_names(&command->options());
   return commands;
 }
 

@@ -8,6 +8,12 @@
 #include "cli/prompt.h"
 
 namespace weft::cli {
+namespace {
+
+// Numbers below it the engine flushes to zero.
+constexpr float kAboveZero = std::numeric_limits<float>::min();
+
+}  // namespace
 
 void GenerationOptions::declare(OptionSet* options) {
   options_ = options;
@@ -22,16 +28,16 @@ void GenerationOptions::declare(OptionSet* options) {
                INT32_MAX);
   options->add("--top-p", &top_p_,
                {"P", "choose among the likeliest tokens of this probability together; above 0"},
-               0.0f, 1.0f);
+               kAboveZero, 1.0f);
   options->add("--min-p", &min_p_,
                {"P", "leave out tokens below this share of the likeliest one's probability"}, 0.0f,
                1.0f);
   options->add("--typical-p,--typical", &typical_p_,
                {"P", "choose among the most typical tokens of this probability together; above 0"},
-               0.0f, 1.0f);
+               kAboveZero, 1.0f);
   options->add("--repetition-penalty,--repeat-penalty", &repetition_penalty_,
-               {"X", "divides the logits of tokens of prompt and answer; above 0, 1: off"}, 0.0f,
-               std::numeric_limits<float>::max());
+               {"X", "divides the logits of tokens of prompt and answer; above 0, 1: off"},
+               kAboveZero, std::numeric_limits<float>::max());
   options->add("--presence-penalty", &presence_penalty_,
                {"X", "taken from the logits of tokens of the answer"}, -2.0f, 2.0f);
   options->add("--frequency-penalty", &frequency_penalty_,
@@ -51,16 +57,6 @@ void GenerationOptions::declare(OptionSet* options) {
 }
 
 void GenerationOptions::check() const {
-  // The engine flushes such numbers to zero.
-  constexpr float kLeast = std::numeric_limits<float>::min();
-  const auto above_zero = [](const char* flag, float value, const char* expected) {
-    if (value < kLeast)
-      throw Error(ErrorKind::kUsage, fmt::format("{} is {}", flag, value),
-                  fmt::format("{} is expected", expected), "see weft run --help");
-  };
-  above_zero("--top-p", top_p_, "a number above 0, at most 1");
-  above_zero("--typical-p", typical_p_, "a number above 0, at most 1");
-  above_zero("--repetition-penalty", repetition_penalty_, "a number above 0");
   if (min_tokens_ > max_tokens_)
     throw Error(ErrorKind::kUsage,
                 fmt::format("--min-tokens {} is above --max-tokens {}", min_tokens_, max_tokens_),

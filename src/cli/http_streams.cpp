@@ -2,7 +2,10 @@
 
 #include <curl/curl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -44,11 +47,16 @@ struct HttpStreams::Implementation {
   std::vector<std::unique_ptr<Call>> running, idle;
 };
 
-HttpStreams::HttpStreams(const Environment& environment, std::chrono::seconds timeout) {
+HttpStreams::HttpStreams(const Environment& environment, std::chrono::seconds timeout,
+                         const std::string& ca_file) {
+  if (!ca_file.empty() && access(ca_file.c_str(), R_OK) != 0)
+    throw Error(ErrorKind::kUsage, fmt::format("--ca-file {} cannot be read", ca_file),
+                std::strerror(errno));
   static const CURLcode ready = curl_global_init(CURL_GLOBAL_DEFAULT);
   WEFT_CHECK_EQ(ready, CURLE_OK);
   implementation_ = std::make_unique<Implementation>();
   implementation_->timeout_s = static_cast<long>(timeout.count());
+  implementation_->ca_file = ca_file;
   for (const char* name : {"CURL_CA_BUNDLE", "SSL_CERT_FILE"}) {
     const auto found = environment.find(name);
     if (found != environment.end() && !found->second.empty() && implementation_->ca_file.empty())
@@ -122,7 +130,8 @@ void HttpStreams::drive(std::chrono::milliseconds patience) {
     std::unique_ptr<Call> call = std::move(*place);
     std::swap(*place, all.running.back());
     all.running.pop_back();
-    HttpEnd end{call->status(), ""};
+    HttpEnd end{call->status(), "", false};
+    end.untrusted = code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE;
     if (code != CURLE_OK)
       end.failure = call->error_text[0] != '\0' ? call->error_text : curl_easy_strerror(code);
     curl_multi_remove_handle(all.multi, call->easy);
@@ -163,6 +172,13 @@ std::string error_text(int status, const std::string& body) {
   }
   if (text.size() > kLongest) text = text.substr(0, kLongest) + "...";
   return text.empty() ? fmt::format("HTTP {}", status) : fmt::format("HTTP {}: {}", status, text);
+}
+
+std::string error_code(const std::string& body) {
+  const nlohmann::json json = nlohmann::json::parse(body, nullptr, false);
+  const nlohmann::json::json_pointer place("/error/code");
+  if (!json.is_object() || !json.contains(place) || !json[place].is_string()) return {};
+  return json[place].get<std::string>();
 }
 
 }  // namespace weft::cli

@@ -20,8 +20,9 @@ struct HttpCall {
 };
 
 struct HttpEnd {
-  int status = 0;       // 0: no answer came
-  std::string failure;  // why it is not whole, in libcurl's words; empty: it is
+  int status = 0;          // 0: no answer came
+  std::string failure;     // why it is not whole, in libcurl's words; empty: it is
+  bool untrusted = false;  // it is since the server's certificate is not trusted
 };
 
 class HttpStreams {
@@ -29,9 +30,11 @@ class HttpStreams {
   using OnBytes = std::function<void(int status, std::span<const char> bytes)>;
   using OnEnd = std::function<void(const HttpEnd& end)>;
 
-  // timeout: of one call from beginning to end. The environment may name certificates to trust
-  // (SSL_CERT_FILE, CURL_CA_BUNDLE).
-  HttpStreams(const Environment& environment, std::chrono::seconds timeout);
+  // timeout: of one call from beginning to end. ca_file: certificates to trust in place of the
+  // system's, as PEM; empty: those that the environment names (CURL_CA_BUNDLE, SSL_CERT_FILE), if
+  // any. Error(kUsage) for a ca_file that cannot be read.
+  HttpStreams(const Environment& environment, std::chrono::seconds timeout,
+              const std::string& ca_file = {});
   ~HttpStreams();
   HttpStreams(const HttpStreams&) = delete;
   HttpStreams& operator=(const HttpStreams&) = delete;
@@ -55,7 +58,15 @@ struct HttpAnswer {
 };
 HttpAnswer ask(HttpStreams* streams, HttpCall call);
 
+// The option that names ca_file; what mends an answer that is `untrusted`.
+inline constexpr const char* kCaFileHelp =
+    "certificates that an https server may be signed by, as PEM; its own where it signs itself";
+inline constexpr const char* kMendTrust =
+    "name the certificate that signed it with --ca-file or SSL_CERT_FILE, and the host as it does";
+
 // What an error answer says: the message of OpenAI's error object, or the body's beginning.
 std::string error_text(int status, const std::string& body);
+// The code of OpenAI's error object; empty where there is none.
+std::string error_code(const std::string& body);
 
 }  // namespace weft::cli

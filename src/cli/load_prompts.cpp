@@ -169,6 +169,15 @@ std::vector<LoadPrompt> LoadDataset::make(bool as_ids, const CountTokens& count_
   return prompts;
 }
 
+std::string LoadDataset::mend_of_length() const {
+  if (name == "random") return "shorten them with --random-input-len and --random-output-len";
+  if (name == "prefix_repetition")
+    return "shorten them with --prefix-repetition-prefix-len, -suffix-len and -output-len";
+  if (name == "custom") return "shorten them in --dataset-path, or with --custom-output-len";
+  if (name == "sharegpt") return "shorten their answers with --sharegpt-output-len";
+  return "choose another --dataset-name";
+}
+
 std::vector<double> arrival_times(int count, double rate, double burstiness, uint64_t seed) {
   std::vector<double> times(static_cast<size_t>(count), 0.0);
   if (!std::isfinite(rate)) return times;

@@ -40,6 +40,8 @@ struct LoadDataset {
   // words, about one a token. count_tokens: asked for recorded conversations alone. Error(kUsage)
   // where a file is none.
   std::vector<LoadPrompt> make(bool as_ids, const CountTokens& count_tokens = {}) const;
+  // What to type where a server says that they are too long for it.
+  std::string mend_of_length() const;
 };
 
 // Seconds from the start at which each of `count` requests is sent: gaps of a gamma distribution of

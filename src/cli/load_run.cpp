@@ -69,8 +69,10 @@ class Reading {
     count_ending();
     if (http.status != 0 && http.status != 200) {
       answer_.error = error_text(http.status, body_);
+      answer_.error_code = error_code(body_);
     } else if (!http.failure.empty()) {
       answer_.error = http.failure;
+      answer_.untrusted = http.untrusted;
     } else if (answer_.error.empty() && answer_.pieces_s.empty()) {
       answer_.error = "the answer has no token";
     } else if (answer_.error.empty() && !finished_) {

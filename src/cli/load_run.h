@@ -26,7 +26,9 @@ struct LoadAnswer {
   std::vector<double> pieces_s;  // when each chunk of the answer came, with text or without
   int64_t input_tokens = 0, output_tokens = 0;  // by the server's usage; otherwise as sent, chunks
   int status = 0;
-  std::string error;  // why it failed; empty: it did not
+  std::string error;            // why it failed; empty: it did not
+  std::string error_code = {};  // the server's word for it; may be empty
+  bool untrusted = false;       // as of HttpEnd
   std::string text;
 
   bool is_whole() const { return error.empty(); }

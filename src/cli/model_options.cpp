@@ -30,10 +30,13 @@ void ModelOptions::declare_split(OptionSet* options) {
                       "--hf-repo");
 
   options->group("Model");
+  options->name_positional("--model",
+                           {.unit = "MODEL", .help = "names MODEL as well", .may_be_empty = false});
   options->add("--hf-repo,-hf,-hfr", &hf_repo,
                {.unit = "NAME",
                 .help = "user/repo or user/repo:Q4_K_M of a hub, in place of MODEL",
                 .may_be_empty = false});
+  options->exclude("--hf-repo", "--model");
   options->environment_only("HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE",
                             "the hub, and where its models are kept, as for huggingface_hub");
   options->group("Splitting");
@@ -138,7 +141,7 @@ void ModelOptions::declare_scheduling(OptionSet* options) {
                {"", "let the draft model guess also where it loses, to compare with"});
   options->add("--no-prefix-caching", &no_prefix_caching,
                {"", "compute every prompt anew, even where the cache knows its beginning"});
-  options->add("--no-chunked-prefill,--no-enable-chunked-prefill", &no_chunked_prefill,
+  options->add("--no-chunked-prefill", &no_chunked_prefill,
                {"", "compute a prompt whole before any running answer goes on"});
 }
 

@@ -41,8 +41,6 @@ void ServeOptions::declare(OptionSet* options) {
 void ServeOptions::declare_answers(OptionSet* options) {
   options->group("Answers");
   answers.declare(options);
-  options->add("--enable-auto-tool-choice", &ignored_auto_tool_choice,
-               {"", "accepted, as vLLM has it: a model may always call the tools it is given"});
   options->add("--sse-ping-interval", &ping_interval_s,
                {"S",
                 "a stream that has waited so long says so in a comment, so that nothing between it "

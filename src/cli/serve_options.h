@@ -16,7 +16,6 @@ struct ServeOptions {
   int port = 8000;
   int64_t drain_timeout_s = 30;
   bool show_limits = false, log_json = false, no_access_log = false, quiet = false;
-  bool ignored_auto_tool_choice = false;
   std::string log_level = "info";
 
   // Adds the groups "Server", "Answers", "Access", "Load" and "Operation".

@@ -17,6 +17,7 @@
 #include "cli/foreground.h"
 #include "cli/http_streams.h"
 #include "cli/interrupt.h"
+#include "cli/server_refusal.h"
 #include "cli/server_stream.h"
 
 namespace weft::cli {
@@ -31,38 +32,38 @@ constexpr auto kPatience = std::chrono::milliseconds(100);  // until Ctrl-C is n
 
 // Options of `weft run` that say something of a prompt, an answer or how it is shown: with a server
 // all others are its own affair.
-constexpr std::array<std::string_view, 32> kOfAnswers = {"url",
-                                                         "model",
-                                                         "api-key",
-                                                         "prompt",
-                                                         "system",
-                                                         "max-tokens",
-                                                         "n-predict",
-                                                         "min-tokens",
-                                                         "temperature",
-                                                         "temp",
-                                                         "top-k",
-                                                         "top-p",
-                                                         "min-p",
-                                                         "typical-p",
-                                                         "typical",
-                                                         "repetition-penalty",
-                                                         "repeat-penalty",
-                                                         "presence-penalty",
-                                                         "frequency-penalty",
-                                                         "seed",
-                                                         "stop",
-                                                         "stop-token-ids",
-                                                         "ignore-eos",
-                                                         "json-schema",
-                                                         "regex",
-                                                         "choice",
-                                                         "grammar",
-                                                         "json",
-                                                         "stats",
-                                                         "quiet",
-                                                         "config",
-                                                         "help"};
+constexpr auto kOfAnswers = std::to_array<std::string_view>({"url",
+                                                             "ca-file",
+                                                             "model",
+                                                             "api-key",
+                                                             "prompt",
+                                                             "system",
+                                                             "max-tokens",
+                                                             "min-tokens",
+                                                             "temperature",
+                                                             "top-k",
+                                                             "top-p",
+                                                             "min-p",
+                                                             "typical-p",
+                                                             "repetition-penalty",
+                                                             "presence-penalty",
+                                                             "frequency-penalty",
+                                                             "seed",
+                                                             "stop",
+                                                             "stop-token-ids",
+                                                             "ignore-eos",
+                                                             "json-schema",
+                                                             "regex",
+                                                             "choice",
+                                                             "grammar",
+                                                             "json",
+                                                             "stats",
+                                                             "quiet",
+                                                             "config",
+                                                             "help"});
+
+// Those that mean nothing without one.
+constexpr std::array<std::string_view, 3> kOfServer = {"url", "ca-file", "api-key"};
 
 // http://host:port/v1 out of what was typed: a scheme and /v1 where they are missing.
 std::string base_url(std::string_view typed) {
@@ -82,36 +83,23 @@ std::string base_url(std::string_view typed) {
   return url.find('/', host) == std::string::npos ? url + "/v1" : url;
 }
 
-// What a status other than 200 means to who asked.
-[[noreturn]] void refuse(const std::string& base, int status, const std::string& body,
-                         bool has_key) {
-  const std::string words = error_text(status, body);
-  if (status == 401 || status == 403)
-    throw Error(ErrorKind::kUsage,
-                fmt::format("{} {}", base, has_key ? "refuses the key" : "wants a key"), words,
-                "give it with --api-key, WEFT_API_KEY or OPENAI_API_KEY");
-  if (status == 429 || status == 503)
-    throw Error(ErrorKind::kBusy, fmt::format("{} is busy", base), words, "ask again later");
-  if (status >= 300 && status < 400)
-    throw Error(ErrorKind::kUsage, fmt::format("{} is elsewhere", base), words,
-                "give --url the address that it redirects to");
-  if (status >= 400 && status < 500)
-    throw Error(ErrorKind::kUsage, fmt::format("{} refuses the request", base), words);
-  throw Error(ErrorKind::kCommunication, fmt::format("{} failed", base), words);
-}
+constexpr Mends kMends = {.key = "give it with --api-key, WEFT_API_KEY or OPENAI_API_KEY",
+                          .busy = "ask again later",
+                          .silence = "start one (weft serve MODEL), or see to --url"};
 
-[[noreturn]] void refuse_silence(const std::string& base, const std::string& failure) {
-  throw Error(ErrorKind::kCommunication, fmt::format("no server answers at {}", base), failure,
-              "start one (weft serve MODEL), or see to --url");
+[[noreturn]] void refuse(const std::string& base, const HttpEnd& end, const std::string& body,
+                         bool has_key) {
+  refuse_answer(base, failed_answer(end, body), has_key, kMends);
 }
 
 class ServerPartner : public ChatPartner {
  public:
-  ServerPartner(std::string base, std::string model, std::string api_key,
+  ServerPartner(std::string base, std::string model, std::string api_key, std::string ca_file,
                 const Environment& environment, int terminal)
       : base_(std::move(base)),
         model_(std::move(model)),
         api_key_(std::move(api_key)),
+        ca_file_(std::move(ca_file)),
         environment_(environment),
         terminal_(terminal) {}
 
@@ -123,13 +111,12 @@ class ServerPartner : public ChatPartner {
 
   // A server without a list of its models is believed to serve the one that was named.
   void look_for_model() {
-    HttpStreams streams(environment_, kLookTimeout);
+    HttpStreams streams(environment_, kLookTimeout, ca_file_);
     const HttpAnswer answer = ask(&streams, {base_ + "/models", "", api_key_});
-    if (answer.end.status == 0) refuse_silence(base_, answer.end.failure);
     const std::vector<std::string> served = models_of(answer.body);
     const bool has_list = answer.end.status == 200 && !served.empty();
     if (answer.end.status != 200 && answer.end.status != 404 && answer.end.status != 405)
-      refuse(base_, answer.end.status, answer.body, !api_key_.empty());
+      refuse(base_, answer.end, answer.body, !api_key_.empty());
     if (!has_list && model_.empty())
       throw Error(ErrorKind::kUsage, fmt::format("{}/models names no model", base_),
                   answer.end.status == 200 ? "" : error_text(answer.end.status, answer.body),
@@ -143,7 +130,8 @@ class ServerPartner : public ChatPartner {
 
   ChatReply answer(std::vector<text::Message>* messages, const ChatParameters& parameters,
                    Console& console) override {
-    if (streams_ == nullptr) streams_ = std::make_unique<HttpStreams>(environment_, kAnswerTimeout);
+    if (streams_ == nullptr)
+      streams_ = std::make_unique<HttpStreams>(environment_, kAnswerTimeout, ca_file_);
     const int64_t begin_ns = now_ns();
     int64_t first_ns = 0;
     const auto note_first = [&] {
@@ -218,8 +206,7 @@ class ServerPartner : public ChatPartner {
   }
 
   void require_whole(const HttpEnd& end, const std::string& refusal, ServerStream& stream) const {
-    if (end.status == 0) refuse_silence(base_, end.failure);
-    if (end.status != 200) refuse(base_, end.status, refusal, !api_key_.empty());
+    if (end.status != 200) refuse(base_, end, refusal, !api_key_.empty());
     if (end.failure.empty()) stream.end();
     if (!stream.error().empty())
       throw Error(ErrorKind::kCommunication, fmt::format("{} failed", base_), stream.error());
@@ -246,7 +233,7 @@ class ServerPartner : public ChatPartner {
                         counted(count, is_counted ? "token" : "piece"), rest_s, rate)};
   }
 
-  std::string base_, model_, api_key_;
+  std::string base_, model_, api_key_, ca_file_;
   const Environment& environment_;
   int terminal_;
   std::unique_ptr<HttpStreams> streams_;  // keeps its connection from one answer to the next
@@ -258,16 +245,17 @@ void ServerAddress::declare(OptionSet* options) {
   options->group("Server");
   options->add("--url", &url_,
                {.unit = "URL",
-                .help = "of a running server of OpenAI's API, which answers in place of a MODEL "
-                        "here: http://HOST:PORT or http://HOST:PORT/v1",
-                .may_be_empty = false});
-  options->add("--model", &model_,
-               {.unit = "NAME",
-                .help = "as the server calls it (MODEL does too)",
-                .unset = "its first one",
+                .help = "of a running server of OpenAI's API, which answers in place of a model "
+                        "here: http://HOST:PORT or http://HOST:PORT/v1. MODEL is what it calls "
+                        "its model then, its first one where none is named",
                 .may_be_empty = false});
   options->add("--api-key", &api_key_,
                {.unit = "KEY", .help = "sent with each request", .unset = "OPENAI_API_KEY"});
+  options->add("--ca-file", &ca_file_,
+               {.unit = "FILE",
+                .help = kCaFileHelp,
+                .unset = "SSL_CERT_FILE, otherwise the system's",
+                .may_be_empty = false});
   options->stands_alone("--url");
 }
 
@@ -275,11 +263,11 @@ void ServerAddress::check(const OptionSet& options) const {
   for (const std::string& key : options.keys()) {
     const std::string flag = "--" + key;
     const bool given = options.origin(flag) == Origin::kFlag;
-    const bool of_server = key == "url" || key == "model" || key == "api-key";
-    if (!url_ && given && of_server)
+    const std::string_view own = options.own_name(flag).substr(2);
+    if (!url_ && given && std::ranges::find(kOfServer, own) != kOfServer.end())
       throw Error(ErrorKind::kUsage, fmt::format("{} needs --url", flag),
-                  "a model of this machine has neither another name nor a key", "");
-    if (!url_ || !given || std::ranges::find(kOfAnswers, key) != kOfAnswers.end()) continue;
+                  "it concerns the way to a server, and a model of this machine is no server", "");
+    if (!url_ || !given || std::ranges::find(kOfAnswers, own) != kOfAnswers.end()) continue;
     throw Error(ErrorKind::kUsage, fmt::format("{} and --url are both given", flag),
                 "how a server runs its model is settled there", fmt::format("leave out {}", flag));
   }
@@ -299,16 +287,12 @@ std::string reply_json(const ChatReply& reply, const std::string& model) {
 
 std::unique_ptr<ChatPartner> connect(const ServerAddress& address, const std::string& model,
                                      const Environment& environment, int terminal) {
-  if (address.model_ && !model.empty() && *address.model_ != model)
-    throw Error(ErrorKind::kUsage,
-                fmt::format("MODEL is {} and --model is {}", model, *address.model_), "",
-                "give one of the two");
   const auto variable = environment.find("OPENAI_API_KEY");
   const std::string key = address.api_key_                ? *address.api_key_
                           : variable != environment.end() ? variable->second
                                                           : "";
-  auto partner = std::make_unique<ServerPartner>(
-      base_url(*address.url_), address.model_.value_or(model), key, environment, terminal);
+  auto partner = std::make_unique<ServerPartner>(base_url(*address.url_), model, key,
+                                                 address.ca_file_, environment, terminal);
   partner->look_for_model();
   return partner;
 }

@@ -17,14 +17,15 @@ class ServerAddress {
   void declare(OptionSet* options);
   bool is_given() const { return url_.has_value(); }
   // What the other options have to do with a server. Error(kUsage) for those that were given and
-  // are the server's own affair, and for --model or --api-key without --url.
+  // are the server's own affair, and for --api-key or --ca-file without --url.
   void check(const OptionSet& options) const;
 
  private:
   friend std::unique_ptr<ChatPartner> connect(const ServerAddress& address,
                                               const std::string& model,
                                               const Environment& environment, int terminal);
-  std::optional<std::string> url_, model_, api_key_;
+  std::optional<std::string> url_, api_key_;
+  std::string ca_file_;
 };
 
 // Asks the server what it serves. model: what was typed as MODEL, may be empty. terminal: as of an

@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <fstream>
+#include <limits>
 
 #include "base/did_you_mean.h"
 #include "base/error.h"
@@ -357,6 +358,98 @@ TEST(Options, OptionsOfOneSourceAndThoseThatAgreeAreLeftAlone) {
   EXPECT_EQ(differing.notes.size(), 1u);
 }
 
+// A command with names of other programs beside its own.
+struct Guest {
+  bool no_caching = false;
+  int64_t length = 0;
+  std::string model;
+  OptionSet options{"serve", "answer"};
+
+  explicit Guest(std::vector<std::string> arguments = {"m"}, const Environment& environment = {}) {
+    options.positional("MODEL", &model, "a file");
+    options.name_positional("--model", {.unit = "MODEL", .help = "the same"});
+    options.add("--no-prefix-caching", &no_caching, {"", "compute anew"});
+    options.add("--max-model-len", &length, {"TOKENS", "longest"}, 1);
+    options.also_called("--model", "-m");
+    options.also_called("--max-model-len", "--ctx-size,-c");
+    options.undone_by("--no-prefix-caching", "--enable-prefix-caching");
+    options.accept("--jinja", {.help = "they always are"});
+    options.accept("--dtype", {.unit = "TYPE", .help = "the file decides"}, "auto");
+    options.decline("--n-gpu-layers,-ngl", "there is no GPU", "leave it out");
+    options.parse(arguments, environment);
+  }
+};
+
+std::string refused(std::vector<std::string> arguments, const Environment& environment = {}) {
+  try {
+    Guest(std::move(arguments), environment);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.exit_code(), 2);
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Options, OtherNamesMeanTheSame) {
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"m", "--ctx-size", "9"}, {"-c", "9", "m"}, {"-c9", "-m", "m"}})
+    EXPECT_EQ(Guest(words).length, 9) << words[0];
+  EXPECT_EQ(Guest({"m"}, {{"WEFT_CTX_SIZE", "9"}}).length, 9);
+}
+
+TEST(Options, ASwitchCanBeUndoneByItsOpposite) {
+  EXPECT_TRUE(Guest({"m", "--enable-prefix-caching", "--no-prefix-caching"}).no_caching);
+  EXPECT_FALSE(Guest({"m", "--no-prefix-caching", "--enable-prefix-caching"}).no_caching);
+  EXPECT_TRUE(Guest({"m", "--enable-prefix-caching=false"}).no_caching);
+  EXPECT_FALSE(
+      Guest({"m", "--enable-prefix-caching"}, {{"WEFT_NO_PREFIX_CACHING", "1"}}).no_caching);
+  EXPECT_TRUE(Guest({"m"}, {{"WEFT_ENABLE_PREFIX_CACHING", "0"}}).no_caching);
+  EXPECT_FALSE(Guest({"m"}, {{"WEFT_ENABLE_PREFIX_CACHING", "yes"}}).no_caching);
+  const TemporaryFile file("enable_prefix_caching = false\n");
+  EXPECT_TRUE(Guest({"m", "--config", file.path()}).no_caching);
+  EXPECT_THAT(refused({"m"}, {{"WEFT_ENABLE_PREFIX_CACHING", "maybe"}}),
+              AllOf(HasSubstr("maybe"), HasSubstr("true or false")));
+  EXPECT_THAT(Guest().options.help(), HasSubstr("--enable-prefix-caching says the opposite"));
+}
+
+TEST(Options, HintsNeverTurnAMeaningRound) {
+  for (const char* word : {"--prefix-caching", "--enable-prefix-cachin", "--no-disable-caching"})
+    EXPECT_THAT(refused({"m", word}), Not(HasSubstr("--no-prefix-caching"))) << word;
+  EXPECT_THAT(refused({"m", "--enable-prefix-cachin"}), HasSubstr("--enable-prefix-caching?"));
+  EXPECT_THAT(refused({"m", "--no-prefix-cachng"}), HasSubstr("--no-prefix-caching?"));
+  EXPECT_THAT(refused({"m", "--disable-prefix-caching"}), HasSubstr("--no-prefix-caching?"));
+  const TemporaryFile file("prefix-caching = true\n");
+  EXPECT_THAT(refused({"m", "--config", file.path()}), Not(HasSubstr("no-prefix")));
+}
+
+TEST(Options, WhatHoldsAnywayIsAcceptedAndNothingElse) {
+  EXPECT_THAT(refused({"m", "--jinja", "--dtype", "auto"}), "no error");
+  EXPECT_THAT(refused({"m", "--jinja=false"}), HasSubstr("they always are"));
+  EXPECT_THAT(refused({"m", "--dtype", "float16"}),
+              AllOf(HasSubstr("--dtype is 'float16'"), HasSubstr("auto (the file decides)")));
+}
+
+TEST(Options, WhatHasNoCounterpartSaysWhyAndWhatToDo) {
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"m", "-ngl", "99"}, {"-ngl=9", "m"}, {"m", "--n-gpu-layers", "9"}})
+    EXPECT_THAT(refused(words), AllOf(HasSubstr("weft serve has no -"), HasSubstr("no GPU"),
+                                      HasSubstr("leave it out")));
+  const TemporaryFile file("n-gpu-layers = 9\n");
+  EXPECT_THAT(refused({"m", "--config", file.path()}), HasSubstr("no GPU"));
+  EXPECT_EQ(Guest({"--", "-ngl"}).model, "-ngl");
+  EXPECT_EQ(Guest({"--model", "-ngl"}).model, "-ngl");
+}
+
+TEST(Options, AWordMayBeGivenByName) {
+  EXPECT_EQ(Guest({"-m", "x.gguf"}).model, "x.gguf");
+  EXPECT_EQ(Guest({"x", "--model", "x"}).model, "x");
+  EXPECT_EQ(Guest({}, {{"WEFT_MODEL", "x"}}).model, "x");
+  EXPECT_EQ(Guest({"y"}, {{"WEFT_MODEL", "x"}}).model, "y");
+  EXPECT_THAT(refused({"y", "-m", "x"}),
+              AllOf(HasSubstr("MODEL is y and --model is x"), HasSubstr("one of the two")));
+  EXPECT_THAT(refused({}), HasSubstr("MODEL is missing"));
+}
+
 TEST(Options, HelpShowsGroupsNamesVariablesAndDefaults) {
   Sample sample;
   EXPECT_TRUE(sample.options.parse({"--help"}, {}).help);  // although MODEL is missing
@@ -392,6 +485,13 @@ TEST(OptionValues, RangesReadAsTheyMayBeTyped) {
   EXPECT_EQ(text(INT64_MIN, 64), "a whole number of at most 64");
   EXPECT_EQ(text(1, INT64_MAX), "a whole number of at least 1 (4k is 4000, 4K is 4096)");
   EXPECT_EQ(text(1, int64_t{1} << 50), "a whole number from 1 to 1024T (4k is 4000, 4K is 4096)");
+}
+
+TEST(OptionValues, RangesOfNumbersSayWhatIsOutside) {
+  constexpr float kLeast = std::numeric_limits<float>::min();
+  EXPECT_EQ(describe_range(-2.0f, 2.0f), "a number from -2 to 2");
+  EXPECT_EQ(describe_range(kLeast, 1.0f), "a number above 0, at most 1");
+  EXPECT_EQ(describe_range(kLeast, std::numeric_limits<float>::max()), "a number above 0");
 }
 
 TEST(DidYouMean, CountsEditsAndSwaps) {

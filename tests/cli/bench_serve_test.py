@@ -10,7 +10,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from fake_server import Server
+from fake_server import Server, self_signed
 from program import PROGRAM, environment, weft
 
 TINY = Path(os.environ.get("WEFT_TINY_MODELS", "/nonexistent")) / "qwen2.Q4_K_M.gguf"
@@ -141,7 +141,13 @@ class BenchServe(unittest.TestCase):
 
     def test_keys(self):
         with Server(key="sk-1") as server:
-            self.assertIn("Incorrect API key", self.bench(server, "--num-prompts", 1, code=5))
+            said = self.bench(server, "--num-prompts", 1, code=2)
+            self.assertIn("wants a key", said)
+            self.assertIn("Incorrect API key", said)
+            self.assertIn("--api-key", said)
+            said = self.bench(server, "--num-prompts", 1, "--api-key", "sk-2", code=2)
+            self.assertIn("refuses the key", said)
+            self.assertNotIn("sk-2", said)
             for given in ({"OPENAI_API_KEY": "sk-1"}, {}):
                 arguments = () if given else ("--api-key", "sk-1")
                 self.bench(server, "--num-prompts", 1, "--random-output-len", 1, *arguments, **given)
@@ -159,7 +165,54 @@ class BenchServe(unittest.TestCase):
             url = server.url
         run = weft("bench", "serve", "--base-url", url, "--model", "m", "--num-prompts", 1)
         self.assertEqual(run.returncode, 5)
-        self.assertIn("does not answer as it should", run.stderr)
+        self.assertIn(f"no server answers at {url}", run.stderr)
+
+    def test_refusals_say_what_they_are(self):
+        """With the server's words, and the option that mends it; none is called silence."""
+        cases = [(400, None, 2, "refuses the request", None),
+                 (400, "context_length_exceeded", 2, "refuses the request", "--random-input-len"),
+                 (403, None, 2, "wants a key", "--api-key"),
+                 (404, "model_not_found", 2, "does not know", "--model"),
+                 (429, None, 75, "is busy", "--max-concurrency"),
+                 (503, None, 75, "is busy", "--request-rate"),
+                 (500, None, 5, "failed", None)]
+        with Server(first_s=0, each_s=0) as server:
+            for status, code, exit_code, what, mend in cases:
+                for before in ((), (200,)):  # the request that tries the server out, and the rest
+                    server.statuses, server.code = [*before, status], code
+                    run = weft("bench", "serve", "--base-url", server.url, "--num-prompts", 1,
+                               "--random-output-len", 1, OPENAI_API_KEY="")
+                    self.assertEqual(run.returncode, exit_code, run.stderr)
+                    said = run.stderr
+                    self.assertIn(f"HTTP {status}: too busy", said)
+                    self.assertIn(f"{server.url} {what}", said)
+                    self.assertNotIn("no server answers", said)
+                    self.assertNotIn("--max-model-len", said)
+                    self.assertIn(mend or "", said)
+                    if mend is None:
+                        self.assertNotIn("to mend", said)
+
+    def test_only_what_may_pass_is_waited_for(self):
+        with Server(first_s=0, each_s=0) as server:
+            server.statuses = [503, 429]
+            self.bench(server, "--num-prompts", 1, "--random-output-len", 1,
+                       "--ready-check-timeout-sec", 60)
+            self.assertEqual(len(server.requests), 4)
+            server.statuses = [400, 400]
+            self.bench(server, "--num-prompts", 1, "--ready-check-timeout-sec", 60, code=2)
+            self.assertEqual(len(server.requests), 5)
+
+    def test_certificates_are_checked(self):
+        with tempfile.TemporaryDirectory() as folder:
+            certificate = self_signed(folder)
+            with Server(first_s=0, each_s=0, certificate=certificate) as server:
+                asked = ("--num-prompts", 1, "--random-output-len", 1)
+                said = self.bench(server, *asked, code=5)
+                self.assertIn("is not trusted", said)
+                self.assertIn("--ca-file", said)
+                figures = self.bench(server, *asked, "--ca-file", certificate[0])
+                self.assertEqual(figures["completed"], 1)
+                self.bench(server, *asked, SSL_CERT_FILE=certificate[0])
 
 
 @unittest.skipUnless(TINY.exists(), "WEFT_TINY_MODELS names no folder with the tiny models")

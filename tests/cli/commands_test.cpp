@@ -8,6 +8,7 @@
 namespace weft::cli {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -101,6 +102,51 @@ TEST(Commands, RunKnowsEveryPromisedOption) {
                              "WEFT_TENSOR_PARALLEL_SIZE"}) {
     EXPECT_THAT(program.out, HasSubstr(option));
   }
+}
+
+TEST(Commands, NamesOfOtherProgramsMeanWhatTheyMeanThere) {
+  Program program;
+  const auto loads = [&](std::vector<std::string> words) -> const engine::EngineOptions& {
+    words.insert(words.begin(), "run");
+    words.insert(words.end(), {"-p", "x", "--quiet"});
+    EXPECT_EQ(program.run(words), 0) << words[1] << program.err;
+    return program.state.loaded_with;
+  };
+  EXPECT_TRUE(loads({".", "--enable-prefix-caching", "--dtype", "auto"}).prefix_caching);
+  EXPECT_FALSE(loads({".", "--no-enable-prefix-caching"}).prefix_caching);
+  EXPECT_FALSE(loads({".", "--no-prefix-caching"}).prefix_caching);
+  EXPECT_TRUE(loads({".", "--enable-chunked-prefill"}).chunked_prefill);
+  EXPECT_FALSE(loads({".", "--no-enable-chunked-prefill"}).chunked_prefill);
+  EXPECT_EQ(loads({".", "-c", "48"}).max_model_len, 48);
+  EXPECT_EQ(loads({".", "--ctx-size=48"}).max_model_len, 48);
+  EXPECT_EQ(loads({"-m", ".", "-t", "3"}).threads_per_rank, 3);
+  EXPECT_EQ(program.state.loaded_with.model_path, loads({"."}).model_path);
+  EXPECT_EQ(program.run({"inspect", "-m", "."}), 0) << program.err;
+}
+
+TEST(Commands, OptionsWithoutACounterpartSayWhatDecides) {
+  struct Missing {
+    std::vector<std::string> words;
+    const char* hint;
+  };
+  const Missing cases[] = {{{"--gpu-memory-utilization", "0.9"}, "--kv-cache-memory"},
+                           {{"-ngl", "99"}, "--threads"},
+                           {{"--dtype", "bfloat16"}, "the model's file decides"},
+                           {{"--cache-type-k", "q8_0"}, "--kv-cache-dtype"},
+                           {{"--tensor-split", "3,1"}, "--tp-weights"},
+                           {{"--flash-attn", "on"}, "leave it out"}};
+  Program program;
+  for (const char* command : {"serve", "run"}) {
+    for (const Missing& missing : cases) {
+      std::vector<std::string> words = {command, "."};
+      words.insert(words.end(), missing.words.begin(), missing.words.end());
+      EXPECT_EQ(program.run(words), 2) << program.err;
+      EXPECT_THAT(program.err, AllOf(HasSubstr(missing.words[0]), HasSubstr(missing.hint)));
+    }
+  }
+  EXPECT_EQ(program.state.num_loads, 0);
+  EXPECT_EQ(program.run({"bench", "kernels", "-ngl", "9"}), 2);  // loads nothing
+  EXPECT_THAT(program.err, Not(HasSubstr("GPU")));
 }
 
 TEST(Commands, VersionNamesCompilerAndKernels) {

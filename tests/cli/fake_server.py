@@ -2,6 +2,8 @@
 as a test asks. Streams are cut into pieces that respect neither events nor characters."""
 
 import json
+import ssl
+import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,10 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Server:
     """with Server() as server: server.url, server.requests, server.most_at_once"""
 
-    def __init__(self, first_s=0.02, each_s=0.005, key=None, usage=True):
+    def __init__(self, first_s=0.02, each_s=0.005, key=None, usage=True, certificate=None):
         self.first_s, self.each_s, self.key, self.usage = first_s, each_s, key, usage
+        self.certificate = certificate  # a file and its key's: it speaks TLS
         self.requests = []  # bodies, with "path" and "at"
         self.statuses = []  # of the next answers, before they are served
+        self.code = None    # of their errors
         self.cut = False    # streams end without [DONE]
         self.piece = 7      # bytes of one write
         self.words = ["Wörter", " and", " more", " 文字"]
@@ -33,6 +37,10 @@ class Server:
         self.http.request_queue_size = 128
         self.http.handle_error = lambda *_: None
         self.http.owner = self
+        if self.certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.certificate)
+            self.http.socket = context.wrap_socket(self.http.socket, server_side=True)
         threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
@@ -42,7 +50,18 @@ class Server:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.http.server_address[1]}"
+        port = self.http.server_address[1]
+        return f"https://localhost:{port}" if self.certificate else f"http://127.0.0.1:{port}"
+
+
+def self_signed(folder):
+    """A certificate of localhost that signs itself, and its key."""
+    certificate, key = f"{folder}/certificate.pem", f"{folder}/key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                    "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key,
+                    "-out", certificate], check=True, capture_output=True)
+    return certificate, key
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -59,8 +78,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def refuse(self, status, message):
-        self.answer(status, {"error": {"message": message, "type": "x", "param": None, "code": None}})
+    def refuse(self, status, message, code=None):
+        self.answer(status, {"error": {"message": message, "type": "x", "param": None, "code": code}})
 
     def is_allowed(self):
         owner = self.server.owner
@@ -91,7 +110,7 @@ class Handler(BaseHTTPRequestHandler):
             if not self.is_allowed():
                 return self.refuse(401, "Incorrect API key provided")
             if status != 200:
-                return self.refuse(status, "too busy")
+                return self.refuse(status, "too busy", owner.code)
             if not owner.streams:
                 return self.answer(200, {"choices": [{"finish_reason": "stop", "message": {
                     "role": "assistant", "content": "".join(owner.words)}}]})

@@ -9,7 +9,7 @@ import time
 import unittest
 from pathlib import Path
 
-from fake_server import Server
+from fake_server import Server, self_signed
 from program import MODEL, QUESTION, Running, answer, needs_the_model, weft
 from serve_test import Server as WeftServer
 
@@ -74,6 +74,26 @@ class APrompt(unittest.TestCase):
             self.assertEqual(ask(server.url, "-p", "x", key="sk-1").returncode, 0)
             self.assertEqual(ask(server.url, "-p", "x", WEFT_API_KEY="sk-1").returncode, 0)
 
+    def test_certificates_are_checked(self):
+        with tempfile.TemporaryDirectory() as folder:
+            certificate = self_signed(folder)
+            with Server(first_s=0, each_s=0, certificate=certificate) as server:
+                run = ask(server.url, "-p", "x")
+                self.assertEqual(run.returncode, 5)
+                self.assertIn("is not trusted", run.stderr)
+                self.assertIn("--ca-file", run.stderr)
+                run = ask(server.url, "-p", "x", "--ca-file", certificate[0])
+                self.assertEqual((run.returncode, run.stdout), (0, "Wörter and more 文字\n"))
+                run = ask(server.url, "-p", "x", SSL_CERT_FILE=certificate[0])
+                self.assertEqual(run.returncode, 0, run.stderr)
+                # What it names does not hold for another host.
+                run = ask(server.url.replace("localhost", "127.0.0.1"), "-p", "x", "--ca-file",
+                          certificate[0])
+                self.assertEqual(run.returncode, 5, run.stderr)
+                run = ask(server.url, "-p", "x", "--ca-file", f"{folder}/none.pem")
+                self.assertEqual(run.returncode, 2)
+                self.assertIn("none.pem cannot be read", run.stderr)
+
     def test_no_server(self):
         with Server() as server:
             url = server.url
@@ -108,7 +128,11 @@ class APrompt(unittest.TestCase):
             run = ask("http://127.0.0.1:1", "-p", "x", *arguments)
             self.assertEqual(run.returncode, 2)
             self.assertIn(words, run.stderr)
-        self.assertIn("--model needs --url", weft("run", "x.gguf", "--model", "y").stderr)
+        for arguments in (("--api-key", "y"), ("--ca-file", "y")):
+            run = weft("run", "x.gguf", *arguments)
+            self.assertEqual(run.returncode, 2)
+            self.assertIn(f"{arguments[0]} needs --url", run.stderr)
+        self.assertIn("MODEL is x and --model is y", weft("run", "x", "--model", "y").stderr)
         for url in ("ftp://x", "http://", "http://me:secret@x", "http://x y"):
             run = ask(url, "-p", "x")
             self.assertEqual(run.returncode, 2)
