@@ -212,7 +212,7 @@ class BenchServe(unittest.TestCase):
                 self.assertIn("--ca-file", said)
                 figures = self.bench(server, *asked, "--ca-file", certificate[0])
                 self.assertEqual(figures["completed"], 1)
-                self.bench(server, *asked, SSL_CERT_FILE=certificate[0])
+                self.bench(server, *asked, SSL_CERT_FILE=certificate[0], CURL_CA_BUNDLE="")
 
 
 @unittest.skipUnless(TINY.exists(), "WEFT_TINY_MODELS names no folder with the tiny models")

@@ -74,7 +74,7 @@ TEST(Commands, RunKnowsEveryPromisedOption) {
                              "--kv-cache-dtype",
                              "--temperature",
                              "--seed",
-                             "--max-tokens, --n-predict, -n",
+                             "--max-tokens, --n-predict, --predict, -n",
                              "--ignore-eos",
                              "--top-p",
                              "--top-k",

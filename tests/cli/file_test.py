@@ -51,13 +51,13 @@ def answers(path):
 
 class WithoutAModel(unittest.TestCase):
     def test_standard_input_through_a_pipe(self):
-        run = weft("run", "/nowhere.gguf", "--file", "-", stdin='{"prompt": 7}\n')
+        model = __file__  # which is none
+        run = weft("run", model, "--file", "-", stdin='{"prompt": 7}\n')
         self.assertEqual(run.returncode, 2)
         self.assertIn("standard input: line 1: prompt is 7", run.stderr)
-        run = weft("run", "/nowhere.gguf", "--file", "-", stdin='{"prompt": "x"}\n')
+        run = weft("run", model, "--file", "-", stdin='{"prompt": "x"}\n')
         self.assertEqual(run.returncode, 3)  # the lines are right
-        run = weft("run", "/nowhere.gguf", "--file", "-", stdin='{"prompt": "x"}\n',
-                   TMPDIR="/nowhere")
+        run = weft("run", model, "--file", "-", stdin='{"prompt": "x"}\n', TMPDIR="/nowhere")
         self.assertEqual(run.returncode, 2)
         self.assertIn("TMPDIR", run.stderr)
 

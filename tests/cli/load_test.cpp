@@ -213,7 +213,7 @@ TEST(LoadFigures, AreThoseOfVllm) {
   options.percentiles = {50, 99.9};
   options.goodput_ms = parse_goodput({"ttft:201", "tpot:100"});
   options.detailed = true;
-  const auto json = load_json(run, options);
+  const auto figures = load_json(run, options);
   const std::map<std::string, double> expected = {{"duration", 4},
                                                   {"completed", 3},
                                                   {"failed", 1},
@@ -233,13 +233,13 @@ TEST(LoadFigures, AreThoseOfVllm) {
                                                   {"p50_tpot_ms", 275},
                                                   {"p99.9_ttft_ms", 499.4}};
   for (const auto& [key, value] : expected) {
-    ASSERT_TRUE(json.contains(key)) << key;
-    EXPECT_NEAR(json[key].get<double>(), value, 1e-6) << key;
+    ASSERT_TRUE(figures.contains(key)) << key;
+    EXPECT_NEAR(figures[key].get<double>(), value, 1e-6) << key;
   }
-  EXPECT_EQ(json["errors_by_reason"]["HTTP 429: full"], 1);
-  EXPECT_EQ(json["errors"][3], "HTTP 429: full");
-  EXPECT_EQ(json["input_lens"].size(), 4u);
-  EXPECT_FALSE(load_lines(json, options).empty());
+  EXPECT_EQ(figures["errors_by_reason"]["HTTP 429: full"], 1);
+  EXPECT_EQ(figures["errors"][3], "HTTP 429: full");
+  EXPECT_EQ(figures["input_lens"].size(), 4u);
+  EXPECT_FALSE(load_lines(figures, options).empty());
 }
 
 TEST(LoadFigures, OptionsAreChecked) {

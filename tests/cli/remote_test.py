@@ -84,7 +84,8 @@ class APrompt(unittest.TestCase):
                 self.assertIn("--ca-file", run.stderr)
                 run = ask(server.url, "-p", "x", "--ca-file", certificate[0])
                 self.assertEqual((run.returncode, run.stdout), (0, "Wörter and more 文字\n"))
-                run = ask(server.url, "-p", "x", SSL_CERT_FILE=certificate[0])
+                run = ask(server.url, "-p", "x", SSL_CERT_FILE=certificate[0],
+                          CURL_CA_BUNDLE="")
                 self.assertEqual(run.returncode, 0, run.stderr)
                 # What it names does not hold for another host.
                 run = ask(server.url.replace("localhost", "127.0.0.1"), "-p", "x", "--ca-file",

@@ -285,8 +285,8 @@ TEST(Run, SamplingOutOfItsRangeIsRefusedBeforeLoading) {
   };
   EXPECT_THAT(refusal("--top-p", "0"), HasSubstr("a number above 0, at most 1 is expected"));
   EXPECT_THAT(refusal("--top-p", "1.5"), HasSubstr("--top-p is '1.5'"));
-  EXPECT_THAT(refusal("--typical-p", "0"), HasSubstr("--typical-p is 0"));
-  EXPECT_THAT(refusal("--repetition-penalty", "0"), HasSubstr("--repetition-penalty is 0"));
+  EXPECT_THAT(refusal("--typical-p", "0"), HasSubstr("--typical-p is '0'"));
+  EXPECT_THAT(refusal("--repetition-penalty", "0"), HasSubstr("--repetition-penalty is '0'"));
   EXPECT_THAT(refusal("--top-k", "-2"), HasSubstr("--top-k"));
   EXPECT_THAT(refusal("--min-p", "-0.1"), HasSubstr("--min-p"));
   EXPECT_THAT(refusal("--presence-penalty", "2.5"), HasSubstr("--presence-penalty"));
