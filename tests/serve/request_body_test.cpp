@@ -82,7 +82,7 @@ TEST(RequestBody, RefusalsNameTheFieldWithACode) {
       {R"("stream": 1)", "stream", "invalid_value", "true or false"},
       {R"("stream_options": {"include_usage": true})", "stream_options", "invalid_value",
        "without stream"},
-      {R"("truncate_prompt_tokens": 0)", "truncate_prompt_tokens", "invalid_value", "1 or more"},
+      {R"("truncate_prompt_tokens": 0)", "truncate_prompt_tokens", "invalid_value", "1 to 2147483647"},
       {R"("guided_json": "{")", "guided_json", "invalid_json", "guided_json is no JSON"},
       {R"("structured_outputs": {"json": "{"})", "structured_outputs.json", "invalid_json",
        "json is no JSON"},
