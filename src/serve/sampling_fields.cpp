@@ -42,7 +42,8 @@ void read_counts(const Fields& fields, const BodyLimits& limits, RequestBody* bo
                       fmt::format("{} is {}", most, p.max_tokens)),
        &p.min_tokens);
   const json* truncated = fields.find("truncate_prompt_tokens");
-  if (truncated != nullptr && *truncated == kTruncateToContext)
+  // The largest of 64 bits without a sign compares as -1.
+  if (truncated != nullptr && !truncated->is_number_unsigned() && *truncated == kTruncateToContext)
     body->truncate_prompt_tokens = kTruncateToContext;
   else
     take(fields.integer("truncate_prompt_tokens", 1, INT32_MAX, "-1 is what the context holds"),
