@@ -92,7 +92,7 @@ TEST_F(Packing, AnotherSplitIsAUsageErrorThatSaysHow) {
     options.topology = other;
     const std::string text = usage_error([&] { inspect(options); });
     EXPECT_THAT(text, HasSubstr("was packed for tp=3 pp=2,2, not for"));
-    EXPECT_THAT(text, HasSubstr("weft pack llama.Q4_0.gguf --"));
+    EXPECT_THAT(text, HasSubstr("pack llama.Q4_0.gguf again: weft pack MODEL --"));
     EXPECT_EQ(usage_error([&] { Engine::load(options); }), text);
   }
 }
