@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "comm/comm.h"
+#include "comm/failures.h"
 #include "comm/members.h"
 
 namespace weft::comm {
@@ -17,19 +18,6 @@ namespace {
 using std::chrono::milliseconds;
 using testing::AllOf;
 using testing::HasSubstr;
-
-std::string text_of(const std::exception_ptr& failure) {
-  if (!failure) return "no failure";
-  try {
-    std::rethrow_exception(failure);
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::kCommunication);
-    return error.what();
-  }
-  return "another exception";
-}
-
-GroupOptions with_deadline(int64_t ms) { return {.deadline = milliseconds(ms)}; }
 
 // Where a test tells silent ranks from live ones: a live one may be kept off a busy machine's cores
 // for longer than a tenth of a second, under sanitizers above all.

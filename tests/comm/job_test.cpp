@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "comm/failures.h"
 #include "comm/introduction.h"
 #include "comm/job_world.h"
 
@@ -35,19 +36,6 @@ INSTANTIATE_TEST_SUITE_P(Jobs, Contract,
                                          processes({3, 2, 2}), processes({1, 4}),
                                          processes({1, 1, 1, 1, 1})),
                          testing::PrintToStringParamName());
-
-std::string text_of(const std::exception_ptr& failure) {
-  if (!failure) return "no failure";
-  try {
-    std::rethrow_exception(failure);
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::kCommunication);
-    return error.what();
-  }
-  return "another exception";
-}
-
-GroupOptions with_deadline(int64_t ms) { return {.deadline = milliseconds(ms)}; }
 
 // What fails in every member of a job, each with its own error.
 std::vector<std::string> failures_of(JobWorld& world,

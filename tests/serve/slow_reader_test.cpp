@@ -11,6 +11,14 @@ namespace {
 
 using Server = HeldServer;
 
+// A stream to the client, which has not been written to.
+std::shared_ptr<Exchange> open_stream(Server& server, RawClient& client) {
+  client.send(get("/held"));
+  std::shared_ptr<Exchange> exchange = server.wait_for_held();
+  exchange->begin_stream(200, "text/plain");
+  return exchange;
+}
+
 TEST(SlowReader, AClientThatDoesNotReadIsCutAndHoldsLittle) {
   HttpServerOptions options;
   options.answer.slow_ns = 50'000'000;
@@ -39,9 +47,7 @@ TEST(SlowReader, AClientThatDoesNotReadIsCutAndHoldsLittle) {
 TEST(SlowReader, AFirstEventMayBeOfAnySize) {
   Server server;
   RawClient client(server.port());
-  client.send(get("/held"));
-  const auto exchange = server.wait_for_held();
-  exchange->begin_stream(200, "text/plain");
+  const auto exchange = open_stream(server, client);
   EXPECT_TRUE(exchange->write(std::string(3 << 20, 'x')));
   exchange->end_stream();
   EXPECT_GT(client.read_until("\r\n0\r\n\r\n").size(), size_t{3} << 20);
@@ -50,9 +56,7 @@ TEST(SlowReader, AFirstEventMayBeOfAnySize) {
 TEST(SlowReader, ABurstOfEventsIsNoSlowClient) {
   Server server;
   RawClient client(server.port());
-  client.send(get("/held"));
-  const auto exchange = server.wait_for_held();
-  exchange->begin_stream(200, "text/plain");
+  const auto exchange = open_stream(server, client);
   const std::string piece(4 * 1024, 'x');
   for (int i = 0; i < 100; ++i) ASSERT_TRUE(exchange->write(piece)) << i;
   exchange->end_stream();
@@ -63,9 +67,7 @@ TEST(SlowReader, ABurstOfEventsIsNoSlowClient) {
 TEST(SlowReader, AReaderThatKeepsUpGetsEventsOfAnySize) {
   Server server;
   RawClient client(server.port(), 4096);
-  client.send(get("/held"));
-  const auto exchange = server.wait_for_held();
-  exchange->begin_stream(200, "text/plain");
+  const auto exchange = open_stream(server, client);
   const std::string piece(3 << 20, 'x');
   std::thread reader(
       [&] { EXPECT_GT(client.read_until("\r\n0\r\n\r\n").size(), 8 * piece.size()); });
