@@ -5,6 +5,7 @@
 Exit code 77, with the reason, where this machine or this build has no MPI.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -31,13 +32,22 @@ def mpirun(num_processes, test, limit_s):
     try:
         output, _ = process.communicate(timeout=limit_s)
     finally:
-        left = processes_of_session(process.pid)
+        left = processes_left(process.pid)
         for pid in left:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
     if left:
         output += f"\nleft behind: {left}\n"
     return process.returncode, output, time.monotonic() - begin
+
+
+def processes_left(session):
+    """Of a session whose first process has ended: mpirun may end before the last one it killed."""
+    give_up = time.monotonic() + 5
+    while (left := processes_of_session(session)) and time.monotonic() < give_up:
+        time.sleep(0.05)
+    return left
 
 
 def processes_of_session(session):
