@@ -66,6 +66,8 @@ struct GroupOptions {
   std::chrono::milliseconds deadline{60'000};
   // Bytes from which all_reduce takes two shots; negative: measure at start.
   int64_t two_shot_bytes = -1;
+  // Processes of one machine add up in memory that they share, where they can; false: by messages.
+  bool shares_memory = true;
 };
 
 std::unique_ptr<Communicator> make_solo();

@@ -33,7 +33,7 @@ class LinkJob final : public Job {
   LinkJob(std::unique_ptr<Link> link, const Introduction& self, JobOptions options)
       : link_(std::move(link)),
         part_(std::make_shared<JobPart>(*link_)),
-        all_(part_, all_processes(*link_), 0, {options.deadline, kOneShot}) {
+        all_(part_, all_processes(*link_), 0, {options.deadline, kOneShot, false}) {
     introduce_all(self);
     watch_ = std::make_unique<JobWatch>(*part_, options);
   }

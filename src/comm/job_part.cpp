@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <string_view>
 #include <thread>
 
 #include "base/clock.h"
@@ -57,6 +58,15 @@ std::string JobPart::name(int process) const {
   const Range ranks = ranks_[index];
   if (ranks.size() == 1) return fmt::format("rank {}{}", ranks.begin, host);
   return fmt::format("ranks {} to {}{}", ranks.begin, ranks.end - 1, host);
+}
+
+bool JobPart::on_one_machine(std::span<const int> processes) const {
+  const auto machine = [&](int process) -> std::string_view {
+    return introduced_.at(static_cast<size_t>(process)).machine;
+  };
+  return !machine(processes.front()).empty() &&
+         std::all_of(processes.begin(), processes.end(),
+                     [&](int process) { return machine(process) == machine(processes.front()); });
 }
 
 void JobPart::finish(std::span<Transfer> transfers, const Awaited& awaited,

@@ -61,6 +61,8 @@ class JobPart {
   const std::vector<Introduced>& introduced() const { return introduced_; }
   void set_ranks(std::vector<Range> by_process);
   std::string name(int process) const;
+  // Of one start of the system, and of one space of process ids.
+  bool on_one_machine(std::span<const int> processes) const;
   std::string own_name() const { return name(link_.process()); }
 
   // What this process is in, as others will be told. A literal.

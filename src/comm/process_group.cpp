@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/range.h"
 #include "comm/reduce_crossover.h"
 
@@ -72,7 +73,29 @@ void ProcessGroup::finish() {
   finish([](size_t) {});
 }
 
+void ProcessGroup::open_window(const char* phase) {
+  window_tried_ = true;
+  if (size() == 1 || !options_.shares_memory || !part_->on_one_machine(processes_)) return;
+  const int64_t num_bytes = Window::num_bytes(size());
+  SharedMemory::Address address;
+  if (index_ == 0) memory_ = SharedMemory::make(num_bytes);
+  if (memory_) address = memory_->address();
+  broadcast(std::as_writable_bytes(std::span(&address, 1)), 0, phase);
+  if (index_ != 0 && address.num_bytes == num_bytes) memory_ = SharedMemory::open(address);
+  int64_t without[1] = {memory_ ? 0 : 1};
+  one_shot(without, phase);
+  if (without[0] != 0) {
+    log_debug("{} of {} processes of {} cannot share memory; they send messages", without[0],
+              size(), part_->introduced()[static_cast<size_t>(process(index_))].peer.host);
+    return memory_.reset();
+  }
+  memory_->close_address();
+  window_ =
+      std::make_unique<Window>(*part_, processes_, index_, memory_->data(), options_.deadline);
+}
+
 void ProcessGroup::barrier(const char* phase) {
+  if (Window* const shared = window(phase)) return shared->barrier(phase);
   begin(Verb::kBarrier, phase);
   for (int other = 0; other < size(); ++other)
     if (other != index_) receive(other, {});
@@ -83,6 +106,7 @@ void ProcessGroup::barrier(const char* phase) {
 
 void ProcessGroup::all_reduce(std::span<int64_t> data, const char* phase) {
   if (size() == 1) return part_->throw_if_failed();
+  window(phase);
   if (two_shot_bytes_ < 0)
     two_shot_bytes_ =
         measure_two_shot_bytes([&](std::span<int64_t> sums) { one_shot(sums, phase); },
@@ -96,6 +120,7 @@ void ProcessGroup::all_reduce(std::span<int64_t> data, const char* phase) {
 }
 
 void ProcessGroup::one_shot(std::span<int64_t> data, const char* phase) {
+  if (window_) return window_->one_shot(data, phase);
   const auto num_bytes = static_cast<int64_t>(data.size_bytes());
   const auto others = static_cast<size_t>(size() - 1);
   std::byte* parts = at_least(parts_, num_bytes * static_cast<int64_t>(others));
@@ -115,6 +140,7 @@ void ProcessGroup::one_shot(std::span<int64_t> data, const char* phase) {
 }
 
 void ProcessGroup::two_shot(std::span<int64_t> data, const char* phase) {
+  if (window_) return window_->two_shot(data, phase);
   const Range whole{0, static_cast<int64_t>(data.size())};
   for (int i = 0; i < size(); ++i)
     bounds_[static_cast<size_t>(i)] = equal_part(whole, i, size()).begin;
@@ -125,6 +151,8 @@ void ProcessGroup::two_shot(std::span<int64_t> data, const char* phase) {
 }
 
 void ProcessGroup::reduce_blocks(std::span<int64_t> data, Bounds bounds, const char* phase) {
+  if (Window* const shared = window(phase))
+    return shared->reduce_blocks(Verb::kReduceScatter, data, bounds, phase);
   reduce_blocks(Verb::kReduceScatter, data, bounds, phase);
 }
 
@@ -147,11 +175,13 @@ void ProcessGroup::reduce_blocks(Verb verb, std::span<int64_t> data, Bounds boun
 }
 
 void ProcessGroup::gather_blocks(std::span<std::byte> all, Bounds bounds, const char* phase) {
+  window(phase);
   gather_blocks(Verb::kAllGather, all, bounds, phase);
 }
 
 void ProcessGroup::gather_blocks(Verb verb, std::span<std::byte> all, Bounds bounds,
                                  const char* phase) {
+  if (window_) return window_->gather_blocks(verb, all, bounds, phase);
   begin(verb, phase);
   for (int other = 0; other < size(); ++other)
     if (other != index_) receive(other, block(all, bounds, other));
@@ -161,6 +191,7 @@ void ProcessGroup::gather_blocks(Verb verb, std::span<std::byte> all, Bounds bou
 }
 
 void ProcessGroup::broadcast(std::span<std::byte> data, int root, const char* phase) {
+  if (Window* const shared = window(phase)) return shared->broadcast(data, root, phase);
   begin(Verb::kBroadcast, phase);
   if (index_ != root) {
     receive(root, data);

@@ -5,6 +5,9 @@
 //               exact). Two shots: everybody adds its own block, then sends it to all.
 //               The crossover is measured at the first one, as between threads (thread_reduce.cpp).
 //
+// Processes of one machine take memory that they share instead (comm/window.h), which they open at
+// their first verb; where they cannot, they go on with messages.
+//
 // Each verb is its own tag: a process that calls another one is waited for, and named, in vain.
 // Thread rule: one thread at a time.
 #pragma once
@@ -12,13 +15,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "comm/comm.h"
 #include "comm/job_part.h"
 #include "comm/link.h"
+#include "comm/shared_memory.h"
 #include "comm/thread_group.h"
+#include "comm/window.h"
 #include "tensor/buffer.h"
 
 namespace weft::comm {
@@ -54,6 +60,13 @@ class ProcessGroup {
   int64_t agree_on_groups(int64_t count);
 
  private:
+  // The window of this group, null where it has none. Collective at the first verb.
+  Window* window(const char* phase) {
+    if (!window_tried_) open_window(phase);
+    return window_.get();
+  }
+  void open_window(const char* phase);
+
   void one_shot(std::span<int64_t> data, const char* phase);
   void two_shot(std::span<int64_t> data, const char* phase);
   void reduce_blocks(Verb verb, std::span<int64_t> data, Bounds bounds, const char* phase);
@@ -72,6 +85,9 @@ class ProcessGroup {
   const GroupOptions options_;
   int index_ = -1;
   int64_t two_shot_bytes_;
+  bool window_tried_ = false;
+  std::optional<SharedMemory> memory_;  // of the window
+  std::unique_ptr<Window> window_;
   uint32_t num_calls_ = 0;
   int tag_ = 0;
   Awaited awaited_;

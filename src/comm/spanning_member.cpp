@@ -25,7 +25,7 @@ class SpanningMember final : public Communicator {
       : options_(options),
         first_ranks_(std::move(first_ranks)),
         between_(std::move(part), std::move(processes), number,
-                 {options.deadline + kPreciseFirst, options.two_shot_bytes}),
+                 {options.deadline + kPreciseFirst, options.two_shot_bytes, options.shares_memory}),
         inside_(std::move(inside)),
         outboxes_(static_cast<size_t>(first_ranks_.back())),
         bounds_(first_ranks_.size()) {

@@ -22,19 +22,21 @@ using std::chrono::milliseconds;
 using testing::AllOf;
 using testing::HasSubstr;
 
-Transport processes(const std::vector<int>& num_local) {
-  std::string name;
+// The processes of these jobs are on one machine, and share memory unless they are told not to.
+Transport processes(const std::vector<int>& num_local, bool shares_memory = true) {
+  std::string name = shares_memory ? "" : "messages";
   for (const int count : num_local) name += (name.empty() ? "" : "_") + std::to_string(count);
   const int size = std::accumulate(num_local.begin(), num_local.end(), 0);
-  return {name, size, size, [num_local](GroupOptions options) {
+  return {name, size, size, [num_local, shares_memory](GroupOptions options) {
+            options.shares_memory = shares_memory;
             return std::make_unique<JobWorld>(num_local, options);
           }};
 }
 
 INSTANTIATE_TEST_SUITE_P(Jobs, Contract,
-                         testing::Values(processes({1, 1}), processes({1, 1, 1}), processes({2, 2}),
-                                         processes({3, 2, 2}), processes({1, 4}),
-                                         processes({1, 1, 1, 1, 1})),
+                         testing::Values(processes({1, 1}), processes({2, 2}),
+                                         processes({1, 1, 1, 1, 1}), processes({1, 1, 1}, false),
+                                         processes({3, 2, 2}, false), processes({1, 4}, false)),
                          testing::PrintToStringParamName());
 
 // What fails in every member of a job, each with its own error.
@@ -182,7 +184,7 @@ TEST(Job, AFailureReachesWaitsOfEveryKindInEveryProcess) {
 
 // Its ranks may still be waited for by the book; who hears nothing of the whole process does not.
 TEST(Job, AProcessThatIsCutOffIsFoundByItsSilence) {
-  JobWorld world({1, 1, 1}, {}, {.silence = milliseconds(2500)});
+  JobWorld world({1, 1, 1}, {.shares_memory = false}, {.silence = milliseconds(2500)});
   const int64_t begin = now_ns();
   const auto failures = failures_of(world, [&](Communicator& comm) {
     comm.barrier("layer 3 attention");

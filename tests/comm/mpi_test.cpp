@@ -68,20 +68,24 @@ class MpiWorld final : public World {
 };
 
 // Process p runs num_local + extra * (p % 2) members.
-Transport over_mpi(int num_local, int extra) {
+Transport over_mpi(int num_local, int extra, bool shares_memory) {
   const int processes = launch()->num_processes;
   int size = 0;
   for (int p = 0; p < processes; ++p) size += num_local + extra * (p % 2);
   const int mine = num_local + extra * (own_process() % 2);
-  return {"each" + std::to_string(num_local) + "and" + std::to_string(extra), size, mine,
-          [mine](GroupOptions options) { return std::make_unique<MpiWorld>(mine, options); }};
+  return {(shares_memory ? "each" : "messages") + std::to_string(num_local) + "and" +
+              std::to_string(extra),
+          size, mine, [mine, shares_memory](GroupOptions options) {
+            options.shares_memory = shares_memory;
+            return std::make_unique<MpiWorld>(mine, options);
+          }};
 }
 
 std::vector<Transport> mpi_transports() {
   if (!launch() || launch()->num_processes == 0) return {};
   [[maybe_unused]] static const testing::Environment* const ends =
       testing::AddGlobalTestEnvironment(new TheJob);
-  return {over_mpi(1, 0), over_mpi(1, 1)};
+  return {over_mpi(1, 0, true), over_mpi(1, 1, false)};
 }
 
 INSTANTIATE_TEST_SUITE_P(Mpi, Contract, testing::ValuesIn(mpi_transports()),
