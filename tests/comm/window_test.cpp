@@ -143,14 +143,14 @@ TEST(Window, WhoSleepsIsWokenAndNobodyLeavesABarrierEarly) {
 }
 
 TEST(Window, WhoDoesNotComeIsNamed) {
-  Windows windows(3, milliseconds(300));
+  Windows windows(3, milliseconds(1500));
   const auto failures = windows.run([](Window& window, int index) {
     window.barrier("layer 3 attention");
     if (index != 1) window.barrier("layer 3 mlp");
   });
   for (const size_t i : {0, 2})
     EXPECT_THAT(failures[i],
-                HasSubstr("process 1 did not come to 'layer 3 mlp' (barrier) within 300 ms"));
+                HasSubstr("process 1 did not come to 'layer 3 mlp' (barrier) within 1500 ms"));
 }
 
 TEST(Window, OtherCallsAreNamed) {
