@@ -1,87 +1,174 @@
-// weft bench comm: what ranks that talk take, against a cache line's way and a copy of the same
-// size, measured in the same run by the same threads.
+// weft bench comm: what ranks that talk take. Threads of this process, or the processes that mpirun
+// started, against a copy of the same size, a cache line's way and MPI itself, in the same run.
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <algorithm>
-#include <exception>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
 #include <functional>
-#include <limits>
 #include <memory>
-#include <thread>
+#include <optional>
 
 #include "base/counted.h"
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/progress.h"
-#include "base/thread_team.h"
 #include "cli/bench_report.h"
 #include "cli/comm_bench.h"
+#include "cli/comm_chart.h"
+#include "cli/comm_contenders.h"
+#include "cli/comm_figures.h"
 #include "cli/list_values.h"
 #include "cli/text_table.h"
 #include "cli/version.h"
+#include "comm/job.h"
 
 namespace weft::cli {
 namespace {
 
-using comm::Communicator;
 using Json = nlohmann::ordered_json;
-using Members = std::vector<std::unique_ptr<Communicator>>;
 
 constexpr int64_t kSmallestMessage = 8;
-// A pair's latency is that of its smallest message, its bandwidth that of this.
-constexpr int64_t kPairMessage = 1 << 20;
-
-// A way in which a transport does a verb, where it has several.
-struct Algorithm {
-  Collective verb;
-  const char* name;  // "" where there is but one
-  comm::GroupOptions options;
-};
-
-// Threads of one process: the crossover of all_reduce is an option of the group.
-std::vector<Algorithm> algorithms_of_threads() {
-  comm::GroupOptions one_shot, two_shot, chosen;
-  one_shot.two_shot_bytes = std::numeric_limits<int64_t>::max();
-  two_shot.two_shot_bytes = 0;
-  return {{Collective::kAllReduce, "one shot", one_shot},
-          {Collective::kAllReduce, "two shots", two_shot},
-          {Collective::kAllReduce, "as measured", chosen},
-          {Collective::kReduceScatter, "", chosen},
-          {Collective::kAllGather, "", chosen}};
-}
-
-// Runs `body` for every member on a thread of its own, on CPUs of their own where there are enough.
-// The first failure ends all others and is thrown.
-void run_members(Members& members, const std::vector<int>& cpus,
-                 const std::function<void(Communicator&)>& body) {
-  std::vector<std::exception_ptr> failures(members.size());
-  const bool pinned = members.size() <= cpus.size();
-  const auto run = [&](size_t rank) {
-    try {
-      ThreadTeam team(1, pinned ? std::vector<int>{cpus[rank]} : std::vector<int>());
-      team.pin_leader();
-      body(*members[rank]);
-    } catch (const std::exception& error) {
-      failures[rank] = std::current_exception();
-      members[rank]->abort(error.what());
-    }
-  };
-  std::vector<std::thread> threads;
-  for (size_t rank = 0; rank < members.size(); ++rank) threads.emplace_back(run, rank);
-  for (std::thread& thread : threads) thread.join();
-  for (const std::exception_ptr& failure : failures) {
-    if (failure) std::rethrow_exception(failure);
-  }
-}
+// A pair's latency is that of the smallest message, its bandwidth that of the largest up to this.
+constexpr int64_t kPairMessage = 2 << 20;
+constexpr std::string_view kLibrary = "Open MPI";
 
 std::string microseconds(double seconds) { return fmt::format("{:.2f}", 1e6 * seconds); }
-std::string size_text(int64_t bytes) {
-  if (bytes < 1024) return fmt::format("{} B", bytes);
-  return bytes < 1 << 20 ? fmt::format("{} KiB", bytes >> 10) : fmt::format("{} MiB", bytes >> 20);
+double gb_per_s(int64_t bytes, double seconds) {
+  return 1e-9 * static_cast<double>(bytes) / seconds;
 }
-// Of something that takes `bound` at best, or a dash.
-std::string share(double bound, double measured) {
-  return bound > 0 && measured > 0 ? fmt::format("{:.0f} %", 100 * bound / measured) : "-";
+std::string name_of_way(const Series& series) {
+  return series.algorithm.empty() ? series.transport
+                                  : fmt::format("{}, {}", series.transport, series.algorithm);
+}
+// What a transport does by itself.
+bool is_chosen(const VerbSeries& series) {
+  return series.algorithm.empty() || series.algorithm == "as measured";
+}
+size_t pair_size(const std::vector<int64_t>& sizes) {
+  size_t at = 0;
+  while (at + 1 < sizes.size() && sizes[at + 1] <= kPairMessage) ++at;
+  return at;
+}
+
+// ---- One object for programs
+
+Json pair_json(const PairSeries& pair, const std::vector<int64_t>& sizes,
+               const std::function<std::optional<double>(int, int)>& line_seconds_of) {
+  const size_t large = pair_size(sizes);
+  Json row = {
+      {"from", pair.first},          {"to", pair.second},
+      {"transport", pair.transport}, {"latency_us", 1e6 * pair.seconds.front()},
+      {"bytes", sizes[large]},       {"gb_per_s", gb_per_s(sizes[large], pair.seconds[large])},
+      {"line_us", nullptr},          {"messages", Json::array()}};
+  if (pair.transport == "threads")
+    if (const auto line = line_seconds_of(pair.first, pair.second)) row["line_us"] = 1e6 * *line;
+  for (size_t i = 0; i < sizes.size(); ++i)
+    row["messages"].push_back({{"bytes", sizes[i]},
+                               {"time_us", 1e6 * pair.seconds[i]},
+                               {"gb_per_s", gb_per_s(sizes[i], pair.seconds[i])}});
+  return row;
+}
+
+Json verb_json(const VerbSeries& series, const CommFigures& figures, size_t i) {
+  const double factor = bus_factor(series.verb, figures.num_ranks);
+  const double rate = gb_per_s(figures.sizes[i], series.seconds[i]);
+  return {{"verb", name_of(series.verb)},
+          {"transport", series.transport},
+          {"algorithm", series.algorithm},
+          {"bytes", figures.sizes[i]},
+          {"time_us", 1e6 * series.seconds[i]},
+          {"algorithm_gb_per_s", rate},
+          {"bus_gb_per_s", factor * rate},
+          {"share_of_copy", factor * figures.copies[i] / series.seconds[i]}};
+}
+
+Json group_json(const CommFigures& figures, bool pinned,
+                const std::function<std::optional<double>(int, int)>& line_seconds_of) {
+  Json group = {{"ranks", figures.num_ranks}, {"pinned", pinned}};
+  group["barrier_us"] = 1e6 * figures.barriers.front().seconds.front();
+  for (const Series& series : figures.barriers) {
+    group["barriers"].push_back(
+        {{"transport", series.transport}, {"time_us", 1e6 * series.seconds.front()}});
+    const auto from = two_shots_from(figures, series.transport);
+    if (series.transport != kLibrary)
+      group["crossovers"].push_back(
+          {{"transport", series.transport}, {"two_shots_from_bytes", from ? Json(*from) : Json()}});
+  }
+  for (const PairSeries& pair : figures.pairs)
+    group["pairs"].push_back(pair_json(pair, figures.sizes, line_seconds_of));
+  for (size_t i = 0; i < figures.sizes.size(); ++i)
+    group["copies"].push_back({{"bytes", figures.sizes[i]},
+                               {"time_us", 1e6 * figures.copies[i]},
+                               {"gb_per_s", gb_per_s(figures.sizes[i], figures.copies[i])}});
+  for (const VerbSeries& series : figures.verbs)
+    for (size_t i = 0; i < figures.sizes.size(); ++i)
+      group["collectives"].push_back(verb_json(series, figures, i));
+  return group;
+}
+
+// ---- The same for people
+
+TextTable pairs_table(const Json& group) {
+  TextTable table({"<pair", "<transport", "8 bytes, us", "a line, us", "large, GB/s"});
+  for (const Json& row : group["pairs"])
+    table.add_row(
+        {fmt::format("{} - {}", row["from"].get<int>(), row["to"].get<int>()), row["transport"],
+         fmt::format("{:.2f}", row["latency_us"].get<double>()),
+         row["line_us"].is_null() ? "-" : fmt::format("{:.3f}", row["line_us"].get<double>()),
+         fmt::format("{:.2f}", row["gb_per_s"].get<double>())});
+  return table;
+}
+
+// A row a size, a column a way; last what the first transport does by itself against the bounds.
+TextTable verb_table(const CommFigures& figures, Collective verb) {
+  std::vector<const VerbSeries*> ways;
+  const VerbSeries *chosen = nullptr, *library = nullptr;
+  std::vector<std::string> headings = {fmt::format("<{}, us", name_of(verb)), "a copy"};
+  for (const VerbSeries& series : figures.verbs) {
+    if (series.verb != verb) continue;
+    ways.push_back(&series);
+    headings.push_back(name_of_way(series));
+    if (series.transport == kLibrary) library = &series;
+    if (chosen == nullptr && is_chosen(series)) chosen = &series;
+  }
+  headings.insert(headings.end(), {"bus GB/s", "of a copy"});
+  if (library != nullptr) headings.emplace_back("of Open MPI");
+  TextTable table(headings);
+  for (size_t i = 0; i < figures.sizes.size(); ++i) {
+    std::vector<std::string> row = {size_text(figures.sizes[i]), microseconds(figures.copies[i])};
+    for (const VerbSeries* way : ways) row.push_back(microseconds(way->seconds[i]));
+    const double factor = bus_factor(verb, figures.num_ranks), seconds = chosen->seconds[i];
+    row.push_back(fmt::format("{:.2f}", factor * gb_per_s(figures.sizes[i], seconds)));
+    row.push_back(fmt::format("{:.0f} %", 100 * factor * figures.copies[i] / seconds));
+    if (library != nullptr) row.push_back(fmt::format("{:.2f}", seconds / library->seconds[i]));
+    table.add_row(row);
+  }
+  return table;
+}
+
+void append_group(const CommFigures& figures, const Json& group, std::vector<std::string>* lines) {
+  std::string barriers;
+  for (const Series& series : figures.barriers)
+    barriers += fmt::format("{}{:.2f} us ({})", barriers.empty() ? "" : ", ",
+                            1e6 * series.seconds.front(), series.transport);
+  lines->push_back(fmt::format("{} ranks{}: a barrier takes {}", figures.num_ranks,
+                               group["pinned"].get<bool>() ? "" : ", not pinned", barriers));
+  std::vector<TextTable> tables = {pairs_table(group)};
+  for (const Collective verb :
+       {Collective::kAllReduce, Collective::kReduceScatter, Collective::kAllGather})
+    tables.push_back(verb_table(figures, verb));
+  for (const TextTable& table : tables)
+    for (const std::string& line : table.lines()) lines->push_back(line);
+  for (const Series& series : figures.barriers) {
+    if (series.transport == kLibrary) continue;
+    const auto from = two_shots_from(figures, series.transport);
+    lines->push_back(fmt::format(
+        "  {}: two shots are {}", series.transport,
+        from ? "faster from " + size_text(*from) + " on" : "faster at no size up to the largest"));
+  }
 }
 
 class BenchCommCommand : public Command {
@@ -90,187 +177,152 @@ class BenchCommCommand : public Command {
     options_.group("Work");
     options_.add("--ranks", &ranks_,
                  {.unit = "LIST",
-                  .help = "numbers of ranks, each a thread of this process",
-                  .unset = "2 to the number of CPUs, at most 8"});
+                  .help = "numbers of ranks, each a thread of this process; under mpirun, of each "
+                          "process",
+                  .unset = "2 to the number of CPUs, at most 8; 1 under mpirun"});
     options_.add("--max-bytes", &max_bytes_,
                  {"BYTES", "the largest message; the smallest has 8 bytes"}, 8, int64_t{1} << 30);
+    options_.add("--sizes", &size_list_,
+                 {.unit = "LIST",
+                  .help = "bytes of the messages",
+                  .unset = "8 to --max-bytes, each four times the one before"});
     options_.add("--run-ms", &run_ms_, {"MS", "how long one of five runs takes at least"}, 1,
                  10'000);
     output_.declare(&options_);
+    options_.add(
+        "--svg", &svg_,
+        {.unit = "FILE", .help = "a picture of the last group as well", .may_be_empty = false});
   }
 
   OptionSet& options() override { return options_; }
 
   int execute(const Context& context) override {
-    output_.check();
-    if (max_bytes_ % 8 != 0)
-      throw Error(ErrorKind::kUsage, fmt::format("{} bytes are no whole words", max_bytes_), "",
-                  "--max-bytes takes multiples of 8");
+    sizes_ = size_list_.empty() ? message_sizes(kSmallestMessage, max_bytes_)
+                                : parse_counts("--sizes", size_list_, 8, int64_t{1} << 30);
+    for (const int64_t size : sizes_)
+      if (size % 8 != 0)
+        throw Error(
+            ErrorKind::kUsage, fmt::format("{} bytes are no whole words", size), "",
+            fmt::format("{} takes multiples of 8", size_list_.empty() ? "--max-bytes" : "--sizes"));
     cpus_ = usable_cpus();
-    const std::vector<int64_t> counts =
-        ranks_.empty() ? default_ranks() : parse_counts("--ranks", ranks_, 2, 64);
-    sizes_ = message_sizes(kSmallestMessage, max_bytes_);
-    Console& console = context.console;
-    Progress progress(console.err, {"measuring", num_measurements(counts), Progress::Unit::kItems,
-                                    console.err_is_terminal});
-    progress_ = &progress;
-    Json report = header();
-    std::vector<std::string> lines = {
-        fmt::format("{}, {}, ranks are threads of one process", describe_cpu().model,
-                    counted(static_cast<int64_t>(cpus_.size()), "CPU"))};
-    for (const int64_t count : counts) {
-      report["groups"].push_back(measure(static_cast<int>(count)));
-      append(report["groups"].back(), &lines);
-    }
-    progress.finish();
-    output_.write(report, lines, console);
-    return 0;
+    const std::optional<comm::Launch> launch = comm::find_launch(context.environment);
+    return launch ? execute_in_job(*launch, context) : execute_alone(context);
   }
 
  private:
+  int execute_alone(const Context& context) {
+    const std::vector<int64_t> counts =
+        ranks_.empty() ? default_ranks() : parse_counts("--ranks", ranks_, 2, 64);
+    Json report = header("threads");
+    run_groups(counts, context, &report, "ranks are threads of one process", [&](int64_t count) {
+      return contenders_of_threads(static_cast<int>(count), cpus_);
+    });
+    return 0;
+  }
+
+  // Every process runs this, and the first one says what came of it.
+  int execute_in_job(const comm::Launch& launch, const Context& context) {
+    signal(SIGTERM, SIG_IGN);  // as comm/job.h says
+    const std::vector<int64_t> counts =
+        ranks_.empty() ? std::vector<int64_t>{1} : parse_counts("--ranks", ranks_, 1, 64);
+    job_ = comm::join_job(launch, {std::string(version()), "bench comm", "", ""});
+    try {
+      Json report = header("processes");
+      report["launcher"] = launch.launcher;
+      for (int process = 0; process < job_->num_processes(); ++process)
+        report["hosts"].push_back(job_->peer(process).host);
+      const std::string where =
+          fmt::format("{} processes {}", job_->num_processes(),
+                      job_->on_one_machine() ? "of one machine" : "of several machines");
+      run_groups(counts, context, &report, where, [&](int64_t count) {
+        return contenders_of_job(*job_, static_cast<int>(count), cpus_);
+      });
+      job_->leave();
+    } catch (const Error& error) {
+      context.console.err << "weft: " << error.what() << std::endl;
+      job_->end(error.exit_code());
+    }
+    return 0;
+  }
+
+  bool speaks() const { return !job_ || job_->process() == 0; }
+
+  void run_groups(const std::vector<int64_t>& counts, const Context& context, Json* report,
+                  const std::string& where,
+                  const std::function<std::vector<Contender>(int64_t)>& make) {
+    Console& console = context.console;
+    if (speaks()) check_files();
+    std::vector<std::string> lines = {
+        fmt::format("{}, {}, {}", describe_cpu().model, counted(std::ssize(cpus_), "CPU"), where)};
+    CommFigures figures;
+    for (const int64_t count : counts) {
+      const std::vector<Contender> contenders = make(count);
+      const int num_ranks = static_cast<int>(count) * (job_ ? job_->num_processes() : 1);
+      std::optional<Progress> progress;
+      if (speaks())
+        progress.emplace(
+            console.err,
+            Progress::Options{"measuring", num_figures(contenders, num_ranks, sizes_.size()),
+                              Progress::Unit::kItems, console.err_is_terminal});
+      CommPlan plan{sizes_, {.run_ns = run_ms_ * 1'000'000}, [&] {
+                      if (progress) progress->add(1);
+                    }};
+      figures = measure_comm(contenders, num_ranks, plan);
+      if (!speaks()) continue;
+      const bool pinned = static_cast<size_t>(num_ranks) <= cpus_.size();
+      (*report)["groups"].push_back(group_json(figures, pinned, [&](int first, int second) {
+        return pinned ? std::optional(line_seconds(cpus_[static_cast<size_t>(first)],
+                                                   cpus_[static_cast<size_t>(second)]))
+                      : std::nullopt;
+      }));
+      append_group(figures, (*report)["groups"].back(), &lines);
+      progress->finish();
+    }
+    if (!speaks()) return;
+    if (svg_) write_svg(figures, lines.front());
+    output_.write(*report, lines, console);
+  }
+
+  void check_files() const {
+    output_.check();
+    if (svg_ && !std::ofstream(*svg_, std::ios::app))
+      throw Error(ErrorKind::kUsage, fmt::format("{} cannot be written", *svg_),
+                  std::strerror(errno), "name another file with --svg");
+  }
+
+  void write_svg(const CommFigures& figures, const std::string& title) const {
+    std::ofstream out(*svg_);
+    out << comm_chart(figures, fmt::format("{}: {} ranks", title, figures.num_ranks));
+    out.close();
+    if (!out)
+      throw Error(ErrorKind::kUsage, fmt::format("{} could not be written", *svg_),
+                  std::strerror(errno));
+  }
+
   std::vector<int64_t> default_ranks() const {
     std::vector<int64_t> counts;
-    const int64_t most = std::clamp<int64_t>(static_cast<int64_t>(cpus_.size()), 2, 8);
+    const int64_t most = std::clamp<int64_t>(std::ssize(cpus_), 2, 8);
     for (int64_t count = 2; count <= most; ++count) counts.push_back(count);
     return counts;
   }
 
-  int64_t num_measurements(const std::vector<int64_t>& counts) const {
-    int64_t total = 0;
-    for (const int64_t n : counts) {
-      const auto rows = static_cast<int64_t>((algorithms_.size() + 1) * sizes_.size());
-      total += 1 + n * (n - 1) / 2 + rows;
-    }
-    return total;
-  }
-
-  Json header() const {
+  Json header(std::string_view transport) const {
     return {{"machine", {{"processor", describe_cpu().model}, {"cpus", cpus_.size()}}},
             {"version", version()},
             {"commit", commit()},
-            {"transport", "threads"},
+            {"transport", transport},
             {"groups", Json::array()}};
   }
 
-  // Every figure is the same in all members: that of rank 0 is kept.
-  double figure(int num_ranks, comm::GroupOptions options,
-                const std::function<double(Communicator&)>& body) {
-    Members members = comm::make_thread_group(num_ranks, options);
-    double result = 0;
-    run_members(members, cpus_, [&](Communicator& member) {
-      const double seconds = body(member);
-      if (member.rank() == 0) result = seconds;
-    });
-    progress_->add(1);
-    return result;
-  }
-
-  Json measure(int num_ranks) {
-    const CommPatience patience{.run_ns = run_ms_ * 1'000'000};
-    const bool pinned = static_cast<size_t>(num_ranks) <= cpus_.size();
-    Json group = {{"ranks", num_ranks}, {"pinned", pinned}};
-    group["barrier_us"] = 1e6 * figure(num_ranks, {}, [&](Communicator& member) {
-                            return barrier_seconds(member, patience);
-                          });
-    group["pairs"] = pairs(num_ranks, pinned, patience);
-    std::vector<double> copies;
-    for (const int64_t size : sizes_) {
-      copies.push_back(figure(num_ranks, {}, [&](Communicator& member) {
-        return copy_seconds(member, size, patience);
-      }));
-      group["copies"].push_back({{"bytes", size},
-                                 {"time_us", 1e6 * copies.back()},
-                                 {"gb_per_s", 1e-9 * static_cast<double>(size) / copies.back()}});
-    }
-    for (const Algorithm& algorithm : algorithms_) {
-      for (size_t i = 0; i < sizes_.size(); ++i) {
-        const double seconds = figure(num_ranks, algorithm.options, [&](Communicator& member) {
-          return collective_seconds(member, algorithm.verb, sizes_[i], patience);
-        });
-        group["collectives"].push_back(row_of(algorithm, sizes_[i], num_ranks, seconds, copies[i]));
-      }
-    }
-    return group;
-  }
-
-  static Json row_of(const Algorithm& algorithm, int64_t bytes, int num_ranks, double seconds,
-                     double copy_s) {
-    const double gb_per_s = 1e-9 * static_cast<double>(bytes) / seconds;
-    const double factor = bus_factor(algorithm.verb, num_ranks);
-    return {{"verb", name_of(algorithm.verb)},
-            {"algorithm", algorithm.name},
-            {"bytes", bytes},
-            {"time_us", 1e6 * seconds},
-            {"algorithm_gb_per_s", gb_per_s},
-            {"bus_gb_per_s", factor * gb_per_s},
-            {"share_of_copy", factor * copy_s / seconds}};
-  }
-
-  Json pairs(int num_ranks, bool pinned, const CommPatience& patience) {
-    Json rows = Json::array();
-    const int64_t large = std::min(kPairMessage, max_bytes_);
-    for (int first = 0; first < num_ranks; ++first) {
-      for (int second = first + 1; second < num_ranks; ++second) {
-        double latency = 0;
-        const double time = figure(num_ranks, {}, [&](Communicator& member) {
-          const double small = message_seconds(member, first, second, kSmallestMessage, patience);
-          if (member.rank() == 0) latency = small;
-          return message_seconds(member, first, second, large, patience);
-        });
-        Json row = {{"from", first},
-                    {"to", second},
-                    {"latency_us", 1e6 * latency},
-                    {"bytes", large},
-                    {"gb_per_s", 1e-9 * static_cast<double>(large) / time},
-                    {"line_us", nullptr}};
-        if (pinned) {
-          const auto cpu = [&](int rank) { return cpus_[static_cast<size_t>(rank)]; };
-          row["line_us"] = 1e6 * line_seconds(cpu(first), cpu(second));
-        }
-        rows.push_back(row);
-      }
-    }
-    return rows;
-  }
-
-  // The same for people.
-  static void append(const Json& group, std::vector<std::string>* lines) {
-    lines->push_back(fmt::format("{} ranks{}: a barrier takes {:.2f} us", group["ranks"].get<int>(),
-                                 group["pinned"].get<bool>() ? "" : ", more than CPUs",
-                                 group["barrier_us"].get<double>()));
-    TextTable pairs({"<pair", "8 bytes, us", "a line, us", "of it", "large, GB/s"});
-    for (const Json& row : group["pairs"]) {
-      const double latency = row["latency_us"];
-      const double line = row["line_us"].is_null() ? 0.0 : row["line_us"].get<double>();
-      pairs.add_row({fmt::format("{} - {}", row["from"].get<int>(), row["to"].get<int>()),
-                     fmt::format("{:.2f}", latency), line > 0 ? fmt::format("{:.3f}", line) : "-",
-                     share(line, latency), fmt::format("{:.1f}", row["gb_per_s"].get<double>())});
-    }
-    TextTable verbs({"<verb", "<algorithm", "size", "us", "GB/s", "bus GB/s", "of a copy"});
-    for (const Json& row : group["copies"])
-      verbs.add_row({"copy", "", size_text(row["bytes"]),
-                     microseconds(1e-6 * row["time_us"].get<double>()),
-                     fmt::format("{:.2f}", row["gb_per_s"].get<double>()), "", ""});
-    for (const Json& row : group["collectives"])
-      verbs.add_row({row["verb"], row["algorithm"], size_text(row["bytes"]),
-                     microseconds(1e-6 * row["time_us"].get<double>()),
-                     fmt::format("{:.2f}", row["algorithm_gb_per_s"].get<double>()),
-                     fmt::format("{:.2f}", row["bus_gb_per_s"].get<double>()),
-                     fmt::format("{:.0f} %", 100 * row["share_of_copy"].get<double>())});
-    for (const TextTable* table : {&pairs, &verbs}) {
-      for (const std::string& line : table->lines()) lines->push_back(line);
-    }
-  }
-
-  OptionSet options_{"bench comm", "time the exchange between ranks against a copy"};
-  std::string ranks_;
+  OptionSet options_{"bench comm", "time the exchange between ranks against a copy, and MPI"};
+  std::string ranks_, size_list_;
   int64_t max_bytes_ = 16 << 20;
   int64_t run_ms_ = 10;
+  std::optional<std::string> svg_;
   BenchOutput output_;
-  std::vector<Algorithm> algorithms_ = algorithms_of_threads();
   std::vector<int64_t> sizes_;
   std::vector<int> cpus_;
-  Progress* progress_ = nullptr;
+  std::unique_ptr<comm::Job> job_;
 };
 
 }  // namespace

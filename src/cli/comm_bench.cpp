@@ -115,7 +115,7 @@ double bus_factor(Collective verb, int num_ranks) {
 
 std::vector<int64_t> message_sizes(int64_t smallest, int64_t largest) {
   std::vector<int64_t> sizes;
-  for (int64_t size = smallest; size < largest; size *= 8) sizes.push_back(size);
+  for (int64_t size = smallest; size < largest; size *= 4) sizes.push_back(size);
   sizes.push_back(largest);
   return sizes;
 }

@@ -27,7 +27,7 @@ std::string_view name_of(Collective verb);
 // is the bus bandwidth (as nccl-tests has it), which does not change with n where links are full.
 double bus_factor(Collective verb, int num_ranks);
 
-// A power of two from `smallest` to `largest`, each eight times the one before; the largest always.
+// A power of two from `smallest` to `largest`, each four times the one before; the largest always.
 std::vector<int64_t> message_sizes(int64_t smallest, int64_t largest);
 
 double barrier_seconds(comm::Communicator& member, const CommPatience& patience);

@@ -44,6 +44,8 @@ class LinkJob final : public Job {
     return part_->introduced().at(static_cast<size_t>(process)).peer;
   }
   std::vector<std::unique_ptr<Communicator>> members(int num_local, GroupOptions options) override;
+  std::unique_ptr<Communicator> library_member() override { return link_->library_member(); }
+  bool on_one_machine() const override { return part_->on_one_machine(all_processes(*link_)); }
   void abort(const std::string& reason) override {
     part_->family()->abort(reason);
     part_->nudge();

@@ -70,6 +70,12 @@ class Job {
   // from it the members of a process are to be neighbours too (checked).
   virtual std::vector<std::unique_ptr<Communicator>> members(int num_local,
                                                              GroupOptions options = {}) = 0;
+  // The collectives and messages of MPI itself, a member a process: for measurements beside those
+  // of `members`. Blocks without a deadline, and nothing else of the job moves while it lives; null
+  // where there is no MPI beneath. Collective.
+  virtual std::unique_ptr<Communicator> library_member() = 0;
+  // Whether all processes are on one machine, and so may share memory.
+  virtual bool on_one_machine() const = 0;
   // Makes every present and future wait of the job, in all processes, end with this reason.
   virtual void abort(const std::string& reason) = 0;
 

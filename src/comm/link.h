@@ -13,9 +13,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
+
+#include "comm/comm.h"
 
 namespace weft::comm {
 
@@ -57,6 +60,10 @@ class Link {
   virtual void cancel(Transfer& transfer) = 0;
   // The tag of a message from a process that nobody has asked for yet, where there is one.
   virtual std::optional<int> unclaimed_tag(int from) = 0;
+
+  // What the library beneath offers itself, to be measured beside this; null where it is none.
+  // While it lives, no transfer of this process moves. Collective.
+  virtual std::unique_ptr<Communicator> library_member() { return nullptr; }
 
   // The job's ordinary end, after the last transfer of every process. Blocks for the others.
   virtual void leave() = 0;

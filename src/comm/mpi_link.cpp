@@ -1,11 +1,11 @@
-// Open MPI behind a link. The one file that includes mpi.h.
+// Open MPI behind a link. With mpi_member.cpp, which measures it, the only one that includes mpi.h.
 //
 // MPI is asked for MPI_THREAD_SERIALIZED and called under one mutex. The callers are several
 // threads (ranks that send, the one that speaks for a process, the watch), but no call here waits,
 // so a lock is short; MPI_THREAD_MULTIPLE would take locks of its own on every path, is refused by
 // some of Open MPI's transports, and is where most of its known races are.
-#define OMPI_SKIP_MPICXX 1  // its C++ bindings, which nobody keeps
-#include <mpi.h>
+#include "comm/mpi_link.h"
+
 #include <unistd.h>
 
 #include <atomic>
@@ -17,7 +17,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "comm/mpi_link.h"
+#include "comm/mpi_member.h"
 
 namespace weft::comm {
 namespace {
@@ -80,6 +80,9 @@ class MpiLink final : public Link {
   std::string failure(const Transfer& transfer) const override;
   void cancel(Transfer& transfer) override;
   std::optional<int> unclaimed_tag(int from) override;
+  std::unique_ptr<Communicator> library_member() override {
+    return make_mpi_member(world_, std::unique_lock(mutex_));
+  }
   void leave() override;
   [[noreturn]] void end_all(int exit_code) override;
 

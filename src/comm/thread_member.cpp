@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/clock.h"
+#include "comm/show_bytes.h"
 
 namespace weft::comm {
 
@@ -87,6 +88,12 @@ std::byte* ThreadMember::scratch(int64_t num_bytes) {
   return memory.data();
 }
 
+const std::byte* ThreadMember::shown_copy(const std::byte* from, int64_t num_bytes) {
+  std::byte* copy = scratch(num_bytes);
+  show_bytes(copy, from, num_bytes);
+  return copy;
+}
+
 void ThreadMember::all_gather(std::span<const std::byte> mine, std::span<std::byte> all,
                               const char* phase) {
   const size_t part_bytes = mine.size();
@@ -94,8 +101,7 @@ void ThreadMember::all_gather(std::span<const std::byte> mine, std::span<std::by
   const auto num_bytes = static_cast<int64_t>(part_bytes);
   const bool copied = num_bytes <= kCopiedPartBytes;
   const std::byte* shown = mine.data();
-  if (copied && !mine.empty())
-    shown = static_cast<const std::byte*>(std::memcpy(scratch(num_bytes), mine.data(), part_bytes));
+  if (copied) shown = shown_copy(mine.data(), num_bytes);
   step(Verb::kAllGather, shown, num_bytes, phase);
   for (size_t other = 0; other < parts_.size() && part_bytes > 0; ++other) {
     std::byte* place = all.data() + other * part_bytes;
@@ -119,9 +125,7 @@ void ThreadMember::all_gather_rows(std::span<std::byte> all, int64_t row_bytes, 
   // By what all members know, so that they agree.
   const bool copied = num_bytes <= kCopiedPartBytes;
   const std::byte* shown = all.data() + mine.begin;
-  if (copied && !mine.empty())
-    shown = static_cast<const std::byte*>(
-        std::memcpy(scratch(mine.size()), shown, static_cast<size_t>(mine.size())));
+  if (copied) shown = shown_copy(shown, mine.size());
   step(Verb::kAllGatherRows, shown, num_bytes, phase);
   for (int other = 0; other < size(); ++other) {
     const Range theirs = rows_of(other, all.size(), row_bytes);
@@ -137,9 +141,7 @@ void ThreadMember::broadcast(std::span<std::byte> data, int root, const char* ph
   const auto num_bytes = static_cast<int64_t>(data.size());
   const bool copied = num_bytes <= kCopiedPartBytes;
   const std::byte* shown = data.data();
-  if (rank_ == root && copied && !data.empty())
-    shown =
-        static_cast<const std::byte*>(std::memcpy(scratch(num_bytes), data.data(), data.size()));
+  if (rank_ == root && copied) shown = shown_copy(shown, num_bytes);
   step(Verb::kBroadcast, shown, num_bytes, phase);
   if (rank_ != root && !data.empty())
     std::memcpy(data.data(), parts_[static_cast<size_t>(root)], data.size());

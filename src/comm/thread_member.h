@@ -68,9 +68,11 @@ class ThreadMember final : public Communicator {
   int side_index() const { return static_cast<int>(num_steps_ & 1); }
   // The scratch that the next step may show: nobody reads it any more (comm/thread_group.h).
   std::byte* scratch(int64_t num_bytes);
+  const std::byte* shown_copy(const std::byte* from, int64_t num_bytes);
 
   void one_shot(std::span<int64_t> data, const char* phase);
   void two_shot(std::span<int64_t> data, const char* phase);
+  void two_shot_piece(std::span<int64_t> data, int64_t call_bytes, const char* phase);
   // sum[i] += part[begin + i] over the other members' parts, i in [0, range.size()).
   void add_others(int64_t* sum, Range range) const;
   int64_t measure_crossover(const char* phase);

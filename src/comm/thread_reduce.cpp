@@ -2,7 +2,8 @@
 //
 //   one shot   copy the data to the seat's scratch, step, add all the others' parts.
 //              One step, (size - 1) parts read by everybody.
-//   two shots  step, add the others' parts of one's own slice into scratch, step, copy all slices.
+//   two shots  show every slice but one's own, step, add what the others show of one's own and show
+//              that, step, copy the other slices.
 //              Two steps, each part read once and each sum made once.
 //
 // The crossover is measured at the first all_reduce; sums are exact, so it never shows in a result.
@@ -10,6 +11,7 @@
 #include <cstring>
 
 #include "comm/reduce_crossover.h"
+#include "comm/show_bytes.h"
 #include "comm/thread_member.h"
 
 namespace weft::comm {
@@ -44,28 +46,45 @@ void ThreadMember::all_reduce(std::span<int64_t> data, const char* phase) {
 void ThreadMember::one_shot(std::span<int64_t> data, const char* phase) {
   const auto num_bytes = static_cast<int64_t>(data.size_bytes());
   std::byte* copy = scratch(num_bytes);
-  if (!data.empty()) std::memcpy(copy, data.data(), data.size_bytes());
+  show_bytes(copy, std::as_bytes(data).data(), num_bytes);
   step(Verb::kAllReduce, copy, num_bytes, phase);
   add_others(data.data(), {0, static_cast<int64_t>(data.size())});
 }
 
+// Longer data goes piece by piece, so that what is shown of it stays small and near.
 void ThreadMember::two_shot(std::span<int64_t> data, const char* phase) {
-  const Range whole{0, static_cast<int64_t>(data.size())};
+  constexpr size_t kPiece = kCopiedPartBytes / sizeof(int64_t);
   const auto num_bytes = static_cast<int64_t>(data.size_bytes());
-  step(Verb::kAllReduce, std::as_bytes(data).data(), num_bytes, phase);
+  for (size_t begin = 0; begin == 0 || begin < data.size(); begin += kPiece)
+    two_shot_piece(data.subspan(begin, std::min(kPiece, data.size() - begin)), num_bytes, phase);
+}
+
+// Lends nothing of the data itself: its owner writes it again, and would wait for every line that
+// another core has read (comm/show_bytes.h).
+void ThreadMember::two_shot_piece(std::span<int64_t> data, int64_t call_bytes, const char* phase) {
+  constexpr int64_t kWordBytes = sizeof(int64_t), kWordsPerLine = 8;
+  const Range whole{0, static_cast<int64_t>(data.size())};
+  const std::byte* bytes = std::as_bytes(data).data();
+  const int64_t place = round_up(ceil_div(whole.size(), size()), kWordsPerLine);
+  std::byte* shown = scratch(place * size() * kWordBytes);
+  for (int owner = 0; owner < size(); ++owner) {
+    if (owner == rank_) continue;
+    const Range part = equal_part(whole, owner, size());
+    show_bytes(shown + owner * place * kWordBytes, bytes + part.begin * kWordBytes,
+               part.size() * kWordBytes);
+  }
+  step(Verb::kAllReduce, shown, call_bytes, phase);
 
   const Range mine = equal_part(whole, rank_, size());
-  const auto slice_bytes = static_cast<size_t>(mine.size()) * sizeof(int64_t);
-  std::byte* slice = scratch(static_cast<int64_t>(slice_bytes));
-  if (!mine.empty()) std::memcpy(slice, data.data() + mine.begin, slice_bytes);
-  add_others(reinterpret_cast<int64_t*>(slice), mine);
-  step(Verb::kAllReduce, slice, num_bytes, phase);
+  add_others(data.data() + mine.begin, {rank_ * place, rank_ * place + mine.size()});
+  const std::byte* slice = shown_copy(bytes + mine.begin * kWordBytes, mine.size() * kWordBytes);
+  step(Verb::kAllReduce, slice, call_bytes, phase);
 
   for (int owner = 0; owner < size(); ++owner) {
     const Range part = equal_part(whole, owner, size());
-    if (part.empty()) continue;
+    if (owner == rank_ || part.empty()) continue;
     std::memcpy(data.data() + part.begin, parts_[static_cast<size_t>(owner)],
-                static_cast<size_t>(part.size()) * sizeof(int64_t));
+                static_cast<size_t>(part.size() * kWordBytes));
   }
 }
 
@@ -81,7 +100,7 @@ void ThreadMember::reduce_scatter(std::span<int64_t> data, int64_t row_length, c
   const Range mine = rows_of(rank_, data.size(), row_length);
   if (num_bytes <= kCopiedPartBytes) {
     std::byte* copy = scratch(num_bytes);
-    if (!data.empty()) std::memcpy(copy, data.data(), data.size_bytes());
+    show_bytes(copy, std::as_bytes(data).data(), num_bytes);
     step(Verb::kReduceScatter, copy, num_bytes, phase);
     add_others(data.data() + mine.begin, mine);
     return;

@@ -7,12 +7,14 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/pause.h"
+#include "comm/show_bytes.h"
 
 namespace weft::comm {
 namespace {
 
 constexpr int64_t kPageBytes = 4096;
 constexpr int64_t kWordBytes = sizeof(int64_t);
+constexpr int64_t kWordsPerLine = 8;
 
 // Between two looks at whether the job has failed: nobody else ends a sleep for that.
 constexpr int64_t kLongestSleepNs = 20'000'000;
@@ -26,6 +28,11 @@ int64_t num_rounds(int64_t length, int64_t piece) {
 Range piece_of(int64_t begin, int64_t end, int64_t round, int64_t piece) {
   const int64_t from = std::min(begin + round * piece, end);
   return {from, std::min(from + piece, end)};
+}
+
+// Words of a side for each member: whole cache lines, since a line is not to be of two members.
+int64_t share_of_side(int size) {
+  return Window::kSideBytes / kWordBytes / size / kWordsPerLine * kWordsPerLine;
 }
 
 int64_t longest_block(Window::Bounds bounds) {
@@ -155,7 +162,7 @@ void Window::one_shot(std::span<int64_t> data, const char* phase) {
   const int64_t rounds = num_rounds(std::ssize(data), kPiece);
   for (int64_t round = 0; round < rounds; ++round) {
     const Range piece = piece_of(0, std::ssize(data), round, kPiece);
-    copy_bytes(next_side(), std::as_bytes(data).data() + piece.begin * kWordBytes,
+    show_bytes(next_side(), std::as_bytes(data).data() + piece.begin * kWordBytes,
                piece.size() * kWordBytes);
     step(call);
     for (int other = 0; other < size(); ++other)
@@ -165,7 +172,7 @@ void Window::one_shot(std::span<int64_t> data, const char* phase) {
 
 void Window::two_shot(std::span<int64_t> data, const char* phase) {
   const Call call{Verb::kAllReduce, std::ssize(data) * kWordBytes, phase};
-  const int64_t longest = kSideBytes / kWordBytes / size() * size();
+  const int64_t longest = share_of_side(size()) * size();
   const int64_t rounds = num_rounds(std::ssize(data), longest);
   for (int64_t round = 0; round < rounds; ++round) {
     const Range whole = piece_of(0, std::ssize(data), round, longest);
@@ -180,14 +187,14 @@ void Window::two_shot(std::span<int64_t> data, const char* phase) {
 
 void Window::reduce_blocks(Verb verb, std::span<int64_t> data, Bounds bounds, const char* phase) {
   const Call call{verb, std::ssize(data) * kWordBytes, phase};
-  const int64_t piece = kSideBytes / kWordBytes / size();
+  const int64_t piece = share_of_side(size());
   const int64_t rounds = num_rounds(longest_block(bounds), piece);
   for (int64_t round = 0; round < rounds; ++round) reduce_piece(data, bounds, round, call);
 }
 
 // A side holds a place for each member's piece.
 void Window::reduce_piece(std::span<int64_t> data, Bounds bounds, int64_t round, const Call& call) {
-  const int64_t length = kSideBytes / kWordBytes / size();
+  const int64_t length = share_of_side(size());
   const auto piece = [&](int member) {
     const auto i = static_cast<size_t>(member);
     return piece_of(bounds[i], bounds[i + 1], round, length);
@@ -196,7 +203,7 @@ void Window::reduce_piece(std::span<int64_t> data, Bounds bounds, int64_t round,
   for (int other = 0; other < size(); ++other) {
     if (other == index_) continue;
     const Range theirs = piece(other);
-    copy_bytes(shown + other * length * kWordBytes,
+    show_bytes(shown + other * length * kWordBytes,
                std::as_bytes(data).data() + theirs.begin * kWordBytes, theirs.size() * kWordBytes);
   }
   step(call);
@@ -220,7 +227,7 @@ void Window::gather_piece(std::span<std::byte> all, Bounds bounds, int64_t round
     return piece_of(bounds[i], bounds[i + 1], round, kSideBytes);
   };
   const Range mine = piece(index_);
-  copy_bytes(next_side(), all.data() + mine.begin, mine.size());
+  show_bytes(next_side(), all.data() + mine.begin, mine.size());
   step(call);
   for (int other = 0; other < size(); ++other) {
     if (other == index_) continue;
@@ -234,7 +241,7 @@ void Window::broadcast(std::span<std::byte> data, int root, const char* phase) {
   const int64_t rounds = num_rounds(std::ssize(data), kSideBytes);
   for (int64_t round = 0; round < rounds; ++round) {
     const Range piece = piece_of(0, std::ssize(data), round, kSideBytes);
-    if (index_ == root) copy_bytes(next_side(), data.data() + piece.begin, piece.size());
+    if (index_ == root) show_bytes(next_side(), data.data() + piece.begin, piece.size());
     step(call);
     if (index_ != root) copy_bytes(data.data() + piece.begin, shown_by(root), piece.size());
   }

@@ -328,19 +328,22 @@ TEST(BenchComm, TimesEveryVerbAgainstACopy) {
   ASSERT_EQ(three["pairs"].size(), 3u);
   EXPECT_EQ(three["pairs"][2]["from"], 1);
   EXPECT_GT(three["pairs"][2]["latency_us"], 0.0);
-  EXPECT_EQ(three["copies"].size(), 2u);  // 8 and 64 bytes
-  ASSERT_EQ(three["collectives"].size(), 5u * 2u);
-  const json& row = three["collectives"][1];  // all_reduce in one shot, the largest
+  EXPECT_EQ(three["pairs"][2]["messages"].size(), 3u);
+  EXPECT_EQ(three["copies"].size(), 3u);  // 8, 32 and 64 bytes
+  ASSERT_EQ(three["collectives"].size(), 5u * 3u);
+  const json& row = three["collectives"][2];  // all_reduce in one shot, the largest
   EXPECT_EQ(row["verb"], "all_reduce");
   EXPECT_EQ(row["algorithm"], "one shot");
   EXPECT_EQ(row["bytes"], 64);
   const double time_us = row["time_us"];
   EXPECT_NEAR(row["algorithm_gb_per_s"].get<double>(), 64e-3 / time_us, 1e-9);
   EXPECT_NEAR(row["bus_gb_per_s"].get<double>(), 2 * 2.0 / 3.0 * 64e-3 / time_us, 1e-9);
-  const double copy_us = three["copies"][1]["time_us"];
+  const double copy_us = three["copies"][2]["time_us"];
   EXPECT_NEAR(row["share_of_copy"].get<double>(), 2 * 2.0 / 3.0 * copy_us / time_us, 1e-9);
-  // A group's barrier, pairs, and two sizes of a copy and of five verbs.
-  EXPECT_THAT(program.err, HasSubstr(fmt::format("measuring: {} in ", 2 * (1 + 12) + 1 + 3)));
+  ASSERT_EQ(three["crossovers"].size(), 1u);
+  EXPECT_TRUE(three["crossovers"][0].contains("two_shots_from_bytes"));
+  // A group's barrier, and three sizes of each pair, of a copy and of five verbs.
+  EXPECT_THAT(program.err, HasSubstr(fmt::format("measuring: {} in ", 1 + 3 * (3 + 6))));
 }
 
 TEST(BenchComm, SaysTheSameToPeople) {
@@ -348,8 +351,33 @@ TEST(BenchComm, SaysTheSameToPeople) {
   ASSERT_EQ(program.run({"bench", "comm", "--ranks", "2", "--max-bytes", "8", "--run-ms", "1"}), 0)
       << program.err;
   EXPECT_THAT(program.out, HasSubstr("2 ranks"));
-  for (const char* row : {"0 - 1", "all_reduce      two shots", "reduce_scatter", "all_gather"})
+  for (const char* row : {"0 - 1", "all_reduce, us", "threads, two shots", "reduce_scatter, us",
+                          "all_gather, us", "threads: two shots are"})
     EXPECT_THAT(program.out, HasSubstr(row));
+}
+
+TEST(BenchComm, DrawsAPictureOfTheSizesThatAreAskedFor) {
+  const std::string path = testing::TempDir() + "weft_bench_comm.svg";
+  Program program;
+  ASSERT_EQ(program.run({"bench", "comm", "--ranks", "2", "--sizes", "8,1024,65536", "--run-ms",
+                         "1", "--svg", path}),
+            0)
+      << program.err;
+  std::ifstream file(path);
+  const std::string svg{std::istreambuf_iterator<char>(file), {}};
+  std::remove(path.c_str());
+  EXPECT_EQ(svg.rfind("<svg ", 0), 0u);
+  EXPECT_THAT(svg, HasSubstr("64 KiB</text>"));
+  for (const char* panel :
+       {"a message, ranks 0 and 1", "all_reduce", "reduce_scatter", "all_gather"})
+    EXPECT_THAT(svg, HasSubstr(std::string("class='panel'>") + panel));
+  const auto lines = [&] {
+    size_t count = 0;
+    for (size_t at = 0; (at = svg.find("<polyline", at)) != std::string::npos; ++at) ++count;
+    return count;
+  };
+  EXPECT_EQ(lines(), 1u + 3u + 1u + 1u);
+  EXPECT_EQ(svg.find("nan"), std::string::npos);
 }
 
 TEST(BenchComm, RefusesWhatIsNoGroup) {
@@ -358,6 +386,8 @@ TEST(BenchComm, RefusesWhatIsNoGroup) {
     EXPECT_EQ(program.run({"bench", "comm", "--ranks", ranks}), 2) << ranks;
   EXPECT_EQ(program.run({"bench", "comm", "--max-bytes", "12"}), 2);
   EXPECT_THAT(program.err, HasSubstr("--max-bytes takes multiples of 8"));
+  EXPECT_EQ(program.run({"bench", "comm", "--sizes", "8,20"}), 2);
+  EXPECT_THAT(program.err, HasSubstr("--sizes takes multiples of 8"));
 }
 
 }  // namespace
