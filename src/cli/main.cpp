@@ -2,9 +2,14 @@
 
 #include <chrono>
 #include <iostream>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/in_job.h"
+#include "comm/job.h"
 #include "engine/engine.h"
 #include "kernels/kernels.h"
 
@@ -38,7 +43,11 @@ int main(int argc, char** argv) {
       [](const std::string& path, int num_threads, const engine::OnPack& on_bytes) {
         return engine::verify_packed(path, num_threads, on_bytes);
       }};
-  const int code = cli::run_program({argv + 1, argv + argc}, {console, environment, door});
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  const cli::Context context{console, environment, door};
+  const std::optional<comm::Launch> launch = comm::find_launch(environment);
+  const int code =
+      launch ? cli::run_in_job(*launch, arguments, context) : cli::run_program(arguments, context);
   std::cout.flush();
   // A rank that stood still or loads on may have been left behind: nothing is torn down under it.
   if (code != 0) _exit(code);

@@ -26,6 +26,7 @@ EngineOptions options_of_draft(const EngineOptions& options) {
   draft.speculative_model.clear();
   draft.devices.clear();
   draft.placement = Placement::kAuto;
+  draft.job = nullptr;
   draft.window_groups = false;  // it lies under the blocks of full attention
   return draft;
 }
@@ -53,7 +54,8 @@ PlacementPlan place_draft(int num_ranks, const EngineOptions& options, const Rep
   int num_threads = 0;
   std::vector<int> cpus;
   for (const WorkerPlace& worker : target.placement.workers) {
-    if (worker.ranks.intersect(ranks).empty()) continue;
+    // Over several processes it guesses in the first one, which plans.
+    if (worker.ranks.intersect(ranks).empty() || worker.process != 0) continue;
     num_threads += worker.num_threads;
     cpus.insert(cpus.end(), worker.cpus.begin(), worker.cpus.end());
   }

@@ -1,6 +1,8 @@
 // The engine of one process: opens and loads the model; a loop moves its requests.
 #include "engine/engine.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <random>
 
@@ -9,11 +11,13 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "cache/block_pools.h"
+#include "comm/job.h"
 #include "engine/batch_run.h"
 #include "engine/draft_model.h"
 #include "engine/draft_plan.h"
 #include "engine/limits.h"
 #include "engine/model_source.h"
+#include "engine/process_agreement.h"
 #include "engine/replica.h"
 #include "engine/request_loop.h"
 #include "engine/split_report.h"
@@ -39,6 +43,11 @@ class LocalEngine final : public Engine {
   WeightLoading weight_loading() const override;
   std::string_view isa() const override { return replica_->shape().table->name; }
 
+  bool plans() const override { return options_.job == nullptr || options_.job->process() == 0; }
+  void follow() override {
+    prepare_this_thread();
+    replica_->follow();
+  }
   uint64_t submit(Request request) override;
   void cancel(uint64_t request) override { loop_->cancel(request); }
   bool step(const OnEvent& on_event) override;
@@ -60,13 +69,19 @@ class LocalEngine final : public Engine {
   void cancel() override { cancelled_.store(true); }
 
  private:
+  PlacementPlan place(int num_ranks) const;
+  void agree(std::span<int64_t> numbers, const char* phase) const {
+    if (processes_) take_least(*processes_, numbers, phase);
+  }
+  void report_loaded_ranks();
   void start_draft();
   void tell_opened(const OnOpen& on_open) const;
   RequestLimits limits() const;
   void check_workload(const BatchWorkload& workload) const;
 
   EngineOptions options_;
-  std::shared_ptr<const ModelSource> source_;  // with the replica, whose ranks may outlive this
+  std::unique_ptr<comm::Communicator> processes_;  // a member a process; null: there is one
+  std::shared_ptr<const ModelSource> source_;      // with the replica, whose ranks may outlive this
   ModelReport model_report_;
   SplitReport split_report_;
   std::unique_ptr<cache::BlockPools> pools_;
@@ -119,6 +134,7 @@ std::shared_ptr<const std::vector<model::RopeCache>> make_ropes(const model::Mod
 
 void report_loaded(const Replica& replica, std::vector<RankShare>& ranks) {
   for (RankShare& rank : ranks) {
+    if (!replica.runs(rank.rank)) continue;
     const Worker::RankBytes bytes = replica.worker_of(rank.rank).loaded_bytes(rank.rank);
     rank.weight_bytes = bytes.weights;
     rank.kv_bytes = bytes.kv;
@@ -142,8 +158,8 @@ LocalEngine::LocalEngine(const EngineOptions& options, const OnLoad& on_load, co
   shape.topology = resolve_topology(*source_, options);
   shape.splits = model::split_model(source_->config, shape.topology);
   shape.kv = kv_layout(source_->config, options);
-  shape.placement = place_ranks(shape.topology.num_ranks(), options, usable_cpus(),
-                                parse_devices(options.devices));
+  if (options.job != nullptr) processes_ = std::move(options.job->members(1).front());
+  shape.placement = place(shape.topology.num_ranks());
   split_report_ = report_split(*source_, shape.topology, shape.splits, shape.placement, options);
   for (const std::string& warning : shape.placement.warnings)
     split_report_.warnings.push_back(warning);
@@ -156,9 +172,11 @@ LocalEngine::LocalEngine(const EngineOptions& options, const OnLoad& on_load, co
     report_draft(*draft_plan_, split_report_);
   }
   max_model_len_ = choose_model_len(split_report_, source_->config.context_length, options);
+  agree({&max_model_len_, 1}, "length of a context");
   if (on_open) tell_opened(on_open);
   shape.groups = layer_groups(source_->config, options);
-  const std::vector<int64_t> num_blocks = choose_num_blocks(split_report_, max_model_len_, options);
+  std::vector<int64_t> num_blocks = choose_num_blocks(split_report_, max_model_len_, options);
+  agree(num_blocks, "blocks of the cache");
   for (size_t g = 0; g < num_blocks.size(); ++g)
     split_report_.kv_groups[g].num_blocks = num_blocks[g];
   shape.num_blocks = num_blocks.front();
@@ -167,13 +185,47 @@ LocalEngine::LocalEngine(const EngineOptions& options, const OnLoad& on_load, co
   pools_ =
       std::make_unique<cache::BlockPools>(shape.groups.windows, num_blocks, options.block_size);
   shape.ropes = make_ropes(source_->config, max_model_len_);
-  replica_ = Replica::start(std::move(shape), options.deadline_ms, on_load);
-  report_loaded(*replica_, split_report_.ranks);
-  if (draft_plan_) start_draft();
+  replica_ = Replica::start(std::move(shape), options.deadline_ms, on_load, options.job);
+  report_loaded_ranks();
+  if (draft_plan_ && plans()) start_draft();
   loop_ = std::make_unique<RequestLoop>(*replica_, *source_, *pools_, options_, max_model_len_,
                                         draft_.get());
   load_seconds_ = seconds_between(begin_ns, now_ns());
   begin_window();
+}
+
+PlacementPlan LocalEngine::place(int num_ranks) const {
+  const std::vector<std::vector<int>> devices = parse_devices(options_.devices);
+  if (options_.job == nullptr) return place_ranks(num_ranks, options_, usable_cpus(), devices);
+  const comm::Job& job = *options_.job;
+  const std::vector<int> cpus = usable_cpus();
+  PlacementPlan plan = place_over_processes(num_ranks, options_, share_cpus(job, *processes_, cpus),
+                                            devices, job.process(), job.num_processes());
+  const auto num_online = static_cast<size_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
+  if (const auto warning = binding_warning(job, cpus.size(), num_online))
+    plan.warnings.push_back(*warning);
+  return plan;
+}
+
+// Every process knows what all ranks hold.
+void LocalEngine::report_loaded_ranks() {
+  report_loaded(*replica_, split_report_.ranks);
+  if (!processes_) return;
+  std::vector<int64_t> bytes;
+  for (const RankShare& rank : split_report_.ranks) {
+    const bool is_here = replica_->runs(rank.rank);
+    for (const int64_t part :
+         {rank.weight_bytes, rank.kv_bytes, rank.logits_bytes, rank.step_bytes})
+      bytes.push_back(is_here ? part : 0);
+  }
+  processes_->all_reduce(bytes, "bytes of all ranks");
+  auto part = bytes.begin();
+  for (RankShare& rank : split_report_.ranks) {
+    rank.weight_bytes = *part++;
+    rank.kv_bytes = *part++;
+    rank.logits_bytes = *part++;
+    rank.step_bytes = *part++;
+  }
 }
 
 // The draft model has the replica's block ids, and as much of a context as its own one holds.

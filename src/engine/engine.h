@@ -24,6 +24,10 @@
 #include "parallel/topology.h"
 #include "text/text.h"
 
+namespace weft::comm {
+class Job;
+}
+
 namespace weft::engine {
 
 // Tokens of the longest context that may be asked for.
@@ -78,6 +82,9 @@ struct EngineOptions {
   // then sleeps until the step has taken it this long. Empty: as fast as it goes.
   std::vector<double> stage_seconds;
   std::optional<kernels::Isa> isa;  // none: kernels::choose_table()
+  // The processes over which the ranks are shared out, which all load with the same options; null:
+  // this one runs them all. It outlives the engine.
+  comm::Job* job = nullptr;
 };
 
 // What one rank holds: a row of `inspect`'s table and of the banner.
@@ -236,6 +243,11 @@ class Engine {
   virtual double load_seconds() const = 0;
   virtual WeightLoading weight_loading() const = 0;
   virtual std::string_view isa() const = 0;
+
+  // Over a job's processes the first one plans; the others load the same and `follow`, which is all
+  // that may be asked of them, until the first one's engine ends.
+  virtual bool plans() const { return true; }
+  virtual void follow() {}
 
   // Queues a request and returns its number. Error(kUsage) for one that can never be served (empty,
   // too long, a parameter out of its range: with the numbers).

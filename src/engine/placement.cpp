@@ -82,4 +82,39 @@ PlacementPlan place_ranks(int num_ranks, const EngineOptions& options, const std
   return plan;
 }
 
+PlacementPlan place_over_processes(int num_ranks, const EngineOptions& options,
+                                   const std::vector<int>& cpus,
+                                   const std::vector<std::vector<int>>& devices, int process,
+                                   int num_processes) {
+  if (num_ranks < num_processes)
+    throw Error(ErrorKind::kUsage,
+                fmt::format("{} processes were started for a model split over {}", num_processes,
+                            counted(num_ranks, "rank")),
+                "every process runs one rank at least",
+                fmt::format("raise --tp or --pp, or start {}", num_ranks));
+  if (options.placement == Placement::kPooled)
+    throw Error(ErrorKind::kUsage, "ranks of several processes cannot share one pool of threads",
+                "a pool runs all ranks", "leave --placement out");
+  const Range own = equal_part({0, num_ranks}, process, num_processes);
+  EngineOptions dedicated = options;
+  dedicated.placement = Placement::kDedicated;
+  PlacementPlan here = place_ranks(static_cast<int>(own.size()), dedicated, cpus, devices);
+  PlacementPlan plan;
+  plan.threads_per_rank = here.threads_per_rank;
+  plan.warnings = std::move(here.warnings);
+  for (int p = 0; p < num_processes; ++p) {
+    const Range ranks = equal_part({0, num_ranks}, p, num_processes);
+    for (int64_t rank = ranks.begin; rank < ranks.end; ++rank) {
+      WorkerPlace place{{rank, rank + 1}, plan.threads_per_rank, {}, p};
+      if (p == process) {
+        const WorkerPlace& placed = here.workers[static_cast<size_t>(rank - own.begin)];
+        place.num_threads = placed.num_threads;
+        place.cpus = placed.cpus;
+      }
+      plan.workers.push_back(std::move(place));
+    }
+  }
+  return plan;
+}
+
 }  // namespace weft::engine

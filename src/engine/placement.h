@@ -18,6 +18,7 @@ struct WorkerPlace {
   Range ranks;  // global ranks that this worker runs
   int num_threads = 1;
   std::vector<int> cpus;  // one a thread, or empty: not pinned
+  int process = 0;        // of the job that the replica spans
 };
 
 struct PlacementPlan {
@@ -32,5 +33,13 @@ struct PlacementPlan {
 // devices were asked for.
 PlacementPlan place_ranks(int num_ranks, const EngineOptions& options, const std::vector<int>& cpus,
                           const std::vector<std::vector<int>>& devices);
+
+// The same where ranks are shared out over the processes of a job, neighbours together: what this
+// process runs is placed on its `cpus`, a worker a rank; of the others' ranks only their process is
+// known. Throws Error(kUsage) where there are fewer ranks than processes.
+PlacementPlan place_over_processes(int num_ranks, const EngineOptions& options,
+                                   const std::vector<int>& cpus,
+                                   const std::vector<std::vector<int>>& devices, int process,
+                                   int num_processes);
 
 }  // namespace weft::engine

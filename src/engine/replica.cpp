@@ -30,11 +30,12 @@ std::vector<std::unique_ptr<comm::Communicator>> make_world(int size, int64_t de
 
 }  // namespace
 
-Replica::Replica(ReplicaShape shape, int64_t deadline_ms, const OnLoad& on_load)
+Replica::Replica(ReplicaShape shape, int64_t deadline_ms, const OnLoad& on_load, comm::Job* job)
     : shape_(std::move(shape)),
       deadline_ms_(deadline_ms),
       max_in_flight_(std::min<uint64_t>(static_cast<uint64_t>(shape_.topology.num_stages()) + 1,
                                         kRingSlots / 2)),
+      job_(job),
       on_load_(on_load) {
   // A plan names the blocks of all its sequences; no step in steady decoding should grow it, also
   // where guesses make some steps longer than others.
@@ -51,12 +52,47 @@ Replica::Replica(ReplicaShape shape, int64_t deadline_ms, const OnLoad& on_load)
 }
 
 std::shared_ptr<Replica> Replica::start(ReplicaShape shape, int64_t deadline_ms,
-                                        const OnLoad& on_load) {
+                                        const OnLoad& on_load, comm::Job* job) {
   // Every thread holds `self`; the owner's pointer stops them instead of destroying.
-  const std::shared_ptr<Replica> self(new Replica(std::move(shape), deadline_ms, on_load));
+  const std::shared_ptr<Replica> self(new Replica(std::move(shape), deadline_ms, on_load, job));
   std::shared_ptr<Replica> owned(self.get(), [self](Replica* replica) { replica->stop(); });
   owned->start_all(self);
   return owned;
+}
+
+Range Replica::local_workers() const {
+  Range local{0, std::ssize(shape_.placement.workers)};
+  if (job_ == nullptr) return local;
+  const auto process_of = [this](int64_t worker) {
+    return shape_.placement.workers[static_cast<size_t>(worker)].process;
+  };
+  while (process_of(local.begin) != job_->process()) ++local.begin;
+  while (process_of(local.end - 1) != job_->process()) --local.end;
+  return local;
+}
+
+std::vector<std::unique_ptr<comm::Communicator>> Replica::join_workers(Range local) {
+  if (job_ == nullptr) return make_world(static_cast<int>(local.size()), deadline_ms_);
+  std::vector<Range> processes(static_cast<size_t>(job_->num_processes()));
+  const std::vector<WorkerPlace>& workers = shape_.placement.workers;
+  for (size_t w = 0; w < workers.size(); ++w) {
+    Range& process = processes[static_cast<size_t>(workers[w].process)];
+    const auto worker = static_cast<int64_t>(w);
+    process = process.empty() ? Range{worker, worker + 1} : Range{process.begin, worker + 1};
+  }
+  PlanLimits limits{shape_.max_batch_tokens,
+                    shape_.ropes->front().num_positions(),
+                    shape_.source->config.vocab_size,
+                    shape_.source->config.hidden_size,
+                    {shape_.num_blocks}};
+  limits.num_blocks.insert(limits.num_blocks.end(), shape_.window_blocks.begin(),
+                           shape_.window_blocks.end());
+  exchange_ = std::make_unique<StepExchange>(
+      *job_, std::move(processes), std::chrono::milliseconds(deadline_ms_), std::move(limits));
+  for (const TimeRow& row : shape_.time_rows())
+    row_leaders_.push_back(static_cast<int>(row.workers.begin));
+  answered_elsewhere_ = !exchange_->is_local(row_leaders_.back());
+  return exchange_->take_world();
 }
 
 template <typename Body>
@@ -73,11 +109,12 @@ void Replica::guarded(const Body& body) {
 }
 
 void Replica::start_all(const std::shared_ptr<Replica>& self) {
-  const int count = static_cast<int>(shape_.placement.workers.size());
-  auto world = make_world(count, deadline_ms_);
+  const Range local = local_workers();
+  const int count = static_cast<int>(local.size());
+  auto world = join_workers(local);
   for (int w = 0; w < count; ++w) {
-    workers_.push_back(
-        std::make_unique<Worker>(shape_, w, std::move(world[static_cast<size_t>(w)])));
+    workers_.push_back(std::make_unique<Worker>(shape_, static_cast<int>(local.begin) + w,
+                                                std::move(world[static_cast<size_t>(w)])));
     bytes_to_load_ += workers_.back()->file_bytes();
   }
   prepare_this_thread();
@@ -134,11 +171,53 @@ void Replica::run_step(int index, uint64_t step) {
   Slot& slot = slots_[step % kRingSlots];
   worker.run(slot.plan, slot.masks, worker.answers() ? slot.answer : worker.own_answer(),
              slot.work_ns);
-  if (worker.answers()) {
+  if (exchange_ && !exchange_->plans()) {
+    answer_elsewhere(index, slot);
+  } else if (worker.answers()) {
     answered_.add(1);
     answered_.wake();
   }
   worker.clock().enter(index == 0 ? Activity::kSchedule : Activity::kNothing);
+}
+
+// Grammars live in this process alone: their masks travel with the plan.
+void Replica::tell(Slot& slot) {
+  if (!slot.masks.empty()) {
+    workers_.front()->fill_masks(slot.masks);
+    mask_ns_ += slot.masks.spent_ns();
+    slot.masks.clear();
+  }
+  exchange_->tell(slot.plan);
+}
+
+void Replica::answer_elsewhere(int index, const Slot& slot) {
+  const int worker = static_cast<int>(exchange_->local_workers().begin) + index;
+  const auto row = std::find(row_leaders_.begin(), row_leaders_.end(), worker);
+  if (row == row_leaders_.end()) return;
+  const bool answers = row + 1 == row_leaders_.end();
+  exchange_->answer(worker, answers ? slot.answer : StepAnswer{},
+                    slot.work_ns[static_cast<size_t>(row - row_leaders_.begin())]);
+}
+
+void Replica::await_others(Slot& slot) {
+  for (size_t row = 0; row < row_leaders_.size(); ++row) {
+    if (exchange_->is_local(row_leaders_[row])) continue;
+    const bool answers = row + 1 == row_leaders_.size();
+    exchange_->await(row_leaders_[row], slot.plan, answers ? &slot.answer : nullptr,
+                     slot.work_ns[row]);
+  }
+}
+
+void Replica::follow() {
+  while (true) {
+    StepPlan& plan = next_plan();
+    rest();
+    bool has_more = false;
+    guarded([&] { has_more = exchange_->hear(plan); });
+    throw_if_failed();
+    if (!has_more) return;
+    submit();
+  }
 }
 
 StepPlan& Replica::next_plan() {
@@ -168,19 +247,23 @@ void Replica::settle() {
   rest();
 }
 
+// Of workers in other processes nothing is known here: their times are 0.
 ClockMarks Replica::marks() const {
   ClockMarks marks;
-  for (const auto& worker : workers_) marks.workers.push_back(worker->clock().totals());
+  marks.workers.resize(shape_.placement.workers.size());
+  auto place = marks.workers.begin() + local_workers().begin;
+  for (const auto& worker : workers_) *place++ = worker->clock().totals();
   for (int rank = 0; rank < shape_.topology.num_ranks(); ++rank)
-    marks.reduce_bytes.push_back(worker_of(rank).reduce_bytes(rank));
+    marks.reduce_bytes.push_back(runs(rank) ? worker_of(rank).reduce_bytes(rank) : 0);
   marks.num_steps = static_cast<int64_t>(num_submitted_);
   marks.at_ns = now_ns();
   return marks;
 }
 
 std::vector<ActivityClock::Events> Replica::events() const {
-  std::vector<ActivityClock::Events> events;
-  for (const auto& worker : workers_) events.push_back(worker->clock().events());
+  std::vector<ActivityClock::Events> events(shape_.placement.workers.size());
+  auto place = events.begin() + local_workers().begin;
+  for (const auto& worker : workers_) *place++ = worker->clock().events();
   return events;
 }
 
@@ -190,9 +273,17 @@ ClockMarks Replica::begin_window() {
   return begin;
 }
 
+bool Replica::runs(int rank) const {
+  const Range local = local_workers();
+  for (int64_t w = local.begin; w < local.end; ++w)
+    if (shape_.placement.workers[static_cast<size_t>(w)].ranks.contains(rank)) return true;
+  return false;
+}
+
 const Worker& Replica::worker_of(int rank) const {
+  const auto first = static_cast<size_t>(local_workers().begin);
   for (size_t w = 0; w < workers_.size(); ++w) {
-    if (shape_.placement.workers[w].ranks.contains(rank)) return *workers_[w];
+    if (shape_.placement.workers[first + w].ranks.contains(rank)) return *workers_[w];
   }
   WEFT_CHECK(false, "no worker runs rank {}", rank);
 }
@@ -203,6 +294,7 @@ void Replica::submit(const StepContext& context) {
   StepPlan& plan = slot.plan;
   plan.id = step;
   slot.masks.begin(plan);
+  if (exchange_ && exchange_->plans()) guarded([&] { tell(slot); });
   if (shape_.num_kept_steps > 0) {
     StepRecord record = record_of(plan);
     if (context.load) record.load = *context.load;
@@ -220,9 +312,13 @@ void Replica::submit(const StepContext& context) {
 const StepAnswer& Replica::await() {
   const uint32_t target = static_cast<uint32_t>(num_awaited_ + 1);
   if (!has_answer()) rest();
-  const bool in_time = answered_.wait_until(
-      [&](uint32_t v) { return WaitWord::reached(v, target) || failed_.load(); }, patience_,
-      deadline_from_now(deadline_ms_));
+  Slot& slot = slots_[num_awaited_ % kRingSlots];
+  if (exchange_) guarded([&] { await_others(slot); });
+  const bool in_time =
+      answered_elsewhere_ ||
+      answered_.wait_until(
+          [&](uint32_t v) { return WaitWord::reached(v, target) || failed_.load(); }, patience_,
+          deadline_from_now(deadline_ms_));
   if (!in_time)
     fail(Error(
         ErrorKind::kCommunication,
@@ -230,7 +326,6 @@ const StepAnswer& Replica::await() {
         "a rank of the last stage is silent"));
   throw_if_failed();
   plan();
-  Slot& slot = slots_[num_awaited_ % kRingSlots];
   if (!slot.masks.empty()) mask_ns_ += slot.masks.spent_ns();
   slot.masks.clear();  // no answer is kept that has ended
   step_log_.worked(num_awaited_++, *std::max_element(slot.work_ns.begin(), slot.work_ns.end()));
@@ -256,6 +351,8 @@ void Replica::throw_if_failed() {
 void Replica::stop() {
   // Steps under way are finished first: one that only some ranks begin, the others wait for.
   if (!failed_.load()) guarded([this] { await_workers(num_submitted_); });
+  if (!failed_.load() && exchange_ && exchange_->plans())
+    guarded([this] { exchange_->tell_end(); });
   stopping_.store(true);
   release(submitted_);
   const uint32_t count = static_cast<uint32_t>(threads_.size());

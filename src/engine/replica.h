@@ -1,4 +1,4 @@
-// All workers of one replica in this process, and the ring of steps between planner and workers.
+// The workers of one replica in this process, and the ring of steps between planner and workers.
 //
 // The planner's thread is the leader of worker 0: it publishes a plan, runs its own part of the
 // step at once, and later awaits the answers of the last stage, in order. The other workers run on
@@ -6,6 +6,9 @@
 //
 //   slot:  planned ──> run by every worker ──> answered by the last stage ──> awaited ──> reused
 //          planner      workers                 its first worker               planner
+//
+// A replica may span the processes of a job (engine/step_exchange.h): process 0 plans, the others
+// `follow`. Each has a ring of its own for its workers.
 //
 // A worker that fails ends the waits of all others; the failure is thrown by the next `await`.
 // One that is silent for good cannot be ended: its thread is left to itself, and holds on to this
@@ -24,6 +27,7 @@
 #include "base/error.h"
 #include "base/wait_word.h"
 #include "engine/mask_work.h"
+#include "engine/step_exchange.h"
 #include "engine/step_log.h"
 #include "engine/worker.h"
 
@@ -33,8 +37,9 @@ class Replica {
  public:
   // Starts the workers and loads the weights. on_load as in Engine::load. The pointer's end ends
   // the workers; after a failure it waits for them for a moment and not longer.
+  // job: whose processes it spans, as the placement says; null: none.
   static std::shared_ptr<Replica> start(ReplicaShape shape, int64_t deadline_ms,
-                                        const OnLoad& on_load);
+                                        const OnLoad& on_load, comm::Job* job = nullptr);
   Replica(const Replica&) = delete;
   Replica& operator=(const Replica&) = delete;
 
@@ -52,8 +57,9 @@ class Replica {
   // context: for the log of steps.
   void submit(const StepContext& context = {});
   // Whether `await` would return at once.
+  // (Never where the answer comes from another process.)
   bool has_answer() const {
-    return in_flight() > 0 &&
+    return in_flight() > 0 && !answered_elsewhere_ &&
            WaitWord::reached(answered_.load(), static_cast<uint32_t>(num_awaited_ + 1));
   }
   // The answers of the oldest step in flight, valid until kRingSlots more steps were submitted.
@@ -66,6 +72,8 @@ class Replica {
   double mask_s() const { return seconds_between(0, mask_ns_); }
   // Awaits what is in flight and waits until every worker has left its last step.
   void settle();
+  // In a process that does not plan: runs the steps that process 0 plans until it has no more.
+  void follow();
   // Nobody asks anything of the first worker: its thread is elsewhere.
   void rest() { clock().enter(Activity::kNothing); }
   // The planner is at work. Replica's own verbs keep the clock by themselves.
@@ -78,8 +86,10 @@ class Replica {
   // The steps submitted from a moment on, as far as they are kept.
   std::vector<StepRecord> steps_since(int64_t begin_ns) const { return step_log_.since(begin_ns); }
 
+  // Those of this process.
   int num_workers() const { return static_cast<int>(workers_.size()); }
   const Worker& worker(int index) const { return *workers_[static_cast<size_t>(index)]; }
+  bool runs(int rank) const;
   const Worker& worker_of(int rank) const;
   const ReplicaShape& shape() const { return shape_; }
 
@@ -91,7 +101,13 @@ class Replica {
     std::vector<int64_t> work_ns;  // [time_rows()]
   };
 
-  Replica(ReplicaShape shape, int64_t deadline_ms, const OnLoad& on_load);
+  Replica(ReplicaShape shape, int64_t deadline_ms, const OnLoad& on_load, comm::Job* job);
+  std::vector<std::unique_ptr<comm::Communicator>> join_workers(Range local);
+  Range local_workers() const;
+  // Where the replica spans processes.
+  void tell(Slot& slot);
+  void await_others(Slot& slot);
+  void answer_elsewhere(int index, const Slot& slot);
   void start_all(const std::shared_ptr<Replica>& self);
   void start_worker(int index);
   void report_loaded(int64_t bytes);
@@ -110,6 +126,10 @@ class Replica {
   ReplicaShape shape_;
   int64_t deadline_ms_;
   uint64_t max_in_flight_;
+  comm::Job* job_;
+  std::unique_ptr<StepExchange> exchange_;  // where the replica spans processes
+  std::vector<int> row_leaders_;            // of time_rows(): the first worker of each
+  bool answered_elsewhere_ = false;         // the last stage begins in another process
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
   std::array<Slot, kRingSlots> slots_;

@@ -65,6 +65,8 @@ class Worker {
   // moment before the step is handed over.
   void run(const StepPlan& plan, MaskWork& masks, StepAnswer& answer, std::span<int64_t> work_ns);
   bool answers() const;
+  // Of a step that has not begun: by the threads of this worker alone.
+  void fill_masks(MaskWork& masks) { masks.help(team_); }
   // Where a worker that does not answer leaves what it finds.
   StepAnswer& own_answer() { return own_answer_; }
 

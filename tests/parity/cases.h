@@ -16,6 +16,7 @@ namespace weft::parity {
 
 struct Case {
   engine::EngineOptions options;
+  int num_processes = 1;
   Work work;
 };
 
@@ -102,6 +103,8 @@ inline Case parse_case(const std::string& words, const std::string& model_path) 
       o.draft_tensor_parallel_size = std::stoi(v);
     else if (v = after("guess"); !v.empty())
       o.num_speculative_tokens = std::stoi(v);
+    else if (v = after("over"); !v.empty())  // processes
+      c.num_processes = std::stoi(v);
     else if (v = after("micro"); !v.empty())
       o.micro_batch_size = std::stoi(v);
     else if (v = after("cache"); !v.empty())

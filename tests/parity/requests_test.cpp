@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "engine/spanning_engine.h"
 #include "parity/cases.h"
 
 namespace weft::parity {
@@ -144,9 +145,8 @@ std::string model_path(const std::string& name) {
 }
 
 // Answers of requests [0, count), all submitted at once.
-std::vector<Bits> answers(const engine::EngineOptions& options, uint64_t count,
-                          engine::EngineStats& stats) {
-  const auto engine = engine::Engine::load(options);
+template <typename Loaded>
+std::vector<Bits> answers(Loaded&& engine, uint64_t count, engine::EngineStats& stats) {
   Grammars grammars(*engine);
   std::map<uint64_t, size_t> index;
   std::vector<Bits> all(count);
@@ -197,9 +197,12 @@ TEST_P(Requests, NeighboursDoNotShow) {
   const std::string path = model_path(GetParam().model);
   if (path.empty()) GTEST_SKIP() << "WEFT_TINY_MODELS is not set";
   if (!std::filesystem::exists(path)) FAIL() << path << " is missing";
-  const engine::EngineOptions options = parse_case(GetParam().words, path).options;
+  const auto [options, num_processes, work] = parse_case(GetParam().words, path);
   engine::EngineStats stats;
-  const std::vector<Bits> found = answers(options, GetParam().count, stats);
+  const std::vector<Bits> found =
+      num_processes == 1
+          ? answers(engine::Engine::load(options), GetParam().count, stats)
+          : answers(engine::SpanningEngine(options, num_processes), GetParam().count, stats);
   const std::vector<Bits>& expected = alone(path, options.kv_type, GetParam().count);
   for (size_t i = 0; i < found.size(); ++i) EXPECT_EQ(found[i], expected[i]) << "request " << i;
   // The words that name a mechanism are there to use it.
@@ -250,6 +253,30 @@ INSTANTIATE_TEST_SUITE_P(
         Mix{"llama.Q4_K.gguf", "pp2 dedicated cache400 guess5 draft=llama.Q2_K drafttp2 always",
             40},
         Mix{"llama.Q4_K.gguf", "tp3 pp3 pooled chunk48 guess3 draft=llama.Q8_0 always", 40}),
+    name_of);
+
+// Over processes: a rank each and several, stages inside a process, between them and across;
+// uneven shares, windows, guesses, drafts.
+INSTANTIATE_TEST_SUITE_P(
+    Processes, Requests,
+    testing::Values(Mix{"llama.Q4_K.gguf", "over2 tp2", 20},
+                    Mix{"llama.Q4_K.gguf", "over3 tp3 kvf32", 20},
+                    Mix{"llama.Q4_K.gguf", "over4 tp4 chunk48", 20},
+                    Mix{"llama.Q4_K.gguf", "over2 tp5 guess4", 20},
+                    Mix{"llama.Q4_K.gguf", "over2 weights=2,1,1 kvq8", 20},
+                    Mix{"llama.Q4_K.gguf", "over3 tp7", 20},
+                    Mix{"llama.Q4_K.gguf", "over2 pp2 cache400 guess4", 20},
+                    Mix{"llama.Q4_K.gguf", "over3 pp3 seqs12 shortest", 20},
+                    Mix{"llama.Q4_K.gguf", "over4 pp2 tp2 noprefix", 20},
+                    Mix{"llama.Q4_K.gguf", "over2 tp2 pp2 chunk48", 20},
+                    Mix{"llama.Q4_K.gguf", "over3 tp2 pp3 micro4", 20},
+                    Mix{"gemma3.Q8_0.gguf", "over3 stages=5@1,1@3,1@1 wcache12 chunk40", 20},
+                    Mix{"gemma3.Q8_0.gguf", "over4 tp4 cache400 prefix", 20},
+                    Mix{"gemma2.Q8_0.gguf", "over2 tp3 pp2 guess4 seqs16", 20},
+                    Mix{"gemma2.Q8_0.gguf", "over2 tp2 wcache9 guess3 draft=gemma2.Q4_0 always",
+                        20},
+                    Mix{"mistral.F32", "over2 pp2 cache400 chunk100", 20},
+                    Mix{"mistral.F32", "over3 tp3 unchunked wcache9", 20}),
     name_of);
 
 INSTANTIATE_TEST_SUITE_P(

@@ -1,0 +1,152 @@
+// Replicas over several processes, as far as their bits are not the question (those are in the
+// parity suite): what the processes agree on, and what happens where one is lost.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "engine/placement.h"
+#include "engine/process_agreement.h"
+#include "engine/spanning_engine.h"
+#include "engine/tiny_engine.h"
+
+namespace weft::engine {
+namespace {
+
+using testing::HasSubstr;
+using Cpus = std::vector<int>;
+
+TEST(Spanning, OptionsComeAsTheyWent) {
+  EngineOptions options = tiny_options("a model \"of\" ü.gguf");
+  options.topology = {3, "13,13,4", "2,1,1", "", parallel::PipelineBalance::kDecode};
+  options.placement = Placement::kDedicated;
+  options.kv_type = kernels::KvType::kQ8;
+  options.schedule_policy = SchedulePolicy::kPrefix;
+  options.max_slowdown = 2.5;
+  options.stage_seconds = {0.25, 0.5};
+  options.kv_cache_bytes = int64_t{1} << 40;
+  const EngineOptions read = options_of_line(options_line(options));
+  EXPECT_EQ(read.model_path, options.model_path);
+  EXPECT_EQ(read.topology.pipeline_parallel, "13,13,4");
+  EXPECT_EQ(read.topology.balance, parallel::PipelineBalance::kDecode);
+  EXPECT_EQ(read.kv_type, kernels::KvType::kQ8);
+  EXPECT_EQ(read.max_slowdown, 2.5);
+  EXPECT_EQ(options_line(read), options_line(options));
+  options.topology.balance = {};
+  EXPECT_FALSE(options_of_line(options_line(options)).topology.balance);
+
+  const std::string line = options_line(options);
+  for (size_t size = 0; size < line.size(); size += 7)
+    EXPECT_THROW(options_of_line(line.substr(0, size)), Error);
+  std::string other = line;
+  other.replace(other.find("\"kv_type\":3"), 11, "\"kv_type\":9");
+  EXPECT_THROW(options_of_line(other), Error);
+}
+
+TEST(Spanning, RanksAreSharedOutInOrder) {
+  EngineOptions options;
+  const PlacementPlan plan = place_over_processes(5, options, {4, 5, 6, 7}, {}, 1, 2);
+  ASSERT_EQ(plan.workers.size(), 5u);
+  EXPECT_FALSE(plan.pooled);
+  const int processes[] = {0, 0, 0, 1, 1};
+  for (size_t rank = 0; rank < 5; ++rank) {
+    EXPECT_EQ(plan.workers[rank].process, processes[rank]);
+    EXPECT_EQ(plan.workers[rank].ranks.begin, static_cast<int64_t>(rank));
+  }
+  EXPECT_EQ(plan.workers[3].cpus, (Cpus{4, 5}));
+  EXPECT_EQ(plan.workers[4].cpus, (Cpus{6, 7}));
+  EXPECT_TRUE(plan.workers[0].cpus.empty());
+  EXPECT_THROW(place_over_processes(1, options, {0, 1}, {}, 0, 2), Error);
+  options.placement = Placement::kPooled;
+  EXPECT_THROW(place_over_processes(2, options, {0, 1}, {}, 0, 2), Error);
+}
+
+TEST(Spanning, ProcessesAgreeOnTheLeastAndShareTheCpusOfAHost) {
+  comm::Jobs jobs(3);
+  std::vector<std::vector<int64_t>> numbers(3);
+  std::vector<Cpus> same(3), bound(3);
+  jobs.on_each([&](int process) {
+    const auto p = static_cast<size_t>(process);
+    const auto member = std::move(jobs[process].members(1).front());
+    numbers[p] = {10 - process, process};
+    take_least(*member, numbers[p], "numbers");
+    bound[p] = share_cpus(jobs[process], *member, {process, 7});
+    same[p] = share_cpus(jobs[process], *member, {0, 1, 2, 3});
+  });
+  jobs.leave();
+  for (size_t p = 0; p < 3; ++p) {
+    EXPECT_EQ(numbers[p], (std::vector<int64_t>{8, 0}));
+    EXPECT_EQ(bound[p], (Cpus{static_cast<int>(p), 7}));
+    EXPECT_EQ(same[p], (Cpus{0, 1, 2, 3})) << "each is a host of its own here";
+  }
+}
+
+TEST(Spanning, EveryProcessKnowsWhatAllRanksHold) {
+  SKIP_WITHOUT_TINY_MODELS();
+  EngineOptions options = tiny_options(tiny_path("llama.F32"));
+  options.topology.tensor_parallel_size = 2;
+  const auto alone = Engine::load(options);
+  const SplitReport expected = alone->split();
+  SpanningEngine engine(options, 2);
+  EXPECT_TRUE(engine->plans());
+  ASSERT_EQ(engine->split().ranks.size(), 2u);
+  for (size_t rank = 0; rank < 2; ++rank) {
+    EXPECT_EQ(engine->split().ranks[rank].weight_bytes, expected.ranks[rank].weight_bytes);
+    EXPECT_EQ(engine->split().ranks[rank].kv_bytes, expected.ranks[rank].kv_bytes);
+  }
+  EXPECT_EQ(engine->max_model_len(), alone->max_model_len());
+}
+
+TEST(Spanning, SeveralEnginesOneAfterAnother) {
+  SKIP_WITHOUT_TINY_MODELS();
+  EngineOptions options = tiny_options(tiny_path("llama.F32"));
+  options.topology.tensor_parallel_size = 2;
+  const auto expected = Engine::load(options)->generate(greedy(some_ids(20), 8), {});
+  for (int round = 0; round < 2; ++round) {
+    SpanningEngine engine(options, 2);
+    const GenerationResult result = engine->generate(greedy(some_ids(20), 8), {});
+    EXPECT_EQ(result.token_ids, expected.token_ids);
+    EXPECT_EQ(result.logits_hash, expected.logits_hash);
+  }
+}
+
+TEST(Spanning, WhatAModelCannotDoIsSaidByEveryProcess) {
+  SKIP_WITHOUT_TINY_MODELS();
+  EngineOptions options = tiny_options(tiny_path("llama.F32"));
+  try {
+    SpanningEngine engine(options, 2);
+    FAIL() << "one rank over two processes";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+    EXPECT_THAT(error.what(), HasSubstr("2 processes were started for a model split over 1 rank"));
+  }
+}
+
+TEST(Spanning, ALostProcessEndsTheAnswerWithItsName) {
+  SKIP_WITHOUT_TINY_MODELS();
+  for (const bool by_stages : {false, true}) {
+    EngineOptions options = tiny_options(tiny_path("llama.F32"));
+    if (by_stages)
+      options.topology.pipeline_parallel = "2";
+    else
+      options.topology.tensor_parallel_size = 2;
+    options.deadline_ms = 2000;
+    SpanningEngine engine(options, 2, {.silence = std::chrono::milliseconds(2500)});
+    engine->generate(greedy(some_ids(20), 4), {});
+    engine.jobs().board().cut(1);
+    engine.fail();
+    const int64_t begin = now_ns();
+    try {
+      engine->generate(greedy(some_ids(20), 4), {});
+      ADD_FAILURE() << "answered without rank 1";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kCommunication);
+      EXPECT_THAT(error.what(), HasSubstr("rank 1 (host1)"));
+    }
+    EXPECT_LT(seconds_between(begin, now_ns()), 30.0);
+    EXPECT_NE(engine.failure(1), nullptr) << "the other one hears nothing for too long";
+  }
+}
+
+}  // namespace
+}  // namespace weft::engine
