@@ -3,7 +3,16 @@
 #include <fmt/format.h>
 #include <signal.h>
 
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
 #include <ostream>
+#include <stop_token>
+#include <thread>
 
 #include "base/error.h"
 #include "cli/version.h"
@@ -13,6 +22,14 @@
 namespace weft::cli {
 namespace {
 
+// With what the end itself takes, a frozen process has ended all others within ten seconds. Signs
+// of life come twice a second, from a thread that does nothing else.
+constexpr std::chrono::milliseconds kSilence{6'000};
+// What a command needs to say by itself that a rank is lost: it gives ranks that still work a
+// second, and a server's clients two.
+constexpr std::chrono::milliseconds kOwnWords{2'500};
+constexpr std::chrono::milliseconds kBetweenLooks{100};
+
 // What the bits depend on but the cache's type, which the first process tells the others.
 comm::Introduction introduction(const Context& context) {
   return {fmt::format("{} ({})", version(), commit()),
@@ -20,43 +37,115 @@ comm::Introduction introduction(const Context& context) {
           std::string(context.engine.isa()), ""};
 }
 
-int run_first(engine::Crew& crew, const std::vector<std::string>& arguments,
-              const Context& context) {
+// The job's reason where the first process has told its user why it ends.
+constexpr const char* kTold = "the first process ends, and has said why";
+// Within which a mistake that all processes find has been told by the first one.
+constexpr std::chrono::milliseconds kSameMistake{500};
+
+// What this process has to say of the job's end, once.
+class LastWord {
+ public:
+  explicit LastWord(const Context& context) : context_(context) {}
+  int say(ErrorKind kind, std::string_view what) {
+    const std::lock_guard lock(mutex_);
+    if (!said_) context_.console.err << "weft: " << what << std::endl;
+    said_ = true;
+    return static_cast<int>(kind);
+  }
+
+ private:
+  const Context& context_;
+  std::mutex mutex_;
+  bool said_ = false;
+};
+
+// A lost rank ends this process whatever it is doing: waiting for a line of a chat, for a request,
+// for a disk.
+class Guard {
+ public:
+  Guard(comm::Job& job, LastWord& word)
+      : thread_([this, &job, &word](const std::stop_token& stop) { watch(job, word, stop); }) {}
+
+ private:
+  void watch(comm::Job& job, LastWord& word, const std::stop_token& stop) {
+    while (!job.failure())
+      if (sleeps(kBetweenLooks, stop)) return;
+    if (sleeps(kOwnWords, stop)) return;
+    job.end(word.say(ErrorKind::kCommunication, *job.failure()));
+  }
+  // Whether it was told to stop meanwhile.
+  bool sleeps(std::chrono::milliseconds time, const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    return waker_.wait_for(lock, stop, time, [] { return false; }) || stop.stop_requested();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable_any waker_;
+  std::jthread thread_;  // the last member: it uses all others
+};
+
+// How the program ended here. In order: every other process is told to end as well.
+struct Ending {
+  int code = 0;
+  bool in_order = true;
+};
+
+Ending run_first(comm::Job& job, engine::Crew& crew, const std::vector<std::string>& arguments,
+                 const Context& context) {
   EngineDoor door = context.engine;
   door.load = [&](const engine::EngineOptions& options, const engine::OnLoad& on_load,
                   const engine::OnOpen& on_open) { return crew.load(options, on_load, on_open); };
   const int code = run_program(arguments, {context.console, context.environment, door});
-  // After these every engine has ended in order, and so do the others.
-  if (code == 0 || code == 1 || code == kInterruptedExit) crew.dismiss();
-  return code;
+  // A server that the launcher told to end, since a rank is lost, has ended in good order.
+  const bool said_all_is_well = code == 0 || code == 1 || code == kInterruptedExit;
+  if (const auto failure = job.failure(); failure && said_all_is_well)
+    throw Error(ErrorKind::kCommunication, *failure);
+  if (crew.is_idle()) {
+    crew.dismiss();
+    return {code, true};
+  }
+  job.abort(kTold);
+  return {code, false};
 }
 
-int run_joined(comm::Job& job, const std::vector<std::string>& arguments, const Context& context) {
+Ending run_joined(comm::Job& job, const std::vector<std::string>& arguments,
+                  const Context& context) {
   engine::Crew crew(job);
-  if (job.process() == 0) return run_first(crew, arguments, context);
+  if (job.process() == 0) return run_first(job, crew, arguments, context);
   crew.follow();
-  return 0;
+  return {};
 }
 
-int say(const Context& context, ErrorKind kind, std::string_view what) {
-  context.console.err << "weft: " << what << std::endl;
-  return static_cast<int>(kind);
+bool is_told(const comm::Job& job) { return job.failure() == kTold; }
+
+bool is_told_soon(const comm::Job& job) {
+  const auto deadline = std::chrono::steady_clock::now() + kSameMistake;
+  while (!is_told(job) && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  return is_told(job);
 }
 
-// job: the others are told what went wrong here; null: there is none yet.
-template <typename Body>
-int code_of(const Context& context, comm::Job* job, const Body& body) {
+// What went wrong here is everybody's reason, unless another one was first.
+Ending fail(comm::Job& job, LastWord& word, const Error& error) {
+  const int code = error.exit_code();
+  if (error.kind() == ErrorKind::kUsage ? is_told_soon(job) : is_told(job)) return {code, false};
+  job.abort(fmt::format("process {} ({}): {}", job.process(), job.peer(job.process()).host,
+                        error.summary()));
+  return {word.say(error.kind(), error.what()), false};
+}
+
+// What body returns, or what `failed` makes of what it throws.
+template <typename Result>
+Result caught(const std::function<Result()>& body,
+              const std::function<Result(const Error&)>& failed) {
   try {
     return body();
   } catch (const Error& error) {
-    if (job != nullptr)
-      job->abort(fmt::format("process {} ({}): {}", job->process(), job->peer(job->process()).host,
-                             error.summary()));
-    return say(context, error.kind(), error.what());
+    return failed(error);
   } catch (const std::bad_alloc&) {
-    return say(context, ErrorKind::kMemory, "out of memory");
+    return failed(Error(ErrorKind::kMemory, "out of memory"));
   } catch (const std::exception& error) {
-    return say(context, ErrorKind::kInternal, fmt::format("internal error: {}", error.what()));
+    return failed(Error(ErrorKind::kInternal, fmt::format("internal error: {}", error.what())));
   }
 }
 
@@ -67,25 +156,35 @@ int run_in_job(const comm::Launch& launch, const std::vector<std::string>& argum
   // The launcher's word that another process is lost (comm/job.h). Commands that end on it by
   // themselves take it back while they run.
   signal(SIGTERM, SIG_IGN);
+  LastWord word(context);
   std::unique_ptr<comm::Job> job;
-  const int joined = code_of(context, nullptr, [&] {
-    job = comm::join_job(launch, introduction(context));
-    return 0;
-  });
+  const auto say = [&](const Error& error) { return word.say(error.kind(), error.what()); };
+  const int joined = caught<int>(
+      [&] {
+        job = comm::join_job(launch, introduction(context), {.silence = kSilence});
+        return 0;
+      },
+      say);
   if (joined != 0) return joined;
   if (job->process() != 0) signal(SIGINT, SIG_IGN);  // the first one ends them
-  int code = code_of(context, job.get(), [&] { return run_joined(*job, arguments, context); });
-  const bool in_order = code == 0 || code == 1 || code == kInterruptedExit;
-  if (in_order) {
-    const int left = code_of(context, nullptr, [&] {
-      job->leave();
-      return 0;
-    });
-    if (left == 0) return code;
-    code = left;
-  }
+  std::optional<Guard> guard(std::in_place, *job, word);
+  Ending ending =
+      caught<Ending>([&] { return run_joined(*job, arguments, context); },
+                     [&](const Error& error) { return fail(*job, word, error); });
   context.console.out.flush();
-  job->end(code);
+  guard.reset();
+  if (ending.in_order) {
+    const int left = caught<int>(
+        [&] {
+          job->leave();
+          return 0;
+        },
+        say);
+    if (left == 0) return ending.code;
+    ending.code = left;
+  }
+  job->end(ending.code);
+  return ending.code;  // it does not, but no compiler believes a virtual function
 }
 
 }  // namespace weft::cli

@@ -51,6 +51,11 @@ class LinkJob final : public Job {
     part_->nudge();
   }
 
+  std::optional<std::string> failure() const override {
+    const Family& family = *part_->family();
+    return family.aborted() ? std::optional(family.reason()) : std::nullopt;
+  }
+
   void leave() override {
     watch_->leave();
     watch_.reset();

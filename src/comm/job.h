@@ -78,6 +78,8 @@ class Job {
   virtual bool on_one_machine() const = 0;
   // Makes every present and future wait of the job, in all processes, end with this reason.
   virtual void abort(const std::string& reason) = 0;
+  // That reason, once there is one. From any thread.
+  virtual std::optional<std::string> failure() const = 0;
 
   // The ordinary end, collective. Without it the launcher takes this process for lost. Members of
   // groups may be destroyed before or after.

@@ -109,7 +109,10 @@ std::unique_ptr<Engine> Crew::load(const EngineOptions& options, const OnLoad& o
   processes_->broadcast(std::as_writable_bytes(std::span(line)), 0, "options of the engine");
   EngineOptions spanning = options;
   spanning.job = &job_;
-  return Engine::load(spanning, on_load, on_open);
+  is_loading_ = true;
+  std::unique_ptr<Engine> engine = Engine::load(spanning, on_load, on_open);
+  is_loading_ = false;
+  return engine;
 }
 
 void Crew::dismiss() {

@@ -22,7 +22,9 @@ class Crew {
   // In the first process: as Engine::load, over all processes. One engine at a time.
   std::unique_ptr<Engine> load(const EngineOptions& options, const OnLoad& on_load,
                                const OnOpen& on_open);
-  // In the first process, at its end: the others have nothing more to run.
+  // In the first process: the others await the next engine, as none is loaded and none has failed.
+  bool is_idle() const { return !is_loading_ && !job_.failure(); }
+  // In the first process, at its end and idle: the others have nothing more to run.
   void dismiss();
   // In every other one; returns when dismissed. Throws what loading or running throws.
   void follow();
@@ -30,6 +32,7 @@ class Crew {
  private:
   comm::Job& job_;
   std::unique_ptr<comm::Communicator> processes_;  // a member a process
+  bool is_loading_ = false;                        // or has failed to
 };
 
 // The options as one line, and back: what of them decides the engine of every process (not its job,
