@@ -168,9 +168,8 @@ int run_in_job(const comm::Launch& launch, const std::vector<std::string>& argum
   if (joined != 0) return joined;
   if (job->process() != 0) signal(SIGINT, SIG_IGN);  // the first one ends them
   std::optional<Guard> guard(std::in_place, *job, word);
-  Ending ending =
-      caught<Ending>([&] { return run_joined(*job, arguments, context); },
-                     [&](const Error& error) { return fail(*job, word, error); });
+  Ending ending = caught<Ending>([&] { return run_joined(*job, arguments, context); },
+                                 [&](const Error& error) { return fail(*job, word, error); });
   context.console.out.flush();
   guard.reset();
   if (ending.in_order) {

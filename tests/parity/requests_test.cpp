@@ -256,26 +256,26 @@ INSTANTIATE_TEST_SUITE_P(
     name_of);
 
 // Over processes: a rank each and several, stages inside a process, between them and across;
-// uneven shares, windows, guesses, drafts.
+// uneven shares, windows, guesses, drafts. Few requests: processes mostly wait for each other.
 INSTANTIATE_TEST_SUITE_P(
     Processes, Requests,
     testing::Values(Mix{"llama.Q4_K.gguf", "over2 tp2", 8},
                     Mix{"llama.Q4_K.gguf", "over3 tp3 kvf32", 8},
                     Mix{"llama.Q4_K.gguf", "over4 tp4 chunk48", 8},
-                    Mix{"llama.Q4_K.gguf", "over2 tp5 guess4", 8},
+                    Mix{"llama.Q4_K.gguf", "over2 tp5 guess4", 20},
                     Mix{"llama.Q4_K.gguf", "over2 weights=2,1,1 kvq8", 8},
                     Mix{"llama.Q4_K.gguf", "over3 tp7", 8},
-                    Mix{"llama.Q4_K.gguf", "over2 pp2 cache400 guess4", 8},
+                    Mix{"llama.Q4_K.gguf", "over2 pp2 cache400 guess4", 20},
                     Mix{"llama.Q4_K.gguf", "over3 pp3 seqs12 shortest", 8},
                     Mix{"llama.Q4_K.gguf", "over4 pp2 tp2 noprefix", 8},
                     Mix{"llama.Q4_K.gguf", "over2 tp2 pp2 chunk48", 8},
                     Mix{"llama.Q4_K.gguf", "over3 tp2 pp3 micro4", 8},
                     Mix{"gemma3.Q8_0.gguf", "over3 stages=5@1,1@3,1@1 wcache12 chunk40", 8},
-                    Mix{"gemma3.Q8_0.gguf", "over4 tp4 cache400 prefix", 8},
-                    Mix{"gemma2.Q8_0.gguf", "over2 tp3 pp2 guess4 seqs16", 8},
+                    Mix{"gemma3.Q8_0.gguf", "over4 tp4 cache400 prefix", 20},
+                    Mix{"gemma2.Q8_0.gguf", "over2 tp3 pp2 guess4 seqs16", 20},
                     Mix{"gemma2.Q8_0.gguf", "over2 tp2 wcache9 guess3 draft=gemma2.Q4_0 always",
                         20},
-                    Mix{"mistral.F32", "over2 pp2 cache400 chunk100", 8},
+                    Mix{"mistral.F32", "over2 pp2 cache400 chunk100", 20},
                     Mix{"mistral.F32", "over3 tp3 unchunked wcache9", 8}),
     name_of);
 
