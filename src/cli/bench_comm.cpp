@@ -1,7 +1,6 @@
 // weft bench comm: what ranks that talk take. Threads of this process, or the processes that mpirun
 // started, against a copy of the same size, a cache line's way and MPI itself, in the same run.
 #include <fmt/format.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -20,6 +19,7 @@
 #include "cli/comm_chart.h"
 #include "cli/comm_contenders.h"
 #include "cli/comm_figures.h"
+#include "cli/interrupt.h"
 #include "cli/list_values.h"
 #include "cli/text_table.h"
 #include "cli/version.h"
@@ -222,10 +222,11 @@ class BenchCommCommand : public Command {
 
   // Every process runs this, and the first one says what came of it.
   int execute_in_job(const comm::Launch& launch, const Context& context) {
-    signal(SIGTERM, SIG_IGN);  // as comm/job.h says
     const std::vector<int64_t> counts =
         ranks_.empty() ? std::vector<int64_t>{1} : parse_counts("--ranks", ranks_, 1, 64);
     job_ = comm::join_job(launch, {std::string(version()), "bench comm", "", ""});
+    const InterruptAction told([](void* job) { static_cast<comm::Job*>(job)->suspect(); },
+                               job_.get());
     try {
       Json report = header("processes");
       report["launcher"] = launch.launcher;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <functional>
@@ -149,6 +150,14 @@ Result caught(const std::function<Result()>& body,
   }
 }
 
+// The launcher's word that another process is lost (comm/job.h). Commands that end on it by
+// themselves hand it on (cli/interrupt.h). A signal handler has no other way to the job, which
+// lives as long as the program.
+std::atomic<comm::Job*> g_job{nullptr};
+void on_launchers_word(int) {
+  if (comm::Job* const job = g_job.load()) job->suspect();
+}
+
 // All of its processes measure.
 bool joins_by_itself(const std::vector<std::string>& arguments) {
   return arguments.size() >= 2 && arguments[0] == "bench" && arguments[1] == "comm";
@@ -159,9 +168,7 @@ bool joins_by_itself(const std::vector<std::string>& arguments) {
 int run_in_job(const comm::Launch& launch, const std::vector<std::string>& arguments,
                const Context& context) {
   if (joins_by_itself(arguments)) return run_program(arguments, context);
-  // The launcher's word that another process is lost (comm/job.h). Commands that end on it by
-  // themselves take it back while they run.
-  signal(SIGTERM, SIG_IGN);
+  signal(SIGTERM, on_launchers_word);
   LastWord word(context);
   std::unique_ptr<comm::Job> job;
   const auto say = [&](const Error& error) { return word.say(error.kind(), error.what()); };
@@ -172,6 +179,7 @@ int run_in_job(const comm::Launch& launch, const std::vector<std::string>& argum
       },
       say);
   if (joined != 0) return joined;
+  g_job = job.get();
   if (job->process() != 0) signal(SIGINT, SIG_IGN);  // the first one ends them
   std::optional<Guard> guard(std::in_place, *job, word);
   Ending ending = caught<Ending>([&] { return run_joined(*job, arguments, context); },
@@ -185,7 +193,10 @@ int run_in_job(const comm::Launch& launch, const std::vector<std::string>& argum
           return 0;
         },
         say);
-    if (left == 0) return ending.code;
+    if (left == 0) {
+      g_job = nullptr;
+      return ending.code;
+    }
     ending.code = left;
   }
   job->end(ending.code);

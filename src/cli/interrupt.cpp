@@ -18,7 +18,15 @@ std::atomic<void*> g_argument{nullptr};
 std::atomic<int> g_count{0};
 struct sigaction g_previous_int, g_previous_term;
 
-void on_signal(int) {
+// What listened to the launcher before (cli/in_job.cpp) still hears it.
+void hand_on(int number) {
+  if (number != SIGTERM || (g_previous_term.sa_flags & SA_SIGINFO) != 0) return;
+  const auto previous = g_previous_term.sa_handler;
+  if (previous != SIG_DFL && previous != SIG_IGN) previous(number);
+}
+
+void on_signal(int number) {
+  hand_on(number);
   if (g_count.fetch_add(1) > 0) {
     give_back_foreground();
     _exit(kInterruptedExit);

@@ -56,6 +56,8 @@ class LinkJob final : public Job {
     return family.aborted() ? std::optional(family.reason()) : std::nullopt;
   }
 
+  void suspect() override { part_->suspect(); }
+
   void leave() override {
     watch_->leave();
     watch_.reset();

@@ -8,7 +8,8 @@
 // A job is one fault domain. Whichever process fails, is killed, freezes or is cut off: every wait
 // of every other one ends with an error that names it, its host and what it was last seen in. Then
 // say so and call `end`. The launcher tells processes to end (SIGTERM) when one of them is lost,
-// and kills them a second later: who wants to say why must not die of that signal.
+// and kills them a second later: who wants to say why must not die of that signal, and hands it to
+// `suspect`, since of a process that is killed on another machine nothing else tells in time.
 //
 // Nothing here is paid for without a launcher: find_launch looks at variables, and MPI is not
 // initialised before join_job.
@@ -55,6 +56,9 @@ struct JobOptions {
   // Without a sign of life for as long, a process is lost. Threads of their own give it, however
   // long the ranks compute, and time in which this process itself did not run does not count.
   std::chrono::milliseconds silence{8'000};
+  // The same once the launcher has told some process to end: all is to be said before the second is
+  // over that it leaves.
+  std::chrono::milliseconds silence_at_the_end{400};
 };
 
 class Job {
@@ -80,6 +84,10 @@ class Job {
   virtual void abort(const std::string& reason) = 0;
   // That reason, once there is one. From any thread.
   virtual std::optional<std::string> failure() const = 0;
+
+  // The launcher has told this process to end. Within half a second every wait ends with the name
+  // of the process that is lost, or with the launcher's word where none is. Async-signal-safe.
+  virtual void suspect() = 0;
 
   // The ordinary end, collective. Without it the launcher takes this process for lost. Members of
   // groups may be destroyed before or after.

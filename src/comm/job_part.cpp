@@ -1,6 +1,7 @@
 #include "comm/job_part.h"
 
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,25 +13,27 @@
 
 namespace weft::comm {
 
-// Looking costs a few hundred nanoseconds, which is pause enough for the first ones. Yielding costs
-// as little where nobody else wants the core. A nap of the system lasts 50 us at least, and is
-// never much of what was waited before; it stays short for a tenth of a second, which a stage of a
-// pipeline may well wait for the one before it.
+// Looking costs a few hundred nanoseconds, which is pause enough for the first ones. After that a
+// nap, a sixteenth of what was waited so far: short enough to be missed by nobody, long enough that
+// a core is not kept from those who compute. It stays short for a tenth of a second, which a stage
+// of a pipeline may well wait for the one before it.
+//
+// Rejected: to yield between looks. Where anything else wants the core it is gone for a slice of
+// the scheduler, 4 ms, whatever the other's priority; who wakes from a nap is let in at once.
 bool Looks::again() {
-  constexpr int64_t kKeenNs = 20'000, kYieldNs = 1'000'000;
-  constexpr int64_t kFirstNapNs = 50'000, kShortNapNs = 200'000, kLongestNapNs = 1'000'000;
+  constexpr int64_t kKeenNs = 20'000;
+  constexpr int64_t kShortestNapNs = 4'000, kShortNapNs = 200'000, kLongestNapNs = 1'000'000;
   constexpr int64_t kBusyNs = 100'000'000;
   const int64_t now = now_ns();
   if (begin_ns_ < 0) begin_ns_ = now;
   const int64_t waited = now - begin_ns_;
   if (waited < kKeenNs) return true;
-  if (waited < kYieldNs) {
-    std::this_thread::yield();
-    return waited < deadline_ns_;
-  }
+  // Of this thread: a nap otherwise lasts 50 us longer than it is meant to.
+  if (!naps_) prctl(PR_SET_TIMERSLACK, 1'000);
+  naps_ = true;
   const int64_t longest = waited < kBusyNs ? kShortNapNs : kLongestNapNs;
-  nap_ns_ = nap_ns_ == 0 ? kFirstNapNs : std::min(nap_ns_ + nap_ns_ / 4, longest);
-  std::this_thread::sleep_for(std::chrono::nanoseconds(nap_ns_));
+  const int64_t nap = std::clamp(waited / 16, kShortestNapNs, longest);
+  std::this_thread::sleep_for(std::chrono::nanoseconds(nap));
   return waited < deadline_ns_;
 }
 

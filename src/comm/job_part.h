@@ -2,8 +2,8 @@
 // errors, and the one wait for messages between processes.
 //
 // A wait looks at its transfers again and again: at once at first (a message over shared memory
-// takes about a microsecond), then letting others run between looks (processes may outnumber the
-// cores), then after naps that grow to a millisecond. MPI has no sleep that another process ends.
+// takes about a microsecond), then after naps that grow with what was waited (processes may
+// outnumber the cores), to a millisecond. MPI has no sleep that another process ends.
 // Thread rule: any thread.
 #pragma once
 
@@ -42,7 +42,8 @@ class Looks {
   bool again();
 
  private:
-  int64_t deadline_ns_, begin_ns_ = -1, nap_ns_ = 0;
+  int64_t deadline_ns_, begin_ns_ = -1;
+  bool naps_ = false;
 };
 
 class JobPart {
@@ -92,7 +93,16 @@ class JobPart {
   std::shared_ptr<Outbox> make_outbox(int process, int tag);
   // Moves messages on whose senders do something else; the number still under way.
   int64_t sweep();
-  // Called where a message is under way that only looks move on.
+  // The launcher has told this process to end: somebody may be lost, whom the watch is to find.
+  // From a signal handler too.
+  void suspect() {
+    suspects_.store(true, std::memory_order_relaxed);
+    nudge();
+  }
+  bool suspects() const { return suspects_.load(std::memory_order_relaxed); }
+  void suspect_no_more() { suspects_.store(false, std::memory_order_relaxed); }
+
+  // Called where a message is under way that only looks move on. From a signal handler too.
   void nudge() const;
   int nudges() const { return nudges_; }  // a file descriptor to poll
 
@@ -108,6 +118,7 @@ class JobPart {
   mutable std::mutex names_mutex_;
   std::vector<Range> ranks_;  // [processes], once groups were made
   std::atomic<const char*> phase_{"start"};
+  std::atomic<bool> suspects_{false};
   mutable std::mutex groups_mutex_;
   int64_t next_group_ = 1;
   std::vector<int> holders_;  // [tag::kNumGroups], by slot

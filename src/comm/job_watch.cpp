@@ -15,6 +15,10 @@ namespace {
 
 constexpr uint32_t kMagic = 0x77656674;  // "weft"
 constexpr int64_t kSayEveryNs = 500'000'000;
+// Where somebody may be lost: who lives says so several times before it is missed.
+constexpr int64_t kSaySoonNs = 40'000'000;
+// What others still say of a search that has ended here begins no other one.
+constexpr int64_t kSearchedNs = 2'000'000'000;
 // Between looks: where nothing is under way; where something is, at first and later on.
 constexpr int64_t kIdleNs = 20'000'000, kKeenNs = 100'000, kBusyNs = 1'000'000;
 constexpr int64_t kKeenForNs = 5'000'000;
@@ -89,10 +93,11 @@ void JobWatch::run() {
     int64_t under_way = 0;
     try {
       for (const auto& neighbour : neighbours_) look_at(*neighbour, passed);
-      if (now - said >= kSayEveryNs) {
+      if (now - said >= (part_.suspects() ? kSaySoonNs : kSayEveryNs)) {
         say_alive();
         said = now;
       }
+      if (part_.suspects()) search(now);
       if (part_.family()->aborted()) {
         if (!said_last_) say_last(Kind::kFailed, part_.family()->reason());
       } else if (leaving_.load() && !said_last_) {
@@ -158,11 +163,15 @@ void JobWatch::look_at(Neighbour& neighbour, int64_t passed_ns) {
 void JobWatch::hear(Neighbour& neighbour) {
   const Notice& notice = neighbour.heard;
   const bool known = notice.magic == kMagic && notice.kind >= Kind::kAlive &&
-                     notice.kind <= Kind::kLeaving && notice.length <= sizeof(notice.text);
+                     notice.kind <= Kind::kSuspects && notice.length <= sizeof(notice.text);
   if (!known) return lost(neighbour, "sent a notice that this version does not know");
   const std::string text(notice.text, notice.length);
   neighbour.silent_ns = 0;
+  neighbour.answered = true;
   switch (notice.kind) {
+    case Kind::kSuspects:
+      if (now_ns() - searched_ > kSearchedNs) part_.suspect();
+      [[fallthrough]];
     case Kind::kAlive:
       neighbour.phase = text;
       break;
@@ -179,11 +188,12 @@ void JobWatch::hear(Neighbour& neighbour) {
 
 void JobWatch::say_alive() {
   const std::string phase = part_.phase();
+  const Kind kind = part_.suspects() ? Kind::kSuspects : Kind::kAlive;
   for (const auto& neighbour : neighbours_) {
     // One at a time: a frozen process is not to find a pile of them.
     if (neighbour->saying.pending || said_last_) continue;
     Notice& notice = neighbour->said;
-    notice = {kMagic, Kind::kAlive, static_cast<uint32_t>(phase.size()), {}};
+    notice = {kMagic, kind, static_cast<uint32_t>(phase.size()), {}};
     notice.length = std::min<uint32_t>(notice.length, sizeof(notice.text));
     std::memcpy(notice.text, phase.data(), notice.length);
     part_.link().send(neighbour->saying, neighbour->process, kTag, bytes_of(notice), Until::kTaken);
@@ -199,6 +209,28 @@ void JobWatch::say_last(Kind kind, const std::string& text) {
     part_.link().send(neighbour->saying_last, neighbour->process, kTag, bytes_of(notice),
                       Until::kCopied);
   }
+}
+
+// Nobody else says who is lost: MPI does not, and the launcher says it to its user alone.
+void JobWatch::search(int64_t now) {
+  if (suspects_since_ == 0) {
+    suspects_since_ = now;
+    for (const auto& neighbour : neighbours_) neighbour->answered = neighbour->leaving;
+  }
+  const int64_t patience = std::chrono::nanoseconds(options_.silence_at_the_end).count();
+  if (now - suspects_since_ < patience || leaving_.load()) return;
+  std::string silent;
+  for (const auto& neighbour : neighbours_)
+    if (!neighbour->answered)
+      silent += fmt::format("{}{} (last seen in '{}')", silent.empty() ? "" : ", ",
+                            part_.name(neighbour->process), neighbour->phase);
+  suspects_since_ = 0;
+  searched_ = now;
+  part_.suspect_no_more();
+  if (silent.empty()) return;
+  part_.family()->abort(fmt::format(
+      "{} gave no sign of life when the launcher told the others to end (noticed by {} in '{}')",
+      silent, part_.own_name(), part_.phase()));
 }
 
 void JobWatch::lost(const Neighbour& neighbour, const std::string& how) {

@@ -3,7 +3,8 @@
 // finds those that are not.
 //
 //   killed   on this machine: the system says so at once (pidfd)
-//   frozen, cut off, or killed elsewhere: no sign of life for JobOptions::silence
+//   killed   elsewhere: the launcher tells the others to end; who then says nothing is lost
+//   frozen, cut off: no sign of life for JobOptions::silence
 //   failed   it says so itself
 //
 // It sleeps for 20 ms at a time, and less while messages are under way that only looks move on.
@@ -38,7 +39,7 @@ class JobWatch {
   void leave();
 
  private:
-  enum class Kind : uint32_t { kAlive = 1, kFailed, kLeaving };
+  enum class Kind : uint32_t { kAlive = 1, kFailed, kLeaving, kSuspects };
   struct Notice {
     uint32_t magic;
     Kind kind;
@@ -53,6 +54,7 @@ class JobWatch {
     int64_t silent_ns = 0;
     std::string phase;  // it was last in
     bool leaving = false;
+    bool answered = false;  // since the launcher's word
   };
 
   void run();
@@ -63,6 +65,8 @@ class JobWatch {
   void look_at(Neighbour& neighbour, int64_t passed_ns);
   void sleep_for(int64_t ns);
   void lost(const Neighbour& neighbour, const std::string& how);
+  // Once the launcher has told some process to end.
+  void search(int64_t now);
   bool has_left() const;
 
   JobPart& part_;
@@ -71,6 +75,7 @@ class JobWatch {
   std::vector<pollfd> wakers_;                          // of its sleep
   std::atomic<bool> leaving_{false}, stopping_{false};
   bool said_last_ = false;
+  int64_t suspects_since_ = 0, searched_ = 0;  // 0: does not, has not
   WaitWord left_;
   std::thread thread_;
 };

@@ -199,6 +199,40 @@ TEST(Job, AProcessThatIsCutOffIsFoundByItsSilence) {
   EXPECT_THAT(failures[2], HasSubstr("gave no sign of life"));
 }
 
+// As mpirun does where a process of another machine was killed: of that one nothing is to be heard,
+// and the others have a second.
+TEST(Job, TheLaunchersWordHasTheLostOneFoundByAll) {
+  const JobOptions patient{.silence = milliseconds(60'000),
+                           .silence_at_the_end = milliseconds(2'000)};
+  JobWorld world({1, 1, 1}, {.shares_memory = false}, patient);
+  const int64_t begin = now_ns();
+  const auto failures = failures_of(world, [&](Communicator& comm) {
+    comm.barrier("layer 3 attention");
+    if (comm.rank() == 2) {
+      world.board().cut(2);
+      return;
+    }
+    if (comm.rank() == 1) world.job(1).suspect();  // one of them is told
+    comm.barrier("layer 3 mlp");
+    comm.barrier("layer 4");
+  });
+  EXPECT_LT(seconds_between(begin, now_ns()), 20.0) << "the deadline is a minute";
+  for (const size_t rank : {0, 1})
+    EXPECT_THAT(failures[rank], AllOf(HasSubstr("rank 2 (host2) (last seen in"),
+                                      HasSubstr("when the launcher told the others to end")));
+}
+
+TEST(Job, TheLaunchersWordEndsNothingWhereNobodyIsLost) {
+  JobWorld world({1, 1}, {}, {.silence_at_the_end = milliseconds(2'000)});
+  for (const std::exception_ptr& failure : run_members_to_end(world.members(), [&](auto& comm) {
+         if (comm.rank() == 0) world.job(0).suspect();
+         comm.barrier("while it searches");
+         std::this_thread::sleep_for(milliseconds(2'500));
+         comm.barrier("when it has");
+       }))
+    EXPECT_EQ(failure, nullptr);
+}
+
 TEST(Job, WhoComputesForLongIsNotTakenForLost) {
   JobWorld world({1, 1}, {}, {.silence = milliseconds(2500)});
   for (const std::exception_ptr& failure : run_members_to_end(world.members(), [](auto& comm) {
