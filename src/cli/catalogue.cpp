@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/cache_folder.h"
 #include "base/did_you_mean.h"
 #include "base/error.h"
 
@@ -51,11 +52,6 @@ std::vector<std::string> known_names() {
   return names;
 }
 
-std::string variable(const Environment& environment, std::string_view name) {
-  const auto found = environment.find(name);
-  return found == environment.end() ? std::string() : found->second;
-}
-
 }  // namespace
 
 std::span<const CatalogueEntry> catalogue() {
@@ -77,18 +73,16 @@ const CatalogueEntry& require_entry(const std::string& name) {
               fmt::format("weft pull knows {}", fmt::join(known_names(), ", ")));
 }
 
-std::filesystem::path cache_folder(const Environment& environment) {
-  // The XDG base directory specification: a relative path is to be ignored.
-  const std::filesystem::path xdg = variable(environment, "XDG_CACHE_HOME");
-  const std::filesystem::path home = variable(environment, "HOME");
-  if (xdg.is_absolute()) return xdg / "weft";
-  if (!home.empty()) return home / ".cache" / "weft";
+std::filesystem::path fetched_folder(const Environment& environment) {
+  std::filesystem::path folder = cache_folder(environment);
+  if (!folder.empty()) return folder;
   throw Error(ErrorKind::kUsage, "there is no folder for fetched models",
-              "neither XDG_CACHE_HOME nor HOME is set", "set XDG_CACHE_HOME to an absolute path");
+              "neither XDG_CACHE_HOME nor HOME is an absolute path",
+              "set XDG_CACHE_HOME to an absolute path");
 }
 
 std::filesystem::path cached_path(const CatalogueEntry& entry, const Environment& environment) {
-  return cache_folder(environment) / "models" / entry.name / entry.file_name;
+  return fetched_folder(environment) / "models" / entry.name / entry.file_name;
 }
 
 std::string resolve_model(const std::string& typed, const Environment& environment) {

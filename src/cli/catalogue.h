@@ -1,7 +1,7 @@
 // Models that have a name: which wheels of the package index carry each, what the finished file
 // must be to the byte, and where it is kept.
 //
-// Cache folder: $XDG_CACHE_HOME/weft, otherwise ~/.cache/weft; a model lies at models/NAME/FILE.
+// A model lies at models/NAME/FILE of the user's cache folder (base/cache_folder.h).
 #pragma once
 
 #include <cstdint>
@@ -37,8 +37,8 @@ const CatalogueEntry* find_entry(std::string_view name);
 // Error(kUsage) with the known names.
 const CatalogueEntry& require_entry(const std::string& name);
 
-// Error(kUsage) where neither XDG_CACHE_HOME nor HOME is set.
-std::filesystem::path cache_folder(const Environment& environment);
+// The user's cache folder. Error(kUsage) where there is none.
+std::filesystem::path fetched_folder(const Environment& environment);
 std::filesystem::path cached_path(const CatalogueEntry& entry, const Environment& environment);
 
 // The path to load for what a user typed as MODEL: an existing path as it is, a name of the

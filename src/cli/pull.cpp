@@ -50,7 +50,7 @@ class PullCommand : public Command {
 
  private:
   std::string fetch_from_index(const std::string& name, const Context& context) const {
-    const FetchOptions options{cache_folder(context.environment), python_, quiet_};
+    const FetchOptions options{fetched_folder(context.environment), python_, quiet_};
     std::atomic<bool> stop{false};
     const InterruptAction interrupt(
         [](void* flag) { static_cast<std::atomic<bool>*>(flag)->store(true); }, &stop);

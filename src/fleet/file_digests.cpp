@@ -9,7 +9,6 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <mutex>
@@ -18,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/cache_folder.h"
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -127,17 +127,7 @@ std::vector<std::string> digests_of_pieces(const OpenFile& file, int64_t length)
 
 }  // namespace
 
-FileDigests FileDigests::of_user() {
-  const auto folder = [](const char* name) {
-    const char* value = std::getenv(name);
-    const fs::path path = value == nullptr ? "" : value;
-    return path.is_absolute() ? path : fs::path();
-  };
-  if (const fs::path cache = folder("XDG_CACHE_HOME"); !cache.empty())
-    return FileDigests(cache / "weft");
-  const fs::path home = folder("HOME");
-  return FileDigests(home.empty() ? home : home / ".cache" / "weft");
-}
+FileDigests FileDigests::of_user() { return FileDigests(cache_folder(process_environment())); }
 
 std::string FileDigests::digest(const fs::path& path) {
   const OpenFile file(path);

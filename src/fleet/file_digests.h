@@ -24,7 +24,7 @@ class FileDigests {
   // long a file has to have been left alone.
   explicit FileDigests(std::filesystem::path folder, int64_t settled_ns = kSettledNs)
       : folder_(std::move(folder)), settled_ns_(settled_ns) {}
-  // Of this user: $XDG_CACHE_HOME/weft or ~/.cache/weft; empty where neither is known.
+  // Of this user (base/cache_folder.h).
   static FileDigests of_user();
 
   // 64 hexadecimal digits. Error(kModel) where the file cannot be read, or changes meanwhile.
