@@ -3,20 +3,20 @@
 // longer than its client does. A route asks twice:
 //
 //   Admission::Refusal refusal;
-//   std::optional<Ticket> ticket = admission.enter(num_prompts * n, &refusal);  // as it was parsed
+//   std::optional<Ticket> ticket = admission.enter(n, &refusal);  // as it was parsed
 //   if (!ticket) return respond_error(exchange, refusal.error, refusal.headers);
 //   ... render the template, encode the prompt ...
 //   if (!ticket->charge(n * (num_prompt_tokens + max_tokens), &refusal)) ...
 //   ... and keeps the ticket until the last answer ended.
 //
-// so that nothing is rendered, encoded or allocated for a request that has no place. Thread-safe.
+// so that nothing is rendered, encoded or allocated for a request that has no place. Of a list of
+// prompts one comes in so; the others follow as there is room (List). Thread-safe.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "serve/error_object.h"
 
@@ -25,6 +25,9 @@ namespace weft::serve {
 struct AdmissionLimits {
   int64_t max_answers = 0;  // in all: those that run and those that wait; 0: any number
   int64_t max_tokens = 0;   // prompts and what they may generate; 0: any number
+  // Of answers that may still be in memory; 0: any number. 600 bytes each while an answer is
+  // written, by few threads; 128 before and after: a quarter of a GB in all.
+  int64_t max_logprobs = 2'000'000;
 };
 
 class Admission {
@@ -53,21 +56,40 @@ class Admission {
     std::unique_ptr<Held> held_;
   };
 
+  // Beside the place that a list of prompts entered with: places for more of them at a time, as
+  // there is room. All lists together may fill what runs (`width` answers), or a quarter of all
+  // places where that is more, and share it evenly; the last quarter of places is never theirs.
+  // Who has more than its share when another list comes gives it up as its prompts are answered.
+  class List {
+   public:
+    ~List();
+    List(List&&) noexcept;
+    List& operator=(List&&) noexcept;
+    // For one more prompt, until the ticket's end; none where others need the room.
+    [[nodiscard]] std::optional<Ticket> more(int64_t num_tokens);
+
+   private:
+    friend class Admission;
+    struct Shared;
+    explicit List(std::shared_ptr<Shared> shared);
+    std::shared_ptr<Shared> shared_;
+  };
+
   explicit Admission(AdmissionLimits limits);
 
-  // Room for so many answers (prompts x n).
+  // Room for so many answers.
   [[nodiscard]] std::optional<Ticket> enter(int64_t num_answers, Refusal* refusal);
-
-  // How many prompts of a list, n answers to each, an engine is asked for at a time, the next when
-  // one of them is answered: a list longer than all places is served, and leaves room for others.
-  // width: answers that run at a time, which a list may fill.
-  int64_t prompts_at_once(int64_t num_prompts, int64_t num_choices, int64_t width) const;
+  // For who entered with num_choices answers, those of its first prompt.
+  [[nodiscard]] List begin_list(int64_t num_choices, int64_t width);
+  // Memory for logprobs, each counted once.
+  [[nodiscard]] std::optional<Ticket> hold_logprobs(int64_t count, Refusal* refusal);
 
   // From here on nobody comes in; for ever.
   void close();
 
   int64_t num_answers() const;
   int64_t num_tokens() const;
+  int64_t num_logprobs() const;
   int64_t num_refused() const;
   const AdmissionLimits& limits() const;
 
@@ -75,8 +97,5 @@ class Admission {
   struct State;
   std::shared_ptr<State> state_;  // tickets may outlive the door
 };
-
-// What so many of them take together at most.
-int64_t most_together(std::vector<int64_t> tokens, int64_t count);
 
 }  // namespace weft::serve

@@ -218,6 +218,11 @@ void Answer::shut_down() {
   if (shutdown) shutdown();
 }
 
+void Answer::keep(std::shared_ptr<void> kept) {
+  const std::lock_guard lock(mutex_);
+  if (!gone_) kept_.swap(kept);  // otherwise it ends with this call
+}
+
 void Answer::abandon() {
   bool is_open = false, wakes = false;
   std::function<void()> unneeded;
@@ -251,6 +256,7 @@ bool Answer::was_slow() {
 }
 
 Answer::Next Answer::take(std::string* out) {
+  std::shared_ptr<void> unneeded;  // its destructor may be anything: not under the mutex
   const std::lock_guard lock(mutex_);
   woken_ = false;
   out->clear();
@@ -260,6 +266,7 @@ Answer::Next Answer::take(std::string* out) {
   progress_ns_ = 0;
   count_burst();
   if (cut_) return Next::kCut;
+  if (pending_.empty() && phase_ == Phase::kEnded) unneeded.swap(kept_);
   if (pending_.empty()) return phase_ == Phase::kEnded ? Next::kEnded : Next::kWait;
   std::swap(*out, pending_);
   num_in_flight_ = out->size();
@@ -275,10 +282,12 @@ void Answer::note_progress() {
 
 void Answer::leave() {
   std::function<void()> gone;
+  std::shared_ptr<void> unneeded;
   {
     const std::lock_guard lock(mutex_);
     gone_ = true;
     gone = std::exchange(on_gone_, nullptr);
+    unneeded.swap(kept_);
     pending_.clear();
     num_first_ = num_in_flight_ = 0;
     count_burst();

@@ -58,6 +58,7 @@ class Answer {
   void on_gone(std::function<void()> gone);
   void on_quiet(int64_t after_ns, std::function<void()> quiet);
   void on_shutdown(std::function<void()> shutdown);
+  void keep(std::shared_ptr<void> kept);
   // The route dropped its exchange: 500 where nothing was begun, a cut where a stream was.
   void abandon();
 
@@ -117,6 +118,7 @@ class Answer {
   bool gone_ = false, cut_ = false, slow_ = false, woken_ = false;
   std::function<void()> on_gone_;
   std::function<void()> on_quiet_, on_shutdown_;
+  std::shared_ptr<void> kept_;
   int64_t quiet_after_ns_ = 0, last_said_ns_ = 0;
   int status_ = 0;
   int64_t num_bytes_ = 0;
@@ -167,6 +169,7 @@ class AnswerExchange : public Exchange {
   void on_shutdown(std::function<void()> shutdown) override {
     answer_->on_shutdown(std::move(shutdown));
   }
+  void keep(std::shared_ptr<void> kept) override { answer_->keep(std::move(kept)); }
   bool is_gone() const override { return answer_->is_gone(); }
   void release_body() override {
     std::string().swap(request_.body);

@@ -10,6 +10,7 @@
 #include "serve/answer_json.h"
 #include "serve/embedding_body.h"
 #include "serve/openai_service.h"
+#include "serve/prompt_feed.h"
 #include "serve/request_error.h"
 
 namespace weft::serve {
@@ -55,7 +56,9 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
  public:
   Embedding(std::shared_ptr<OpenAiService> service, std::shared_ptr<Exchange> exchange,
             std::shared_ptr<Admission::Ticket> place)
-      : service_(std::move(service)), exchange_(std::move(exchange)), place_(std::move(place)) {}
+      : service_(std::move(service)),
+        exchange_(std::move(exchange)),
+        feed_(service_, std::move(place)) {}
 
   void start() {
     const nlohmann::json json = parse_json(exchange_->request().body, "the body");
@@ -63,17 +66,15 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
     body_ = read_embedding(fields, service_->engine().card().report.hidden_size);
     service_->check_model(body_.model);
     Admission::Refusal refusal;
-    const int64_t at_once =
-        service_->prompts_at_once(static_cast<int64_t>(body_.inputs.size()), /*num_choices=*/1);
-    ticket_ = service_->enter(at_once, &refusal);
-    if (ticket_) prompts_ = encode();
+    bool has_place = feed_.enter(/*num_choices=*/1, &refusal);
+    if (has_place) prompts_ = encode();
     std::vector<int64_t> costs;
     for (const std::vector<int32_t>& ids : prompts_)
       costs.push_back(static_cast<int64_t>(ids.size()));
-    if (!ticket_ || !ticket_->charge(most_together(std::move(costs), at_once), &refusal, "input"))
-      return respond_error(*exchange_, refusal.error, std::move(refusal.headers));
+    has_place = has_place && feed_.charge(std::move(costs), &refusal, "input");
+    if (!has_place) return respond_error(*exchange_, refusal.error, std::move(refusal.headers));
     exchange_->release_body();
-    submit(at_once);
+    submit();
   }
 
  private:
@@ -95,39 +96,31 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
     return prompts;
   }
 
-  void submit(int64_t at_once) {
+  void submit() {
     results_.resize(prompts_.size());
     num_open_ = prompts_.size();
     exchange_->on_gone([weak = weak_from_this()] {
-      if (const auto self = weak.lock()) self->cancel();
+      if (const auto self = weak.lock()) self->feed_.cancel();
     });
-    for (int64_t i = 0; i < at_once; ++i) ask_next();
+    feed([this] { feed_.start([this](size_t index) { return ask(index); }); });
   }
 
-  // The pool's threads.
-  void ask_next() {
-    size_t next = 0;
-    {
-      const std::lock_guard lock(mutex_);
-      if (done_ || cancelled_ || num_asked_ == prompts_.size()) return;
-      next = num_asked_++;
-    }
+  uint64_t ask(size_t index) {
+    return service_->engine().embed(message_of(std::move(prompts_[index])),
+                                    [self = shared_from_this(), index](fleet::Embedding embedding) {
+                                      self->receive(index, std::move(embedding));
+                                    });
+  }
+
+  // An engine's refusal is the answer.
+  template <typename Work>
+  void feed(Work work) {
     try {
-      const uint64_t request =
-          service_->engine().embed(message_of(std::move(prompts_[next])),
-                                   [self = shared_from_this(), next](fleet::Embedding embedding) {
-                                     self->receive(next, std::move(embedding));
-                                   });
-      bool is_late = false;
-      {
-        const std::lock_guard lock(mutex_);
-        requests_.push_back(request);
-        is_late = cancelled_;
-      }
-      if (is_late) service_->engine().cancel(request);
-    } catch (...) {  // the refusal is the answer
+      work();
+    } catch (...) {
       const bool was_done = end();
-      cancel();
+      feed_.leave();
+      feed_.cancel();
       if (!was_done) throw;
     }
   }
@@ -154,11 +147,16 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
       is_last = embedding.error || --num_open_ == 0;
       results_[index] = std::move(embedding);
       done_ = is_last;
-      if (!is_last && num_asked_ == prompts_.size()) return;
     }
-    service_->pool().post([self = shared_from_this(), is_last] {
-      respond_or_refuse(*self->exchange_, [&] { is_last ? self->finish() : self->ask_next(); });
+    service_->pool().post([self = shared_from_this(), index, is_last] {
+      respond_or_refuse(*self->exchange_, [&] { self->go_on(index, is_last); });
     });
+  }
+
+  // The pool's threads.
+  void go_on(size_t index, bool is_last) {
+    if (is_last) return finish();
+    feed([&] { feed_.answered(index); });
   }
 
   // Whether it had ended before.
@@ -168,12 +166,13 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
   }
 
   void finish() {
+    feed_.leave();
     if (exchange_->is_gone()) return;
     Json data = Json::array();
     int64_t num_tokens = 0;
     for (const fleet::Embedding& result : results_) {
       if (!result.error) continue;
-      cancel();  // the others
+      feed_.cancel();  // the others
       throw Error(*result.error);
     }
     for (fleet::Embedding& result : results_) {
@@ -192,27 +191,15 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
               {"usage", {{"prompt_tokens", num_tokens}, {"total_tokens", num_tokens}}}}));
   }
 
-  void cancel() {
-    std::vector<uint64_t> requests;
-    {
-      const std::lock_guard lock(mutex_);
-      if (std::exchange(cancelled_, true)) return;
-      requests = requests_;
-    }
-    for (const uint64_t request : requests) service_->engine().cancel(request);
-  }
-
   std::shared_ptr<OpenAiService> service_;
   std::shared_ptr<Exchange> exchange_;
-  std::shared_ptr<Admission::Ticket> place_;
-  std::optional<Admission::Ticket> ticket_;
+  PromptFeed feed_;
   EmbeddingBody body_;
   std::vector<std::vector<int32_t>> prompts_;  // until the engine is asked
   std::mutex mutex_;                           // of what follows
   std::vector<fleet::Embedding> results_;
-  std::vector<uint64_t> requests_;
-  size_t num_asked_ = 0, num_open_ = 0;
-  bool done_ = false, cancelled_ = false;
+  size_t num_open_ = 0;
+  bool done_ = false;
 };
 
 }  // namespace

@@ -70,6 +70,9 @@ class Exchange {
   // within a moment still reaches the client. Must not block, nor keep the exchange.
   virtual void on_shutdown(std::function<void()> /*shutdown*/) {}
 
+  // What is to last until the whole answer was sent, or its client has left.
+  virtual void keep(std::shared_ptr<void> /*kept*/) {}
+
   // The body was read and is not needed any more, by anyone: its memory is given back.
   virtual void release_body() {}
 };

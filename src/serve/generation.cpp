@@ -33,6 +33,9 @@ std::string answer_name(const HttpRequest& request, const Fields& fields) {
   return takes_it ? *named : request.request_id;
 }
 
+// Of what logprobs take in an answer that is told whole: what they take in one that is streamed.
+constexpr int64_t kStreamShare = 4;
+
 // No place for it now.
 struct Refused {
   Admission::Refusal refusal;
@@ -48,7 +51,9 @@ engine::SamplingParams defaults(bool is_chat) {
 
 Generation::Generation(std::shared_ptr<OpenAiService> service, std::shared_ptr<Exchange> exchange,
                        std::shared_ptr<Admission::Ticket> place)
-    : service_(std::move(service)), exchange_(std::move(exchange)), place_(std::move(place)) {}
+    : service_(std::move(service)),
+      exchange_(std::move(exchange)),
+      feed_(service_, std::move(place)) {}
 
 void Generation::start(bool is_chat) {
   const nlohmann::json json = parse_json(body_text(), "the body");
@@ -137,12 +142,9 @@ void Generation::prepare_parser(const std::string& rendered) {
 
 // Answers are charged before anything is encoded, tokens before anything runs.
 void Generation::enter() {
-  const int64_t num_prompts = body_.is_chat ? 1 : static_cast<int64_t>(body_.prompts.size());
   const int64_t num_choices = body_.sampling.num_choices();
-  const int64_t at_once = service_->prompts_at_once(num_prompts, num_choices);
   Refused refused;
-  ticket_ = service_->enter(at_once * num_choices, &refused.refusal);
-  if (!ticket_) throw refused;
+  if (!feed_.enter(num_choices, &refused.refusal)) throw refused;
   const PromptSource source = service_->prompt_source();
   body_.sampling.bad_words = bad_word_ids(body_, source.tokenizer);
   std::string rendered;
@@ -155,18 +157,29 @@ void Generation::enter() {
     max_tokens_.push_back(max_tokens_after(body_, num_prompt_tokens.back(), source.max_model_len));
     check_prompt_ids(ids, service_->engine().card().limits, field);
   }
-  bound_logprobs(body_, num_prompt_tokens, service_->options().limits.logprob_entries,
-                 &max_tokens_);
+  hold_logprobs(bound_logprobs(body_, num_prompt_tokens, service_->options().limits.logprob_entries,
+                               &max_tokens_));
   for (size_t i = 0; i < prompts.size(); ++i)
     costs.push_back(num_choices * (num_prompt_tokens[i] + max_tokens_[i]));
-  if (!ticket_->charge(most_together(std::move(costs), at_once), &refused.refusal,
-                       body_.names_max_tokens ? "max_tokens" : field))
+  if (!feed_.charge(std::move(costs), &refused.refusal,
+                    body_.names_max_tokens ? "max_tokens" : field))
     throw refused;
   for (std::vector<int32_t>& ids : prompts) {
     parts_.push_back(make_part(std::move(ids), body_.sampling.n));
     fleet::check_generate(message_of(parts_.size() - 1), service_->engine().card().limits);
   }
-  num_at_once_ = static_cast<size_t>(at_once);
+}
+
+// Until its client has the answer. A stream's are told as they come and kept for nobody but the
+// engine, unless its last event repeats the whole.
+void Generation::hold_logprobs(int64_t count) {
+  if (body_.streams && !dialect_) count /= kStreamShare;
+  if (count == 0) return;
+  Refused refused;
+  std::optional<Admission::Ticket> held =
+      service_->admission().hold_logprobs(count, &refused.refusal);
+  if (!held) throw refused;
+  exchange_->keep(std::make_shared<Admission::Ticket>(std::move(*held)));
 }
 
 // Each message has a copy of what the body says of sampling: not before it is sent.
@@ -197,7 +210,7 @@ void Generation::make_writer() {
 void Generation::submit() {
   num_open_ = parts_.size();
   exchange_->on_gone([weak = weak_from_this()] {
-    if (const auto self = weak.lock()) self->cancel();
+    if (const auto self = weak.lock()) self->feed_.cancel();
   });
   exchange_->on_shutdown([weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->shut_down();
@@ -207,28 +220,20 @@ void Generation::submit() {
       if (const auto self = weak.lock()) self->ping();
     });
   try {
-    while (num_asked_ < num_at_once_) ask_next();
+    feed_.start([this](size_t part) { return ask(part); });
   } catch (...) {
     done_ = true;
-    cancel();
+    feed_.cancel();
     throw;
   }
   drain();
 }
 
-void Generation::ask_next() {
-  const size_t part = num_asked_++;
-  const uint64_t request = service_->engine().generate(
-      message_of(part), [self = shared_from_this(), part](fleet::Event event) {
-        self->receive(part, std::move(event));
-      });
-  bool is_late = false;
-  {
-    const std::lock_guard lock(mutex_);
-    requests_.push_back(request);
-    is_late = cancelled_;
-  }
-  if (is_late) service_->engine().cancel(request);
+uint64_t Generation::ask(size_t part) {
+  return service_->engine().generate(message_of(part),
+                                     [self = shared_from_this(), part](fleet::Event event) {
+                                       self->receive(part, std::move(event));
+                                     });
 }
 
 void Generation::receive(size_t part, fleet::Event event) {
@@ -288,7 +293,7 @@ void Generation::take(size_t index, const fleet::Event& event) {
   AnsweredPart& part = parts_[index];
   if (done_) return;
   if (event.error) return fail(*event.error);
-  if (event.finish == engine::FinishReason::kCancelled && is_cancelled()) {
+  if (event.finish == engine::FinishReason::kCancelled && feed_.is_cancelled()) {
     done_ = true;  // the client has gone: there is nobody to tell
     return;
   }
@@ -301,9 +306,8 @@ void Generation::take(size_t index, const fleet::Event& event) {
   }
   if (!event.ended || done_) return;
   if (--num_open_ == 0) return finish();
-  if (num_asked_ == parts_.size()) return;
   try {
-    ask_next();
+    feed_.answered(index);
   } catch (const Error& error) {
     fail(error);
   }
@@ -316,41 +320,36 @@ void Generation::write(std::string text) {
   streaming_ = true;
   if (exchange_->write(std::move(text))) return;
   done_ = true;
-  cancel();
+  feed_.cancel();
 }
 
+// Places are left before the last word is said: who asks again at once finds room.
 void Generation::fail(const Error& error) {
   if (done_) return;
   done_ = true;
   const ErrorObject object = error_object(error);
   if (object.status >= 500)
     log_error("{} (request {})", error.what(), exchange_->request().request_id);
-  leave_places();
+  feed_.leave();
   if (streaming_) {
     exchange_->write(writer_->failure(object));
     exchange_->end_stream();
   } else {
     respond_error(*exchange_, object);
   }
-  cancel();
+  feed_.cancel();
 }
 
 void Generation::refuse(const ErrorObject& error, HttpHeaders headers) {
   if (error.status >= 500)
     log_error("{} (request {})", error.message, exchange_->request().request_id);
-  leave_places();
+  feed_.leave();
   respond_error(*exchange_, error, std::move(headers));
-}
-
-// Before the last word is said: who asks again at once finds room.
-void Generation::leave_places() {
-  ticket_.reset();
-  place_.reset();
 }
 
 void Generation::finish() {
   done_ = true;
-  leave_places();
+  feed_.leave();
   if (!body_.streams) {
     exchange_->respond(200, "application/json", writer_->whole(parts_));
   } else {
@@ -359,21 +358,6 @@ void Generation::finish() {
     if (!done_) exchange_->end_stream();
     done_ = true;
   }
-}
-
-bool Generation::is_cancelled() {
-  const std::lock_guard lock(mutex_);
-  return cancelled_;
-}
-
-void Generation::cancel() {
-  std::vector<uint64_t> requests;
-  {
-    const std::lock_guard lock(mutex_);
-    if (std::exchange(cancelled_, true)) return;
-    requests = requests_;
-  }
-  for (const uint64_t request : requests) service_->engine().cancel(request);
 }
 
 void add_generation_routes(Router* router, const ServiceRef& owner) {

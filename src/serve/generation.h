@@ -21,6 +21,7 @@
 #include "serve/answer_writer.h"
 #include "serve/chat_tools.h"
 #include "serve/openai_service.h"
+#include "serve/prompt_feed.h"
 
 namespace weft::serve {
 
@@ -49,8 +50,9 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void make_writer();
   void release_body();
   void enter();
+  void hold_logprobs(int64_t count);
   void submit();
-  void ask_next();
+  uint64_t ask(size_t part);
   fleet::Generate message_of(size_t part) const;
 
   // The engine's thread.
@@ -60,20 +62,16 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void take(size_t part, const fleet::Event& event);
   void fail(const Error& error);
   void refuse(const ErrorObject& error, HttpHeaders headers = {});
-  void leave_places();
   void finish();
   void write(std::string text);
   // Any thread.
   void ping();
   void shut_down();
   void wake(bool* wish);
-  void cancel();
-  bool is_cancelled();
 
   std::shared_ptr<OpenAiService> service_;
   std::shared_ptr<Exchange> exchange_;
-  std::shared_ptr<Admission::Ticket> place_;
-  std::optional<Admission::Ticket> ticket_;  // of its further answers and of its tokens
+  PromptFeed feed_;
 
   const std::string& body_text() const;
 
@@ -84,17 +82,14 @@ class Generation : public std::enable_shared_from_this<Generation> {
   text::AnswerFormat parser_;
   std::unique_ptr<AnswerWriter> writer_;
   std::vector<AnsweredPart> parts_;
-  std::vector<int64_t> max_tokens_;         // of each part
-  size_t num_at_once_ = 0, num_asked_ = 0;  // parts that the engine works on, and has been asked
+  std::vector<int64_t> max_tokens_;  // of each part
   size_t num_open_ = 0;
   bool streaming_ = false, done_ = false;
 
   std::mutex mutex_;  // of what follows
   std::vector<std::pair<size_t, fleet::Event>> inbox_;
   bool wants_ping_ = false, wants_end_ = false;
-  bool draining_ = true;  // until all parts are with the engine nobody drains
-  std::vector<uint64_t> requests_;
-  bool cancelled_ = false;
+  bool draining_ = true;  // until the first parts are with the engine nobody drains
 };
 
 }  // namespace weft::serve

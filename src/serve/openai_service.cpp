@@ -115,10 +115,6 @@ void OpenAiService::check_model(const std::string& name) const {
       {.param = "model", .code = "model_not_found", .status = 404});
 }
 
-int64_t OpenAiService::prompts_at_once(int64_t num_prompts, int64_t num_choices) const {
-  return admission_->prompts_at_once(num_prompts, num_choices, engine_->card().max_num_seqs);
-}
-
 std::optional<Admission::Ticket> OpenAiService::enter(int64_t num_answers,
                                                       Admission::Refusal* refusal) {
   // Of more than there ever are, all are asked for: the refusal is for good then.

@@ -42,8 +42,6 @@ class OpenAiService {
   // RequestError(404, model_not_found) for a name that is not served; empty: any.
   void check_model(const std::string& name) const;
   uint64_t draw_seed();
-  // As of Admission, with the engine's width.
-  int64_t prompts_at_once(int64_t num_prompts, int64_t num_choices) const;
   // Room for a request of so many answers, one of which has its place already.
   std::optional<Admission::Ticket> enter(int64_t num_answers, Admission::Refusal* refusal);
 

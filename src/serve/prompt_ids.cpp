@@ -147,8 +147,8 @@ int64_t max_tokens_after(const RequestBody& body, int64_t num_prompt_tokens,
   return std::min(body.sampling.max_tokens, room);
 }
 
-void bound_logprobs(const RequestBody& body, std::span<const int64_t> num_prompt_tokens,
-                    int64_t most, std::vector<int64_t>* max_tokens) {
+int64_t bound_logprobs(const RequestBody& body, std::span<const int64_t> num_prompt_tokens,
+                       int64_t most, std::vector<int64_t>* max_tokens) {
   const engine::SamplingParams& p = body.sampling;
   const int64_t num_choices = p.num_choices();
   // Each answer repeats a prompt that is echoed.
@@ -161,13 +161,14 @@ void bound_logprobs(const RequestBody& body, std::span<const int64_t> num_prompt
                     "of each prompt's tokens and its alternatives");
   const int64_t of_step = engine::logprobs_of_position(p.logprobs) * num_choices;
   const int64_t asked = of_step * std::reduce(max_tokens->begin(), max_tokens->end(), int64_t{0});
-  if (asked <= most - in_prompts) return;
+  if (asked <= most - in_prompts) return in_prompts + asked;
   const int64_t left = (most - in_prompts) / of_step / std::ssize(*max_tokens);
   const bool is_open = p.max_tokens == kOpenMaxTokens && left >= kLeastOpenAnswer;
   if (!is_open)
     refuse_logprobs(body, "logprobs", in_prompts + asked, most,
                     fmt::format("max_tokens {} would do", left));
   for (int64_t& one : *max_tokens) one = std::min(one, left);
+  return most;
 }
 
 }  // namespace weft::serve

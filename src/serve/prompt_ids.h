@@ -45,8 +45,8 @@ std::vector<std::vector<int32_t>> bad_word_ids(const RequestBody& body,
 int64_t max_tokens_after(const RequestBody& body, int64_t num_prompt_tokens, int64_t max_model_len);
 
 // Holds all logprobs of the answers to these prompts to `most`. RequestError where max_tokens asks
-// for more; answers that may have any length end there, unless that is soon.
-void bound_logprobs(const RequestBody& body, std::span<const int64_t> num_prompt_tokens,
-                    int64_t most, std::vector<int64_t>* max_tokens);
+// for more; answers that may have any length end there, unless that is soon. How many there may be.
+int64_t bound_logprobs(const RequestBody& body, std::span<const int64_t> num_prompt_tokens,
+                       int64_t most, std::vector<int64_t>* max_tokens);
 
 }  // namespace weft::serve

@@ -43,5 +43,26 @@ TEST(Answer, TellsItsRouteEachTimeThatNothingWasSaidForLong) {
   EXPECT_EQ(quiet, 3);
 }
 
+// What an answer takes in memory counts until its client has it.
+TEST(Answer, KeepsWhatItIsGivenUntilItWasSentOrItsClientLeft) {
+  const auto draining = std::make_shared<const std::atomic<bool>>(false);
+  std::string sent;
+  for (const bool leaves : {false, true}) {
+    Answer answer({.request_id = "r"}, {}, draining, [] {});
+    auto kept = std::make_shared<int>(1);
+    const std::weak_ptr<int> is_kept = kept;
+    answer.keep(std::move(kept));
+    answer.respond(200, "text/plain", "hello", {});
+    EXPECT_EQ(answer.take(&sent), Answer::Next::kSend);
+    EXPECT_FALSE(is_kept.expired());
+    leaves ? answer.leave() : static_cast<void>(answer.take(&sent));
+    EXPECT_TRUE(is_kept.expired()) << leaves;
+    auto late = std::make_shared<int>(2);
+    const std::weak_ptr<int> is_late = late;
+    answer.keep(std::move(late));
+    EXPECT_EQ(is_late.expired(), leaves);
+  }
+}
+
 }  // namespace
 }  // namespace weft::serve

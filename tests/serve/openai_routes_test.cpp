@@ -492,8 +492,8 @@ class FullServer : public OpenAiRoutes {
 
 TEST_F(FullServer, WhoFindsNoPlaceIsToldBeforeTheBodyIsRead) {
   client_->answer = nullptr;
-  const auto first = send("POST", "/v1/completions", R"({"prompt": ["a", "b"], "max_tokens": 5})");
-  for (int i = 0; i < 20'000 && client_->requests().size() < 2; ++i)
+  const auto first = send("POST", "/v1/completions", R"({"prompt": "a", "n": 2, "max_tokens": 5})");
+  for (int i = 0; i < 20'000 && client_->requests().empty(); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   const auto second = send("POST", "/v1/completions", "no JSON at all");
   EXPECT_EQ(second->status, 429);

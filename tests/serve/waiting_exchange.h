@@ -5,6 +5,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -45,8 +46,15 @@ class WaitingExchange : public Exchange {
   }
 
   bool is_gone() const override { return has_left; }
+  void keep(std::shared_ptr<void> kept) override {
+    const std::lock_guard lock(mutex_);
+    kept_ = std::move(kept);
+  }
 
-  void leave() { gone_(); }
+  void leave() {
+    gone_();
+    keep(nullptr);
+  }
   // The server ends; whether anybody wants to know.
   bool shut_down() {
     std::function<void()> shutdown;
@@ -89,6 +97,7 @@ class WaitingExchange : public Exchange {
     body += text;
     headers = std::move(extra);
     ended_ = true;
+    kept_.reset();
     changed_.notify_all();
   }
 
@@ -97,6 +106,7 @@ class WaitingExchange : public Exchange {
   std::condition_variable changed_;
   bool ended_ = false;
   std::function<void()> gone_, quiet_, shutdown_;
+  std::shared_ptr<void> kept_;
 };
 
 }  // namespace weft::serve
