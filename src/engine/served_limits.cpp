@@ -38,6 +38,10 @@ void check_served(const SamplingParams& params, int64_t num_prompt_tokens, int64
   check_count("stop", params.stop, limits.stops);
   for (const std::string& stop : params.stop) check_count("a stop string", stop, limits.stop_bytes);
   check_count("bad_words", params.bad_words, kSequencesOfWord * limits.bad_words);
+  int64_t num_bad_ids = 0;  // a token has a byte at least, and the space before a word is one more
+  for (const auto& ids : params.bad_words) num_bad_ids += std::ssize(ids);
+  check_most("bad_words", num_bad_ids,
+             kSequencesOfWord * (limits.bad_word_bytes + limits.bad_words));
   check_count("logit_bias", params.logit_bias, limits.biases);
   check_count("stop_token_ids", params.stop_token_ids, limits.stop_ids);
   check_logprobs("logprobs", params.logprobs, limits.logprobs);

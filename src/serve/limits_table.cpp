@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include "engine/engine.h"
+#include "serve/admission.h"
 #include "serve/embedding_body.h"
 #include "serve/request_body.h"
 #include "text/grammar.h"
 #include "text/matcher_memory.h"
+#include "text/template_limits.h"
 
 namespace weft::serve {
 namespace {
@@ -68,9 +70,25 @@ void add_body(std::vector<Limit>* table) {
                  {"stop strings", count(body.stops), "of one request", 400},
                  {"stop string", bytes(body.stop_bytes), "each", 400},
                  {"bad words", count(body.bad_words), "of one request", 400},
+                 {"bad word bytes", bytes(body.bad_word_bytes), "of all of one request", 400},
                  {"logit biases", count(body.biases), "of one request", 400},
                  {"top logprobs", count(body.logprobs), "of a position", 400},
-                 {"all logprobs", count(body.logprob_entries), "positions x (1 + top), n x", 400}});
+                 {"all logprobs", count(body.logprob_entries), "positions x (1 + top), n x", 400},
+                 {"logprobs in hand", count(AdmissionLimits().max_logprobs),
+                  "of all answers, until they are sent; of a stream a quarter", 429}});
+}
+
+void add_template(std::vector<Limit>* table) {
+  const text::TemplateLimits of = text::template_limits();
+  table->insert(
+      table->end(),
+      {{"template source", bytes(of.source_bytes), "--chat-template, or the model's own", kNoStart},
+       {"template values", fmt::format("{}", of.values), "values, keys and lists of a chat", 400},
+       {"template steps", fmt::format("{}", of.steps), "of one rendering", 400},
+       {"template time", seconds(of.run_ms), "of one rendering", 400},
+       {"template memory", bytes(of.run_bytes),
+        fmt::format("of one rendering, and {} bytes for each of its chat", of.bytes_per_input),
+        400}});
 }
 
 void add_engine(std::vector<Limit>* table) {
@@ -99,6 +117,7 @@ std::vector<Limit> limits_table(const HttpServerOptions& http, const QueueLimits
                    queue.num_tokens > 0 ? fmt::format("{}", queue.num_tokens) : "their contexts",
                    "prompts x n x (prompt + max_tokens), beside the cache", 429});
   add_body(&table);
+  add_template(&table);
   add_engine(&table);
   return table;
 }

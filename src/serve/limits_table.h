@@ -10,9 +10,12 @@
 
 namespace weft::serve {
 
+// Beyond a limit, in place of an answer's status.
+inline constexpr int kEndsConnection = 0, kNoStart = -1;
+
 struct Limit {
   std::string name, value, what;
-  int status = 400;  // of the answer beyond it; 0: the connection ends
+  int status = 400;  // of the answer beyond it; or one of the above
 };
 
 struct QueueLimits {

@@ -103,6 +103,11 @@ void read_ends(const Fields& fields, const BodyLimits& limits, RequestBody* body
   }
   take(fields.texts("bad_words"), &body->bad_words);
   check_count(fields, "bad_words", body->bad_words.size(), limits.bad_words);
+  int64_t num_bytes = 0;
+  for (const std::string& word : body->bad_words) num_bytes += std::ssize(word);
+  if (num_bytes > limits.bad_word_bytes)
+    fields.fail("bad_words", fmt::format("bad_words have {} bytes in all, above {}", num_bytes,
+                                         limits.bad_word_bytes));
 }
 
 std::optional<int32_t> read_logprob_count(const Fields& fields, const char* name,

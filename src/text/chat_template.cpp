@@ -3,6 +3,7 @@
 #include <iterator>
 
 #include "text/rust_bridge.h"
+#include "text/template_limits.h"
 #include "text/text.h"
 #include "text/utf8.h"
 
@@ -60,6 +61,12 @@ class CrateTemplate final : public ChatTemplate {
 };
 
 }  // namespace
+
+TemplateLimits template_limits() {
+  const WeftTemplateLimits held = weft_template_limits();
+  return {held.source_bytes, held.values,    held.steps,
+          held.run_ms,       held.run_bytes, held.bytes_per_input};
+}
 
 std::unique_ptr<ChatTemplate> ChatTemplate::compile(std::string_view source,
                                                     std::string_view bos_token,

@@ -68,6 +68,30 @@ TEST_F(OpenAiRoutes, AListTakesAQuarterOfThePlacesAtATime) {
   EXPECT_EQ(json::parse(exchange->body)["choices"].size(), 53u);
 }
 
+// What four lists ask for together is what one may: others come in meanwhile.
+TEST_F(OpenAiRoutes, ChatsComeInBesideLongLists) {
+  std::mutex mutex;
+  std::vector<std::function<void()>> waiting;
+  client_->embed_waits = true;
+  client_->answer = [&](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+    const auto answer = [=] { on_event(event_of(request, 0, "x", Finish::kStop, true)); };
+    if (request.prompt_ids[0] == 'h') return answer();  // a chat
+    const std::lock_guard lock(mutex);
+    waiting.push_back(answer);
+  };
+  const std::string list = repeated("\"ab\"", 1000);
+  std::vector<std::shared_ptr<WaitingExchange>> exchanges;
+  for (const char* path :
+       {"/v1/completions", "/v1/embeddings", "/v1/completions", "/v1/embeddings"})
+    exchanges.push_back(
+        send("POST", path, R"({"input": )" + list + R"(, "prompt": )" + list + "}"));
+  for (int i = 0; i < 20'000 && admission_.num_answers() < 50; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  for (int i = 0; i < 50; ++i) chat("");
+  EXPECT_LE(admission_.num_answers(), 60);
+  for (const auto& exchange : exchanges) exchange->leave();
+}
+
 TEST_F(OpenAiRoutes, LogprobsAreChargedBeforeAnythingRuns) {
   const auto most = [&](int n) {
     return fmt::format(R"(, "n": {}, "max_tokens": 400, "logprobs": true, "top_logprobs": 20)", n);
@@ -88,11 +112,49 @@ TEST_F(OpenAiRoutes, LogprobsAreChargedBeforeAnythingRuns) {
   EXPECT_EQ(client_->requests().size(), 1u);
 }
 
+// Of whole answers; a stream's count a quarter.
+TEST_F(OpenAiRoutes, LogprobsOfManyRequestsAreBounded) {
+  client_->answer = nullptr;  // they wait
+  std::vector<std::shared_ptr<WaitingExchange>> exchanges;
+  const auto send_one = [&](const std::string& fields) {
+    const size_t count = client_->requests().size();
+    exchanges.push_back(send("POST", "/v1/chat/completions",
+                             R"({"messages": [{"role": "user", "content": "hi"}],
+                                 "logprobs": true, "top_logprobs": 20)" +
+                                 fields + "}"));
+    for (int i = 0; i < 20'000 && client_->requests().size() == count; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  };
+  for (int i = 0; i < 4; ++i) send_one(R"(, "n": 40, "max_tokens": 500)");
+  EXPECT_EQ(admission_.num_logprobs(), 4 * 40 * 500 * 21);
+  send_one(R"(, "max_tokens": 400, "stream": true)");
+  EXPECT_EQ(admission_.num_logprobs(), 4 * 40 * 500 * 21 + 400 * 21 / 4);
+  const json error =
+      chat(R"(, "n": 38, "max_tokens": 500, "logprobs": true, "top_logprobs": 20)", 429)["error"];
+  EXPECT_EQ(error["code"], "queue_full");
+  EXPECT_THAT(error["message"].get<std::string>(), HasSubstr("logprobs are promised"));
+  for (const auto& exchange : exchanges) exchange->leave();
+  EXPECT_EQ(admission_.num_logprobs(), 0);
+}
+
 // Who says no length does not mean the whole of a long context.
 TEST_F(OpenAiRoutes, AnOpenAnswerEndsWhereItsLogprobsDo) {
   client_->card_.limits.max_model_len = client_->card_.limits.context_length = 100'000;
   chat(R"(, "logprobs": true, "top_logprobs": 20)");
   EXPECT_EQ(client_->requests().front().sampling.max_tokens, 500'000 / 21);
+}
+
+// Each is encoded twice, before anything runs.
+TEST_F(OpenAiRoutes, BadWordsAreBoundedByTheirBytes) {
+  const auto words = [](size_t count, size_t bytes) {
+    return R"(, "bad_words": )" +
+           repeated("\"" + std::string(bytes, 'a') + "\"", static_cast<int>(count));
+  };
+  const json error = chat(words(1000, 15'000), 400)["error"];
+  EXPECT_EQ(error["param"], "bad_words");
+  EXPECT_THAT(error["message"].get<std::string>(), HasSubstr("15000000 bytes in all, above 65536"));
+  chat(words(1024, 64));
+  EXPECT_EQ(chat(words(1, 65'537), 400)["error"]["param"], "bad_words");
 }
 
 TEST_F(OpenAiRoutes, IdsOutsideTheVocabularyBlameTheirField) {

@@ -306,14 +306,16 @@ TEST(Grammar, LexersOfTooManyStatesEndByThemselves) {
 }
 
 TEST(Grammar, MultiplesUpToABoundThatIsNamed) {
-  expect_refused(Kind::kJsonSchema, R"({"type":"integer","multipleOf":9999991})", "10000");
-  expect_refused(Kind::kJsonSchema, R"({"items":[{"multipleOf":10007}]})", "multipleOf 10007");
+  expect_refused(Kind::kJsonSchema, R"({"type":"integer","multipleOf":9999991})", "100000");
+  expect_refused(Kind::kJsonSchema, R"({"items":[{"multipleOf":604800}]})", "multipleOf 604800");
   expect_refused(Kind::kJsonSchema, R"({"multipleOf":0.0000001})", "6 digits may stand behind");
   expect_refused(Kind::kJsonSchema, R"({"multipleOf":1e300})", "up to 400000000");
-  expect_refused(Kind::kLark, R"(start: %json {"multipleOf":4000000001})", "up to 10000");
-  // The largest prime of them, masks of its answers included; an hour's seconds; cents.
+  expect_refused(Kind::kLark, R"(start: %json {"multipleOf":4000000001})", "up to 100000");
+  // A prime, masks of its answers included; a day's seconds; an hour's; cents.
   expect_language(Kind::kJsonSchema, R"({"type":"integer","multipleOf":9973})",
                   {"0", "9973", "-19946", "99730000", "123126658"}, {"9974", "1"});
+  expect_language(Kind::kJsonSchema, R"({"type":"integer","multipleOf":86400})",
+                  {"0", "86400", "1764547200"}, {"86401", "43200"});
   expect_language(Kind::kJsonSchema, R"({"type":"integer","multipleOf":3600})",
                   {"3600", "36000000"}, {"600"});
   expect_language(Kind::kJsonSchema, R"({"type":"integer","multipleOf":1000000})", {"17000000"},

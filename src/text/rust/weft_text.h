@@ -72,6 +72,10 @@ int32_t weft_tokenizer_find(const WeftTokenizer* tokenizer, WeftSlice text);
 
 int32_t weft_template_compile(WeftSlice source, WeftSlice bos_token, WeftSlice eos_token,
                               WeftTemplate** out, WeftError* error);
+typedef struct {
+  int64_t source_bytes, values, steps, run_ms, run_bytes, bytes_per_input;
+} WeftTemplateLimits;
+WeftTemplateLimits weft_template_limits(void);
 void weft_template_free(WeftTemplate* compiled);
 /* messages: a JSON array; extra: a JSON object or nothing. */
 int32_t weft_template_render(const WeftTemplate* compiled, WeftSlice messages,

@@ -4,7 +4,7 @@
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-use crate::chat::ChatTemplate;
+use crate::chat::{self, ChatTemplate, WeftTemplateLimits};
 use crate::failure::Failure;
 use crate::gguf::{GgufTokenizer, Settings};
 use crate::json::JsonTokenizer;
@@ -295,6 +295,11 @@ pub unsafe extern "C" fn weft_template_compile(
             &String::from_utf8_lossy(bytes(eos_token)),
         )
     })
+}
+
+#[no_mangle]
+pub extern "C" fn weft_template_limits() -> WeftTemplateLimits {
+    chat::LIMITS
 }
 
 #[no_mangle]

@@ -41,6 +41,26 @@ const MAX_REASON_CHARS: usize = 2000;
 /// so there are only so many of them at a time.
 const MAX_LEFT_BEHIND: u32 = 3;
 
+/// What the constants above come to, for who shows them.
+#[repr(C)]
+pub struct WeftTemplateLimits {
+    source_bytes: i64,
+    values: i64,
+    steps: i64,
+    run_ms: i64,
+    run_bytes: i64,
+    bytes_per_input: i64,
+}
+
+pub const LIMITS: WeftTemplateLimits = WeftTemplateLimits {
+    source_bytes: MAX_SOURCE_BYTES as i64,
+    values: MAX_VALUES as i64,
+    steps: MAX_STEPS as i64,
+    run_ms: MAX_TIME.as_millis() as i64,
+    run_bytes: MAX_MEMORY_BYTES as i64,
+    bytes_per_input: MEMORY_PER_INPUT as i64,
+};
+
 pub struct ChatTemplate {
     compiled: Arc<Compiled>,
     left_behind: Arc<LeftBehind>,

@@ -35,6 +35,10 @@ pub struct Limits {
     pub json_blanks: usize,
 }
 
+/// Steps of the lexer that a compilation may cost; about a second. The multiples of a day's seconds
+/// want more than half of them.
+const COMPILE_LEXER_FUEL: u64 = 4_000_000;
+
 /// Steps of the lexer and of the parser that one mask may cost; about 5 ms each. JSON schemas in
 /// use stay below a tenth.
 const MASK_LEXER_FUEL: u64 = 100_000;
@@ -250,6 +254,7 @@ impl Grammar {
     ) -> Result<Grammar, Failure> {
         let most_states = limits.bytes / BYTES_PER_STATE;
         let parser_limits = ParserLimits {
+            initial_lexer_fuel: COMPILE_LEXER_FUEL,
             step_lexer_fuel: MASK_LEXER_FUEL,
             step_max_items: MASK_PARSER_ITEMS,
             max_lexer_states: most_states,
