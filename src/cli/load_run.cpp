@@ -9,7 +9,7 @@
 #include <optional>
 
 #include "base/clock.h"
-#include "cli/sse_reader.h"
+#include "serve/sse_reader.h"
 
 namespace weft::cli {
 namespace {
@@ -141,7 +141,7 @@ class Reading {
 
   const LoadTarget& target_;
   LoadAnswer& answer_;
-  SseReader reader_;
+  serve::SseReader reader_;
   std::string body_;
   bool finished_ = false;
   std::optional<double> ending_s_;  // when a chunk came that has no text and ends the answer

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "cli/sse_reader.h"
+#include "serve/sse_reader.h"
 
 namespace weft::cli {
 
@@ -31,6 +31,7 @@ class ServerStream {
   bool is_whole() const { return is_done_ || !finish_reason_.empty(); }
   // By the server's usage; < 0: not told.
   int64_t prompt_tokens() const { return prompt_tokens_; }
+  int64_t cached_tokens() const { return cached_tokens_; }  // of the prompt
   int64_t output_tokens() const { return output_tokens_; }
   int64_t num_pieces() const { return num_pieces_; }
 
@@ -38,11 +39,11 @@ class ServerStream {
   void take_event(std::string_view data);
 
   Reader reader_;
-  SseReader events_;
+  serve::SseReader events_;
   std::string text_, finish_reason_, model_, error_;
   std::string body_;  // until the first event, and no more than a whole answer has
   bool has_events_ = false, is_done_ = false;
-  int64_t prompt_tokens_ = -1, output_tokens_ = -1, num_pieces_ = 0;
+  int64_t prompt_tokens_ = -1, cached_tokens_ = -1, output_tokens_ = -1, num_pieces_ = 0;
 };
 
 }  // namespace weft::cli

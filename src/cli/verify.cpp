@@ -35,11 +35,12 @@ class WaitingExchange : public serve::Exchange {
   void respond(int status, std::string, std::string body, serve::HttpHeaders) override {
     answer_.set_value({status, std::move(body)});
   }
-  void begin_stream(int, std::string, serve::HttpHeaders) override {
-    WEFT_CHECK(false, "no stream was asked for");
+  void begin_stream(int status, std::string, serve::HttpHeaders) override { status_ = status; }
+  bool write(std::string chunk) override {
+    events_ += chunk;
+    return true;
   }
-  bool write(std::string) override { return false; }
-  void end_stream() override {}
+  void end_stream() override { answer_.set_value({status_, std::move(events_)}); }
   void on_gone(std::function<void()>) override {}
 
   std::future<std::pair<int, std::string>> answer() { return answer_.get_future(); }
@@ -47,6 +48,8 @@ class WaitingExchange : public serve::Exchange {
  private:
   serve::HttpRequest request_;
   std::promise<std::pair<int, std::string>> answer_;
+  int status_ = 0;      // of a stream
+  std::string events_;  // so far
 };
 
 std::string read_whole(const std::string& path) {
@@ -61,7 +64,7 @@ class VerifyCommand : public Command {
   VerifyCommand() {
     options_.positional("SAVED", &saved_,
                         "a file of JSON: {\"request\": body, \"response\": body}, or one body "
-                        "after the other");
+                        "after the other; a stream's events stand for a response");
     options_.group("Answers");
     answers_.declare(&options_);
     options_.group("Output");
@@ -90,7 +93,7 @@ class VerifyCommand : public Command {
           "server's context, which is not saved; as many were asked for\n",
           *receipt.length_of_context);
     const int exit = report(verdict, context.console);
-    if (exit != 0 && receipt.is_chat && verdict.same_engine() && !answers_.any())
+    if (exit != 0 && receipt.is_chat() && verdict.same_engine() && !answers_.any())
       context.console.out << "was it served with --chat-template, --tool-call-parser or "
                              "--reasoning-parser? The same have to be given here\n";
     return exit;
@@ -116,12 +119,11 @@ class VerifyCommand : public Command {
     serve::add_openai_routes(&router, engine, &admission, options);
     serve::HttpRequest request;
     request.method = "POST";
-    request.path = receipt.is_chat ? "/v1/chat/completions" : "/v1/completions";
+    request.path = receipt.path;
     request.body = serve::repeated_request(receipt);
-    const std::string path = request.path;
     const auto exchange = std::make_shared<WaitingExchange>(std::move(request));
     std::future<std::pair<int, std::string>> answer = exchange->answer();
-    (*router.find("POST", path).route)(exchange);
+    (*router.find("POST", receipt.path).route)(exchange);
     while (answer.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready) {
       if (stop.load()) return std::nullopt;
     }

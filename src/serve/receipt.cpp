@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "engine/sampling.h"
+#include "serve/saved_answer.h"
 
 namespace weft::serve {
 namespace {
@@ -16,13 +17,14 @@ namespace {
 using json = nlohmann::ordered_json;
 
 constexpr size_t kMostReceiptBytes = 64 << 20;
+constexpr const char* kResponsesPath = "/v1/responses";
 
 [[noreturn]] void refuse(const std::string& what, const std::string& mend = {}) {
   throw Error(ErrorKind::kUsage, what, "", mend);
 }
 
-// The two bodies, however they lie in the file. Deep nesting is refused by the file's bound: the
-// parser keeps its own stack.
+// The two bodies, however they lie in the file; a stream's events as one text. Deep nesting is
+// refused by the file's bound: the parser keeps its own stack.
 std::vector<json> parse_all(std::string_view text) {
   std::vector<json> values;
   const json whole = json::parse(text, nullptr, /*allow_exceptions=*/false);
@@ -45,6 +47,9 @@ std::vector<json> parse_all(std::string_view text) {
       if (depth++ == 0) begin = i;
     } else if ((c == '}' || c == ']') && --depth == 0) {
       values.push_back(json::parse(text.substr(begin, i + 1 - begin), nullptr, false));
+      if (values.size() > 1 || !is_event_stream(text.substr(i + 1))) continue;
+      values.emplace_back(text.substr(i + 1));
+      return values;
     }
   }
   return values;
@@ -194,7 +199,7 @@ void say_what_is_compared(const json& saved, const json& choices, Verdict* verdi
 
 // Of the choices that ended for their length, where the request bounds none.
 std::optional<int64_t> length_of_context(const json& request, const json& response) {
-  for (const char* key : {"max_tokens", "max_completion_tokens"})
+  for (const char* key : {"max_tokens", "max_completion_tokens", "max_output_tokens"})
     if (find(request, key) != nullptr) return std::nullopt;
   const json& choices = choices_of(response);
   std::optional<int64_t> length;
@@ -213,8 +218,14 @@ std::optional<int64_t> length_of_context(const json& request, const json& respon
   }
   // Of itself a completion is as long as that.
   const bool is_default =
-      !request.contains("messages") && length && *length >= engine::SamplingParams().max_tokens;
+      request.contains("prompt") && length && *length >= engine::SamplingParams().max_tokens;
   return is_default ? std::nullopt : length;
+}
+
+// Which route a request was sent to, by what it asks with.
+std::string path_of(const json& request) {
+  if (request.contains("messages")) return "/v1/chat/completions";
+  return request.contains("input") ? kResponsesPath : "/v1/completions";
 }
 
 }  // namespace
@@ -225,35 +236,47 @@ Receipt read_receipt(std::string_view text) {
   if (values.size() == 1 && values[0].is_object() && values[0].contains("request") &&
       values[0].contains("response"))
     values = {values[0]["request"], values[0]["response"]};
-  if (values.size() != 2 || !values[0].is_object() || !values[1].is_object())
+  if (values.size() != 2 || !values[0].is_object() ||
+      !(values[1].is_object() || values[1].is_string()))
     refuse("the file holds no request and response",
            "save {\"request\": body, \"response\": body}, or one body after the other");
   if (word(values[1], "object").ends_with(".chunk"))
-    refuse("the response is a piece of a stream",
-           "save the answer to a request without \"stream\"");
-  const std::optional<int64_t> length = length_of_context(values[0], values[1]);
+    refuse("the response is a piece of a stream", "save all of its events, as they came");
+  const bool streams = values[1].is_string();
+  const json response = streams ? as_choices(join_stream(values[1].get<std::string>()))
+                                : as_choices(std::move(values[1]));
+  const std::optional<int64_t> length = length_of_context(values[0], response);
   if (!can_be_repeated(values[0]))
     refuse("the request was sampled without a seed, so nobody can repeat it",
            "ask with \"seed\", or with \"temperature\": 0");
-  return {values[0].dump(), values[1].dump(), values[0].contains("messages"), length};
+  if (find(values[0], "previous_response_id") != nullptr)
+    refuse("the request goes on with a response that its server kept",
+           "ask with the whole conversation as \"input\"");
+  return {values[0].dump(), response.dump(), path_of(values[0]), streams, length};
 }
 
 std::string repeated_request(const Receipt& receipt) {
   json request = json::parse(receipt.request);
-  for (const char* key : {"model", "stream", "stream_options"}) request.erase(key);
+  request.erase("model");
+  if (!receipt.streams) request.erase("stream_options");
+  request["stream"] = receipt.streams;
   request["return_token_ids"] = true;
+  const bool is_response = receipt.path == kResponsesPath;
+  if (is_response) request["store"] = false;
   if (receipt.length_of_context) {
-    request["max_tokens"] = *receipt.length_of_context;
+    request[is_response ? "max_output_tokens" : "max_tokens"] = *receipt.length_of_context;
     const json* least = find(request, "min_tokens");  // of a server, too, the context has the word
-    if (least != nullptr && least->is_number() && *least > request["max_tokens"])
-      request["min_tokens"] = request["max_tokens"];
+    if (least != nullptr && least->is_number() && *least > *receipt.length_of_context)
+      request["min_tokens"] = *receipt.length_of_context;
   }
   return request.dump();
 }
 
 Verdict compare(const Receipt& receipt, std::string_view again_text) {
   const json saved = json::parse(receipt.response);
-  const json again = json::parse(again_text, nullptr, /*allow_exceptions=*/false);
+  const json again =
+      as_choices(receipt.streams ? join_stream(again_text)
+                                 : json::parse(again_text, nullptr, /*allow_exceptions=*/false));
   const json &choices = choices_of(saved), &choices_again = choices_of(again);
   Verdict verdict;
   verdict.saved_fingerprint = word(saved, "system_fingerprint");

@@ -11,21 +11,26 @@
 
 namespace weft::serve {
 
-// Bodies of /v1/chat/completions or /v1/completions, as JSON.
+// Bodies of /v1/chat/completions, /v1/completions or /v1/responses, as JSON.
 struct Receipt {
-  std::string request, response;
-  bool is_chat = true;
+  std::string request;
+  std::string response;  // in one form (serve/saved_answer.h)
+  std::string path;      // of the route
+  bool streams = false;  // it was answered as a stream, and is to be again
+  bool is_chat() const { return path != "/v1/completions"; }
   // The length in tokens of an answer that ended for its length although the request bounds none:
   // its server's context was full. The request is asked again with as many.
   std::optional<int64_t> length_of_context;
 };
 
-// text: {"request": ..., "response": ...}, or the two objects one after the other. Error(kUsage)
-// where it is neither, or where the request cannot be repeated: one that is neither greedy nor has
-// a seed; a stream's pieces in place of the response, or what is no response of these routes.
+// text: {"request": ..., "response": ...}, or the two one after the other. The response is an
+// object, or the events of a stream: as they came, or as a text in JSON. Error(kUsage) where it is
+// neither, or where the request cannot be repeated: one that is neither greedy nor has a seed, or
+// goes on with a response that a server keeps; for a stream that did not end, or what is no
+// response of these routes.
 Receipt read_receipt(std::string_view text);
 
-// The request to ask again: not as a stream, with token ids, for whatever model is served.
+// The request to ask again: with token ids, for whatever model is served, stored nowhere.
 std::string repeated_request(const Receipt& receipt);
 
 struct Verdict {
@@ -39,7 +44,7 @@ struct Verdict {
   bool same_engine() const { return saved_fingerprint == fingerprint; }
   bool agrees() const { return differences.empty(); }
 };
-// again: the body of the response to repeated_request.
+// again: the body of the response to repeated_request, or its stream.
 Verdict compare(const Receipt& receipt, std::string_view again);
 
 }  // namespace weft::serve

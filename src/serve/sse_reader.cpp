@@ -1,6 +1,6 @@
-#include "cli/sse_reader.h"
+#include "serve/sse_reader.h"
 
-namespace weft::cli {
+namespace weft::serve {
 
 void SseReader::feed(std::span<const char> bytes, const OnData& on_data) {
   for (const char c : bytes) {
@@ -36,4 +36,4 @@ void SseReader::end_line(const OnData& on_data) {
   line_.clear();
 }
 
-}  // namespace weft::cli
+}  // namespace weft::serve

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace weft::cli {
+namespace weft::serve {
 
 class SseReader {
  public:
@@ -22,4 +22,4 @@ class SseReader {
   bool has_data_ = false, after_cr_ = false;
 };
 
-}  // namespace weft::cli
+}  // namespace weft::serve

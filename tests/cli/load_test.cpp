@@ -13,33 +13,11 @@
 #include "cli/load_figures.h"
 #include "cli/load_prompts.h"
 #include "cli/load_run.h"
-#include "cli/sse_reader.h"
 
 namespace weft::cli {
 namespace {
 
 using ::testing::ElementsAre;
-
-std::vector<std::string> read_events(const std::string& stream, size_t piece) {
-  std::vector<std::string> events;
-  SseReader reader;
-  for (size_t begin = 0; begin < stream.size(); begin += piece) {
-    reader.feed(std::span(stream).subspan(begin, std::min(piece, stream.size() - begin)),
-                [&](std::string_view data) { events.emplace_back(data); });
-  }
-  return events;
-}
-
-TEST(SseReader, GivesTheSameWhereverBytesAreCut) {
-  const std::string stream =
-      ": a comment\n\ndata: {\"a\": 1}\n\ndata:{\"b\": \"\xc3\xa9\"}\r\n\r\nevent: x\rid: 7\r"
-      "data: two\rdata: lines\r\rdata\n\ndata: [DONE]\n\ndata: cut off\n";
-  for (size_t piece = 1; piece <= stream.size(); ++piece) {
-    EXPECT_THAT(read_events(stream, piece),
-                ElementsAre("{\"a\": 1}", "{\"b\": \"\xc3\xa9\"}", "two\nlines", "", "[DONE]"))
-        << piece;
-  }
-}
 
 TEST(Arrivals, FollowTheRateAndTheSeed) {
   EXPECT_THAT(arrival_times(3, INFINITY, 1, 0), ElementsAre(0, 0, 0));
@@ -59,6 +37,19 @@ TEST(Arrivals, FollowTheRateAndTheSeed) {
     const double n = static_cast<double>(at.size() - 1), middle = sum / n;
     EXPECT_NEAR(std::sqrt(squares / n - middle * middle) / middle, 1 / std::sqrt(burstiness),
                 0.1 / std::sqrt(burstiness));
+  }
+}
+
+TEST(LoadDataset, FilesWantAPath) {
+  for (const char* name : {"custom", "sharegpt"}) {
+    LoadDataset dataset;
+    dataset.name = name;
+    try {
+      dataset.make(true);
+      ADD_FAILURE() << name;
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), testing::HasSubstr(std::string(name) + " needs --dataset-path"));
+    }
   }
 }
 

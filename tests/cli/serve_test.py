@@ -152,7 +152,26 @@ class Serve(unittest.TestCase):
         status, response = server.get("/v1/chat/completions", method="POST",
                                       body=json.dumps(request))
         self.assertEqual(status, 200, response)
+        # As curl saves them: one body after the other, of a stream its events.
+        others = []
+        for path, body in (("chat/completions", {**request, "stream": True}),
+                           ("completions", {"prompt": ["a", "b"], "seed": 1, "stream": True,
+                                            "logprobs": 1, "stream_options":
+                                            {"include_usage": True}}),
+                           ("responses", {"input": "Hi", "seed": 2, "max_output_tokens": 9}),
+                           ("responses", {"input": "Hi", "seed": 2, "max_output_tokens": 9,
+                                          "stream": True})):
+            others.append((body, *server.get(f"/v1/{path}", method="POST", body=json.dumps(body))))
         self.assertEqual(server.end()[0], 0)
+        for body, code, answer in others:
+            self.assertEqual(code, 200, answer)
+            with tempfile.NamedTemporaryFile("wb") as file:
+                file.write(json.dumps(body).encode() + b"\n" +
+                           answer.encode())
+                file.flush()
+                run = weft("verify", file.name, MODEL, "--tp", 3, "--quiet", *told)
+                self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+                self.assertIn("verified: all", run.stdout)
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump({"request": request, "response": json.loads(response)}, file)
             file.flush()

@@ -28,10 +28,10 @@ std::string response_with(const std::string& choices, const std::string& fingerp
 TEST(Receipt, IsReadInBothForms) {
   for (const std::string& text : {together(kRequest, kResponse), kRequest + "\n" + kResponse}) {
     const Receipt receipt = read_receipt(text);
-    EXPECT_FALSE(receipt.is_chat);
+    EXPECT_EQ(receipt.path, "/v1/completions");
     const std::string again = repeated_request(receipt);
     EXPECT_THAT(again, HasSubstr("\"return_token_ids\":true"));
-    EXPECT_THAT(again, testing::Not(HasSubstr("stream")));
+    EXPECT_THAT(again, HasSubstr("\"stream\":false"));
     EXPECT_THAT(again, testing::Not(HasSubstr("model")));
     EXPECT_THAT(again, HasSubstr(R"("prompt":"}\"{")"));
   }
@@ -111,7 +111,7 @@ TEST(Receipt, ComparesTextWhereThereAreNoTokens) {
   const Receipt receipt = read_receipt(together(
       R"({"messages": [], "seed": 1})",
       response_with(R"([{"message": {"content": "abc"}}, {"message": {"content": "x"}}])")));
-  EXPECT_TRUE(receipt.is_chat);
+  EXPECT_EQ(receipt.path, "/v1/chat/completions");
   const Verdict verdict =
       compare(receipt, response_with(R"([{"message": {"content": "abX"}, "token_ids": [1]},
                                  {"message": {"content": "x"}, "token_ids": [2]}])"));
