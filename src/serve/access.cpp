@@ -85,15 +85,16 @@ struct Access::Client {
 
 Access::Access(const std::vector<KeyRule>& rules) {
   for (const KeyRule& rule : rules) {
+    has_admin_keys_ = has_admin_keys_ || rule.is_admin;
     const auto known = std::ranges::find_if(
         clients_, [&](const auto& client) { return client->principal.name == rule.name; });
     if (known != clients_.end()) {
-      keys_.emplace_back(rule.hash, known->get());
+      keys_.push_back({rule.hash, known->get(), rule.is_admin});
       continue;
     }
     clients_.push_back(std::unique_ptr<Client>(new Client{
         {rule.name, salt_of(rule.hash), rule.priority}, RateLimit(rule.requests_per_minute)}));
-    keys_.emplace_back(rule.hash, clients_.back().get());
+    keys_.push_back({rule.hash, clients_.back().get(), rule.is_admin});
   }
 }
 
@@ -109,22 +110,24 @@ bool Access::is_open(std::string_view method, std::string_view path) {
          (path.starts_with("/favicon.") && path.find('/', 1) == std::string_view::npos);
 }
 
-Access::Client* Access::find(std::string_view key) const {
+const Access::Key* Access::find(std::string_view key) const {
   const KeyHash asked = hash_key(key);
-  Client* found = nullptr;
-  for (const auto& [hash, client] : keys_)
-    if (equal_in_constant_time(hash, asked)) found = client;
+  const Key* found = nullptr;
+  for (const Key& one : keys_)
+    if (equal_in_constant_time(one.hash, asked)) found = &one;
   return found;
 }
 
-Access::Verdict Access::check(const HttpRequest& request, int64_t now) {
+Access::Verdict Access::check(const HttpRequest& request, int64_t now, bool admin) {
   if (!has_keys() || is_open(request.method, request.path)) return {};
   std::string_view key = bearer(request.header("authorization"));
   if (key.empty()) key = request.header("x-api-key");
-  Client* client = key.empty() ? nullptr : find(key);
-  if (client == nullptr) return {.status = 401};
-  const double wait = request.method == "POST" ? client->rate.take(now) : 0;
-  return {wait > 0 ? 429 : 200, client->principal, wait};
+  const Key* known = key.empty() ? nullptr : find(key);
+  if (known == nullptr) return {.status = 401};
+  Client& client = *known->client;
+  if (admin && has_admin_keys_ && !known->is_admin) return {403, client.principal, 0};
+  const double wait = request.method == "POST" ? client.rate.take(now) : 0;
+  return {wait > 0 ? 429 : 200, client.principal, wait};
 }
 
 }  // namespace weft::serve

@@ -137,12 +137,15 @@ bool Connection::may_pass() {
     if (!problem.empty()) return refuse({403, problem, "", "", "host_not_allowed"});
   }
   if (site_.http.access != nullptr) {
-    Access::Verdict verdict = site_.http.access->check(request, begun_ns_);
+    Access::Verdict verdict = site_.http.access->check(request, begun_ns_, site_.http.for_admins);
     if (verdict.status == 401)
       return refuse(
           {401, "a valid API key is needed: Authorization: Bearer KEY", "", "", "invalid_api_key"},
           {{"WWW-Authenticate", "Bearer"}});
     request.principal = std::move(verdict.principal);
+    if (verdict.status == 403)
+      return refuse({403, "this key is no operator's (\"admin\" in --api-key-file)", "", "",
+                     "admin_key_needed"});
     if (verdict.status == 429)
       return refuse(
           {429, "too many requests of this key within a minute", "", "", "rate_limit_exceeded"},

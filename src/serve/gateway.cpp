@@ -109,8 +109,8 @@ Gateway::Gateway(GatewayOptions options) : inside_(std::make_unique<Inside>(std:
   inside.port = inside.http.listen(inside.options.at,
                                    {&inside.router, &inside.access, inside.options.allowed_hosts});
   if (!inside.options.admin) return;
-  inside.admin_port =
-      inside.admin_http.listen(*inside.options.admin, {&inside.admin_router, &inside.access, {}});
+  inside.admin_port = inside.admin_http.listen(
+      *inside.options.admin, {&inside.admin_router, &inside.access, {}, /*for_admins=*/true});
   WEFT_CHECK(inside.admin_http.is_local(), "the admin listener is open to a network");
 }
 

@@ -50,12 +50,14 @@ struct HttpSite {
   const Router* router = nullptr;
   Access* access = nullptr;                // null: everybody
   std::vector<std::string> allowed_hosts;  // beside this machine's own, where it is checked
+  bool for_admins = false;                 // only operators' keys will do (serve/access.h)
 };
 
 struct ListenAt {
   std::string host = "127.0.0.1";  // an address or a name, all of whose addresses are taken
   int port = 0;                    // 0: any free one
   std::string unix_path;           // or a Unix socket, readable to its owner alone
+  std::string option = "--port";   // that says which port or socket, for who has to choose another
   std::string tls_certificate_file, tls_key_file;
 };
 

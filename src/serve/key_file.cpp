@@ -23,7 +23,7 @@ class Place {
   Place(const std::string& path, int line) : path_(path), line_(line) {}
   [[noreturn]] void refuse(std::string_view why) const {
     throw Error(ErrorKind::kUsage, fmt::format("--api-key-file {}, line {}: {}", path_, line_, why),
-                "", "a line is NAME KEY [REQUESTS-PER-MINUTE [PRIORITY]]");
+                "", "a line is NAME KEY [REQUESTS-PER-MINUTE [PRIORITY]] [admin]");
   }
 
  private:
@@ -54,9 +54,12 @@ bool can_be_sent(std::string_view key) {
          !key.starts_with(' ') && !key.ends_with(' ');
 }
 
-KeyRule parse_line(const std::vector<std::string>& words, const Place& place) {
-  if (words.size() < 2 || words.size() > 4) place.refuse("2 to 4 words were expected");
+KeyRule parse_line(std::vector<std::string> words, const Place& place) {
   KeyRule rule;
+  rule.is_admin = words.size() > 2 && words.back() == "admin";
+  if (rule.is_admin) words.pop_back();
+  if (words.size() < 2 || words.size() > 4)
+    place.refuse("2 to 4 words were expected, and \"admin\" behind them");
   rule.name = words[0];
   check_name(rule.name, place);
   constexpr std::string_view kSum = "sha256:";
@@ -91,7 +94,7 @@ std::vector<KeyRule> read_key_file(const std::string& path) {
     std::istringstream words(line.substr(0, line.find('#')));
     std::vector<std::string> parts;
     for (std::string word; words >> word;) parts.push_back(word);
-    if (!parts.empty()) rules.push_back(parse_line(parts, Place(path, number)));
+    if (!parts.empty()) rules.push_back(parse_line(std::move(parts), Place(path, number)));
   }
   // A file of keys without one is a mistake, and must not open the server.
   if (rules.empty())

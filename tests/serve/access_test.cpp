@@ -111,6 +111,19 @@ TEST(Access, ARateIsThePrincipalsWhicheverKeyItUses) {
             200);
 }
 
+TEST(Access, OperatorsHaveKeysOfTheirOwnWhereAnyKeyIsOne) {
+  const KeyRule user{"ann", hash_key("user")};
+  KeyRule admin{"ann", hash_key("admin")};
+  EXPECT_EQ(Access({user, admin}).check(with_key("user"), 1, /*admin=*/true).status, 200);
+  admin.is_admin = true;
+  Access access({user, admin});
+  EXPECT_EQ(access.check(with_key("user"), 1, /*admin=*/true).status, 403);
+  EXPECT_EQ(access.check(with_key("admin"), 1, /*admin=*/true).status, 200);
+  EXPECT_EQ(access.check(with_key("neither"), 1, /*admin=*/true).status, 401);
+  for (const char* key : {"user", "admin"})  // whose requests are like all others'
+    EXPECT_EQ(access.check(with_key(key), 1).principal.name, "ann");
+}
+
 class KeyFile : public ::testing::Test {
  protected:
   std::vector<KeyRule> read(const std::string& text) {
@@ -133,11 +146,23 @@ TEST_F(KeyFile, HasAKeyALine) {
   EXPECT_EQ(rules[0].hash, hash_key("secret"));
   EXPECT_EQ(rules[1].hash, rules[0].hash);
   EXPECT_EQ(rules[1].requests_per_minute, 0);
+  EXPECT_FALSE(rules[0].is_admin || rules[1].is_admin);
+}
+
+TEST_F(KeyFile, TellsWhoIsAnOperator) {
+  const auto rules = read("a admin\nb key admin\nc key 30 admin\nd key 30 -1 admin\n");
+  ASSERT_EQ(rules.size(), 4U);
+  EXPECT_FALSE(rules[0].is_admin);  // its key is that word
+  EXPECT_EQ(rules[0].hash, hash_key("admin"));
+  EXPECT_TRUE(rules[1].is_admin && rules[2].is_admin && rules[3].is_admin);
+  EXPECT_EQ(rules[2].requests_per_minute, 30);
+  EXPECT_EQ(rules[3].priority, -1);
 }
 
 TEST_F(KeyFile, RefusesInWordsThatHoldNoKey) {
   for (const char* text : {"ann\n", "ann s3cret -1\n", "ann s3cret 1 x\n", "ann s3cret 1 2 3\n",
-                           "a\"n s3cret\n", "ann sha256:s3cret\n", "\n#\n", "ann s3cret nan\n"}) {
+                           "ann s3cret admin 1\n", "a\"n s3cret\n", "ann sha256:s3cret\n", "\n#\n",
+                           "ann s3cret nan\n"}) {
     try {
       read(text);
       ADD_FAILURE() << text;
