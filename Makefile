@@ -45,7 +45,7 @@ $(BUILD)/build.ninja: | $(BUILD)/setup.mk
 
 # Ninja itself knows what is to be done, and takes a blink where that is nothing.
 build: $(BUILD)/build.ninja
-	@cmake --build $(BUILD) --parallel $(JOBS) --target weft
+	@tools/build_progress cmake --build $(BUILD) --parallel $(JOBS) --target weft
 
 # A name is fetched; a file or folder is there, or weft says that it is not.
 PULL = case '$(MODEL)' in /*|./*|../*|*.gguf|*.safetensors) ;; \

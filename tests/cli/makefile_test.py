@@ -43,6 +43,21 @@ class Makefile(unittest.TestCase):
                                  [f"serve {path} --tp 2 --port 1"])
                 self.assertEqual(self.commands("chat", f"MODEL={path}"), [f"run {path} --tp 2"])
 
+    def test_a_build_has_one_line_and_not_one_a_file(self):
+        steps = "".join(f"echo '[{i}/400] Building CXX object a{i}.o'; " for i in range(1, 401))
+        for script, code, shown in (
+                ("echo '[0/2] Re-checking globbed directories...'; echo 'ninja: no work to do.'",
+                 0, ""),
+                (steps + "echo '   Compiling libc' >&2; echo 'a.cpp:1: error: no'; exit 3", 3,
+                 "   Compiling libc\na.cpp:1: error: no\n")):
+            run = subprocess.run([ROOT / "tools/build_progress", "sh", "-c", script],
+                                 stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                 timeout=TIMEOUT_S)
+            self.assertEqual((run.returncode, run.stderr), (code, ""))
+            told = [line for line in run.stdout.splitlines(True)
+                    if not line.startswith("building: ")]  # on a slow machine
+            self.assertEqual("".join(told), shown)
+
     def test_a_first_build_shows_each_crate(self):
         """Ninja shows what a command says only at its end, unless it is in the console's pool."""
         steps = (BUILD / "build.ninja").read_text().split("\n\n")
