@@ -89,7 +89,7 @@ void OptionSet::add(const std::string& names, uint64_t* target, OptionText text)
   option.default_text = fmt::format("{}", *target);
   option.assign = [target](const auto& values) -> std::optional<std::string> {
     const auto value = parse_unsigned(values.back());
-    if (!value) return fmt::format("a whole number from 0 to {}", UINT64_MAX);
+    if (!value) return "a whole number of at least 0, below 2^64";
     *target = *value;
     return std::nullopt;
   };

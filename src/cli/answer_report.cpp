@@ -46,7 +46,7 @@ Json pool_json(const Answer& answer) {
 using Positions = std::vector<std::vector<engine::TokenLogprob>>;
 
 // The prompt's first token follows nothing: null.
-Json logprobs_json(const Positions& positions) {
+Json logprobs_json(const Positions& positions, const text::Tokenizer& tokenizer) {
   Json list = Json::array();
   for (const auto& position : positions) {
     if (position.empty()) {
@@ -55,7 +55,9 @@ Json logprobs_json(const Positions& positions) {
     }
     Json pairs = Json::array();
     for (const engine::TokenLogprob& pair : position) {
-      pairs.push_back({{"id", pair.id}, {"logprob", number(pair.logprob)}});
+      pairs.push_back({{"id", pair.id},
+                       {"text", tokenizer.piece(pair.id, true)},
+                       {"logprob", number(pair.logprob)}});
     }
     list.push_back(std::move(pairs));
   }
@@ -100,8 +102,8 @@ std::string quoted(const std::string& text) {
 }
 
 std::string prompt_line(const Answer& answer) {
-  const std::string tokens =
-      counted(static_cast<int64_t>(answer.request.prompt_ids.size()), "token");
+  std::string tokens = counted(static_cast<int64_t>(answer.request.prompt_ids.size()), "token");
+  if (answer.cached_tokens > 0) tokens += fmt::format(" ({} of them cached)", answer.cached_tokens);
   const double seconds = answer.result.prompt_s;
   const std::optional<double> speed = prompt_rate(answer);
   if (!speed) return fmt::format("prompt      {}, stopped after {:.3f} s", tokens, seconds);
@@ -132,7 +134,8 @@ Json load_json(const engine::WeightLoading& loading) {
 
 std::optional<double> prompt_rate(const Answer& answer) {
   if (answer.result.token_ids.empty()) return std::nullopt;  // stopped within the prompt
-  return rate(static_cast<double>(answer.request.prompt_ids.size()), answer.result.prompt_s);
+  const int64_t computed = std::ssize(answer.request.prompt_ids) - answer.cached_tokens;
+  return rate(static_cast<double>(computed), answer.result.prompt_s);
 }
 
 std::optional<double> generation_rate(const Answer& answer) {
@@ -147,7 +150,7 @@ std::optional<double> read_rate_gb(const Answer& answer) {
 std::string hash_text(uint64_t hash) { return fmt::format("{:016x}", hash); }
 
 std::string answer_json(const Answer& answer) {
-  const auto& [engine, request, result] = answer;
+  const auto& [engine, request, result, cached] = answer;
   Json object = {
       {"text", result.text},
       {"token_ids", result.token_ids},
@@ -169,11 +172,11 @@ std::string answer_json(const Answer& answer) {
       {"pool", pool_json(answer)}};
   if (result.speculation.guessed_tokens > 0 || result.speculation.num_draft_steps > 0)
     object["speculation"] = speculation_json(result.speculation, total_seconds(result));
-  if (request.sampling.logprobs) object["logprobs"] = logprobs_json(result.logprobs);
-  if (request.sampling.prompt_logprobs) {
-    object["prompt_logprobs"] = logprobs_json(result.prompt_logprobs);
-  }
-  // Text of a model may hold half characters in no case, but a bug must not end in an exception.
+  if (request.sampling.logprobs)
+    object["logprobs"] = logprobs_json(result.logprobs, engine.tokenizer());
+  if (request.sampling.prompt_logprobs)
+    object["prompt_logprobs"] = logprobs_json(result.prompt_logprobs, engine.tokenizer());
+  // A token may be half a character, which JSON cannot hold.
   return object.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -189,7 +192,7 @@ std::vector<std::string> stats_lines(const Answer& answer) {
 }
 
 std::vector<std::string> detail_lines(const Answer& answer) {
-  const auto& [engine, request, result] = answer;
+  const auto& [engine, request, result, cached] = answer;
   std::vector<std::string> lines;
   const auto append = [&](std::string_view title, const Positions& positions,
                           const std::vector<int32_t>& chosen) {

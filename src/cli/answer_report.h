@@ -15,6 +15,7 @@ struct Answer {
   const engine::Engine& engine;
   const engine::Request& request;
   const engine::GenerationResult& result;
+  int64_t cached_tokens = 0;  // of the prompt: they took no time
 };
 
 // Tokens a second and GB a second; none where there was nothing to measure. The first generated

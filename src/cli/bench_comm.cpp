@@ -251,7 +251,8 @@ class BenchCommCommand : public Command {
   void run_groups(const std::vector<int64_t>& counts, const Context& context, Json* report,
                   const std::string& where,
                   const std::function<std::vector<Contender>(int64_t)>& make) {
-    Console& console = context.console;
+    BenchConsole told(context, output_.quiet);
+    Console& console = told.context().console;
     if (speaks()) check_files();
     std::vector<std::string> lines = {
         fmt::format("{}, {}, {}", describe_cpu().model, counted(std::ssize(cpus_), "CPU"), where)};

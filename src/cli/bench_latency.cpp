@@ -53,7 +53,9 @@ class BenchLatencyCommand : public Command {
 
   OptionSet& options() override { return options_; }
 
-  int execute(const Context& context) override {
+  int execute(const Context& given) override {
+    BenchConsole told(given, output_.quiet);
+    const Context context = told.context();
     const std::vector<int> cpus = usable_cpus();
     engine::EngineOptions options = model_.resolve(context, false);
     options.max_num_seqs = std::max(options.max_num_seqs, batch_size_);

@@ -23,6 +23,7 @@ std::string text_of(const Json& object, int indent) {
 void BenchOutput::declare(OptionSet* options) {
   options->group("Output");
   options->add("--json", &json, {"", "one JSON object on standard output and nothing else"});
+  options->add("--quiet,-q", &quiet, {"", "no banner and no progress"});
   options->add(
       "--output-json", &file,
       {.unit = "FILE", .help = "the JSON object into a file as well", .may_be_empty = false});
@@ -51,6 +52,16 @@ void BenchOutput::write(const Json& object, const std::vector<std::string>& line
   for (const std::string& line : lines) console.out << line << "\n";
   console.out.flush();
 }
+
+BenchConsole::BenchConsole(const Context& given, bool quiet)
+    : given_(given),
+      console_{given.console.in,
+               given.console.out,
+               quiet ? unheard_ : given.console.err,
+               given.console.in_is_terminal,
+               given.console.out_is_terminal,
+               given.console.err_is_terminal,
+               given.console.look_at_in} {}
 
 Json model_json(const engine::Engine& engine) {
   return {{"model", engine.model().path},

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,7 @@
 namespace weft::cli {
 
 struct BenchOutput {
-  bool json = false;
+  bool json = false, quiet = false;
   std::optional<std::string> file;
 
   void declare(OptionSet* options);
@@ -22,6 +23,21 @@ struct BenchOutput {
              Console& console) const;
   // Before the work begins: an empty file, or the error that it cannot be written.
   void check() const;
+};
+
+// What a bench talks to: with --quiet nobody hears what is said beside its figures.
+class BenchConsole {
+ public:
+  BenchConsole(const Context& given, bool quiet);
+  BenchConsole(const BenchConsole&) = delete;
+  BenchConsole& operator=(const BenchConsole&) = delete;
+
+  Context context() { return {console_, given_.environment, given_.engine}; }
+
+ private:
+  const Context& given_;
+  std::ostream unheard_{nullptr};
+  Console console_;
 };
 
 // model, file_type, topology, threads_per_rank, load_s.

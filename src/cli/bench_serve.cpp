@@ -84,7 +84,9 @@ class BenchServeCommand : public Command {
 
   OptionSet& options() override { return options_; }
 
-  int execute(const Context& context) override {
+  int execute(const Context& given) override {
+    BenchConsole told(given, output_.quiet);
+    const Context context = told.context();
     figures_.metrics = parse_metrics(metrics_);
     figures_.percentiles = parse_percentiles(percentiles_);
     figures_.goodput_ms = parse_goodput(goodput_);

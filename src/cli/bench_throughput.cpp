@@ -97,7 +97,9 @@ class BenchThroughputCommand : public Command {
 
   OptionSet& options() override { return options_; }
 
-  int execute(const Context& context) override {
+  int execute(const Context& given) override {
+    BenchConsole told(given, output_.quiet);
+    const Context context = told.context();
     const std::vector<int> cpus = usable_cpus();
     engine::EngineOptions options = model_.resolve(context, false);
     set_bench_length(context, "the workload's longest sequence is", longest(), &options);

@@ -36,8 +36,10 @@ class EnginePartner : public ChatPartner {
     if (forgotten > 0 && fits)
       console.err << "(the oldest messages are forgotten: the context is full)" << std::endl;
     fit_answer(engine_, &request);
+    const int64_t cached_before = engine_.stats().cached_prompt_tokens;
     const engine::GenerationResult result = generate(request, console);
-    const Answer answer{engine_, request, result};
+    const Answer answer{engine_, request, result,
+                        engine_.stats().cached_prompt_tokens - cached_before};
     return {result.text,
             engine::name(result.finish_reason),
             detail_lines(answer),

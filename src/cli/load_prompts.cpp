@@ -143,6 +143,9 @@ void LoadDataset::declare(OptionSet* options) {
 }
 
 std::vector<LoadPrompt> LoadDataset::make(bool as_ids, const CountTokens& count_tokens) const {
+  if (path.empty() && (name == "custom" || name == "sharegpt"))
+    throw Error(ErrorKind::kUsage, fmt::format("--dataset-name {} needs --dataset-path", name),
+                "its prompts are those of a file");
   if (name == "custom") return read_custom(path, num_prompts, custom_output_len);
   if (name == "sharegpt")
     return choose_conversations(read_conversations(path), static_cast<size_t>(num_prompts),

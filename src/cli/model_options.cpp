@@ -116,7 +116,10 @@ void ModelOptions::declare_context(const std::string& unset, OptionSet* options)
   options->add("--disable-hybrid-kv-cache-manager", &no_window_groups,
                {"", "keep all tokens in layers that see only a sliding window, too"});
   options->add("--kv-cache-dtype", &kv_cache_dtype,
-               {"TYPE", "how keys and values are kept", "", {"f32", "f16", "bf16", "q8"}});
+               {"TYPE",
+                "how keys and values are kept; auto: bf16",
+                "",
+                {"auto", "f32", "f16", "bf16", "q8"}});
 }
 
 void ModelOptions::declare_scheduling(OptionSet* options) {

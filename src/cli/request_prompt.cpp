@@ -1,16 +1,9 @@
 #include "cli/request_prompt.h"
 
-#include <filesystem>
-
 #include "cli/prompt.h"
 #include "serve/prompt_ids.h"
 
 namespace weft::cli {
-std::string model_name(const engine::ModelReport& model) {
-  if (!model.name.empty()) return model.name;
-  return std::filesystem::path(model.path).filename().string();
-}
-
 std::vector<std::vector<int32_t>> prompt_ids_of(const RequestLine& line,
                                                 const engine::Engine& engine) {
   return serve::prompt_ids_of(line,

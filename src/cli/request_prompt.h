@@ -1,16 +1,12 @@
 // From a line of a file of prompts to what the engine is asked.
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "cli/request_line.h"
 #include "engine/engine.h"
 
 namespace weft::cli {
-
-// "SmolLM2 135M Instruct", or the file's name where the model does not say.
-std::string model_name(const engine::ModelReport& model);
 
 // One list a request of the line: its chat through the model's template (without one: the last
 // message as plain text), or its prompts. Error(kModel) where the template refuses the

@@ -263,7 +263,8 @@ class RunCommand : public Command {
         .quiet = quiet_,
         .stats = stats_,
         .window = kWindowsOfFile * engine_options.max_num_seqs,
-        .defaults = line_defaults(),
+        .defaults = line_defaults(engine_options.kv_type),
+        .model = model_name(),
         .fingerprint =
             [&] { return fleet::fingerprint(engine_options.model_path, engine_options.kv_type); },
         .on_end = [&](const engine::Engine& engine) { write_trace(engine, context.console); }};
@@ -275,7 +276,7 @@ class RunCommand : public Command {
 
   // Options that were given hold for every line that does not say otherwise. Where none was, a
   // prompt alone has the defaults of this command, a request of the API those of the API.
-  LineDefaults line_defaults() const {
+  LineDefaults line_defaults(kernels::KvType kv_type) const {
     LineDefaults defaults;
     defaults.chat.max_tokens = kOpenMaxTokens;
     defaults.prompt = generation_.sampling();
@@ -287,7 +288,7 @@ class RunCommand : public Command {
     defaults.grammar = grammar_.spec();
     defaults.chat_template = !no_chat_template_;
     defaults.hash_logits = logits_hash_;
-    defaults.kv_cache_dtype = model_.kv_cache_dtype;
+    defaults.kv_cache_dtype = kernels::name(kv_type);
     return defaults;
   }
 

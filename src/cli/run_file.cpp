@@ -64,7 +64,7 @@ class FileRun {
         options_(options),
         engine_(engine),
         console_(console),
-        context_{engine.tokenizer(), model_name(engine.model()), fingerprint} {
+        context_{engine.tokenizer(), options.model, fingerprint} {
     // An option that is wrong ends the command, not each of its lines.
     if (options.defaults.grammar) grammar_of(*options.defaults.grammar);
   }
@@ -243,23 +243,25 @@ std::vector<size_t> find_todo(const RequestFile& file, const AnswerFile& answers
   return todo;
 }
 
-// Answers of one file come from one model: files of one name may hold it in other types. model:
-// empty where it is not opened, since nothing is left to do.
+// Answers of one file come from one model, however it is called: files of one name may hold it in
+// other types.
 void check_model(const AnswerFile& answers, const std::string& model,
                  const std::string& fingerprint) {
   constexpr const char* kMend = "--overwrite starts anew, --out FILE elsewhere";
   for (const auto& [custom_id, known] : answers.known()) {
-    if (!model.empty() && !known.model.empty() && known.model != model)
+    const bool is_other_name = !known.model.empty() && known.model != model;
+    const bool is_other =
+        known.fingerprint.empty() ? is_other_name : known.fingerprint != fingerprint;
+    if (is_other && is_other_name)
       throw Error(
           ErrorKind::kUsage,
           fmt::format("{} holds answers of {}, and this is {}", answers.path(), known.model, model),
           "", kMend);
-    if (!known.fingerprint.empty() && known.fingerprint != fingerprint)
+    if (is_other)
       throw Error(
           ErrorKind::kUsage,
           fmt::format("{} holds answers of another {}: its fingerprint is {}, this one's {}",
-                      answers.path(), model.empty() ? "model" : model, known.fingerprint,
-                      fingerprint),
+                      answers.path(), model, known.fingerprint, fingerprint),
           "another file of the model, another type of cache, or another version of weft "
           "answered, whose bits differ",
           kMend);
@@ -341,14 +343,14 @@ int run_file(const FileRunOptions& options, const LoadEngine& load, Console& con
                 failed_before, answers->path())
          << std::flush;
   if (todo.empty()) {
-    check_model(*answers, "", options.fingerprint());
+    check_model(*answers, options.model, options.fingerprint());
     return failed_before > 0 ? kSomeFailedExit : 0;
   }
 
   std::string fingerprint;
   const std::unique_ptr<engine::Engine> engine = load([&](const engine::OpenedModel& model) {
     fingerprint = options.fingerprint();
-    check_model(*answers, model_name(model.report), fingerprint);
+    check_model(*answers, options.model, fingerprint);
     if (model.chat_template == nullptr)
       says << "this model ships no chat template: chats are continued as plain text" << std::endl;
   });

@@ -21,6 +21,7 @@ struct FileRunOptions {
   bool quiet = false, stats = false;
   int64_t window = 1;  // requests that are submitted and not ended, at most
   LineDefaults defaults;
+  std::string model;  // as answers name it
   // Names the model's files and the numerics (fleet/fingerprint.h); asked before weights are read.
   std::function<std::string()> fingerprint;
   std::function<void(const engine::Engine& engine)> on_end = {};  // after the last answer

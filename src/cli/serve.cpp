@@ -69,6 +69,12 @@ void raise_descriptor_limit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+std::string beyond(const serve::Limit& limit) {
+  if (limit.status == serve::kNoStart) return "the server does not start";
+  if (limit.status == serve::kEndsConnection) return "the connection ends";
+  return std::to_string(limit.status);
+}
+
 class ServeCommand : public Command {
  public:
   ServeCommand() {
@@ -130,8 +136,7 @@ class ServeCommand : public Command {
     const serve::GatewayOptions gateway = serve_.resolve();
     TextTable table({"<limit", "<value", "<of what", "<beyond it"});
     for (const serve::Limit& limit : serve::limits_table(gateway.http, gateway.queue))
-      table.add_row({limit.name, limit.value, limit.what,
-                     limit.status == 0 ? "the connection ends" : std::to_string(limit.status)});
+      table.add_row({limit.name, limit.value, limit.what, beyond(limit)});
     for (const std::string& line : table.lines()) console.out << line << "\n";
     return 0;
   }
@@ -150,15 +155,20 @@ class ServeCommand : public Command {
     const std::string name =
         serve_.served_model_names.empty() ? engine.card().name : serve_.served_model_names.front();
     const bool is_socket = !serve_.unix_path.empty();
+    const std::string& certificate = serve_.tls_certificate_file;
     const std::string curl = is_socket
                                  ? "curl --unix-socket " + serve_.unix_path + " http://localhost"
-                                 : "curl " + address;
+                             : certificate.empty() ? "curl " + address
+                                                   : "curl --cacert " + certificate + " " + address;
     std::ostream& out = console.err;
     out << fmt::format("serving  {} at {}{}, process {}; Ctrl-C or SIGTERM ends it\n", name,
                        address, is_socket ? "" : "/v1", getpid());
     if (!is_socket) out << fmt::format("page     {}/\n", address);
     if (gateway.admin_port() > 0)
-      out << fmt::format("admin    http://127.0.0.1:{}/\n", gateway.admin_port());
+      out << fmt::format(
+          "admin    http://127.0.0.1:{}/status, and POST /pause, /resume, /drain, "
+          "/reset_prefix_cache\n",
+          gateway.admin_port());
     out << fmt::format(
         "try      {}/v1/chat/completions -H 'Content-Type: application/json'{} -d "
         "'{{\"messages\":[{{\"role\":\"user\",\"content\":\"What is the capital of "

@@ -59,7 +59,8 @@ void ServeOptions::declare_access(OptionSet* options) {
   options->add("--api-key-file", &api_key_file,
                {.unit = "FILE",
                 .help = "keys of named users, a line each: NAME KEY [REQUESTS-PER-MINUTE "
-                        "[PRIORITY]]; KEY may be its sum, sha256:HEX",
+                        "[PRIORITY]] [admin]; KEY may be its sum, sha256:HEX; admin: it opens "
+                        "--admin-port, which any key does where none is one",
                 .unset = "none",
                 .may_be_empty = false});
   options->add("--allowed-hosts", &allowed_hosts,
@@ -99,8 +100,9 @@ void ServeOptions::declare_operation(OptionSet* options) {
       "--admin-uds", &admin_unix_path,
       {.unit = "PATH", .help = "the same at a Unix socket", .unset = "off", .may_be_empty = false});
   options->exclude("--admin-uds", "--admin-port");
-  options->add("--log-level", &log_level,
-               {"LEVEL", "", "", {"debug", "info", "warn", "error", "off"}});
+  options->add(
+      "--log-level", &log_level,
+      {"LEVEL", "the least that the log tells", "", {"debug", "info", "warn", "error", "off"}});
   options->add("--log-json", &log_json, {"", "write the log as JSON, an object a line"});
   options->add("--no-access-log,--disable-uvicorn-access-log", &no_access_log,
                {"", "no line for each request"});
@@ -112,6 +114,7 @@ serve::ListenAt ServeOptions::listen_at() const {
   at.host = host;
   at.port = port;
   at.unix_path = unix_path;
+  at.option = unix_path.empty() ? "--port" : "--uds";
   at.tls_certificate_file = tls_certificate_file;
   at.tls_key_file = tls_key_file;
   if (tls_certificate_file.empty() && !tls_key_file.empty())
@@ -123,8 +126,9 @@ serve::ListenAt ServeOptions::listen_at() const {
 serve::GatewayOptions ServeOptions::resolve() const {
   serve::GatewayOptions gateway;
   gateway.at = listen_at();
-  if (admin_port > 0) gateway.admin = serve::ListenAt{.port = admin_port};
-  if (!admin_unix_path.empty()) gateway.admin = serve::ListenAt{.unix_path = admin_unix_path};
+  if (admin_port > 0) gateway.admin = serve::ListenAt{.port = admin_port, .option = "--admin-port"};
+  if (!admin_unix_path.empty())
+    gateway.admin = serve::ListenAt{.unix_path = admin_unix_path, .option = "--admin-uds"};
   gateway.http.num_threads = http_threads;
   gateway.http.max_connections = max_connections;
   gateway.http.request.body_bytes = static_cast<size_t>(max_body_bytes);

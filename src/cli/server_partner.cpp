@@ -63,6 +63,7 @@ constexpr auto kOfAnswers = std::to_array<std::string_view>({"url",
                                                              "help"});
 
 // Those that mean nothing without one.
+constexpr std::array<std::string_view, 3> kOfFiles = {"file", "out", "overwrite"};
 constexpr std::array<std::string_view, 3> kOfServer = {"url", "ca-file", "api-key"};
 
 // http://host:port/v1 out of what was typed: a scheme and /v1 where they are missing.
@@ -223,7 +224,12 @@ class ServerPartner : public ChatPartner {
     const bool is_counted = stream.output_tokens() >= 0;
     const int64_t count = is_counted ? stream.output_tokens() : stream.num_pieces();
     const std::string prompt =
-        stream.prompt_tokens() < 0 ? "" : counted(stream.prompt_tokens(), "token") + ", ";
+        stream.prompt_tokens() < 0
+            ? ""
+            : fmt::format("{}{}, ", counted(stream.prompt_tokens(), "token"),
+                          stream.cached_tokens() > 0
+                              ? fmt::format(" ({} of them cached)", stream.cached_tokens())
+                              : "");
     std::string rate;
     if (count > 1 && rest_s > 0)
       rate = fmt::format(": {:.1f} {}/s", static_cast<double>(count - 1) / rest_s,
@@ -268,6 +274,10 @@ void ServerAddress::check(const OptionSet& options) const {
       throw Error(ErrorKind::kUsage, fmt::format("{} needs --url", flag),
                   "it concerns the way to a server, and a model of this machine is no server", "");
     if (!url_ || !given || std::ranges::find(kOfAnswers, own) != kOfAnswers.end()) continue;
+    if (std::ranges::find(kOfFiles, own) != kOfFiles.end())
+      throw Error(ErrorKind::kUsage, fmt::format("{} and --url are both given", flag),
+                  "a file of prompts is answered by a model of this machine, not by a server",
+                  "leave out --url, or ask the server line by line with -p");
     throw Error(ErrorKind::kUsage, fmt::format("{} and --url are both given", flag),
                 "how a server runs its model is settled there", fmt::format("leave out {}", flag));
   }

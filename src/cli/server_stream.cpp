@@ -61,6 +61,8 @@ void ServerStream::take_event(std::string_view data) {
   if (const Json* usage = object_at(event, "usage")) {
     take_count(*usage, "prompt_tokens", &prompt_tokens_);
     take_count(*usage, "completion_tokens", &output_tokens_);
+    if (const Json* details = object_at(*usage, "prompt_tokens_details"))
+      take_count(*details, "cached_tokens", &cached_tokens_);
   }
   const auto choices = event.find("choices");
   if (choices == event.end() || !choices->is_array() || choices->empty()) return;

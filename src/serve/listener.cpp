@@ -28,15 +28,22 @@ using Acceptor = asio::basic_socket_acceptor<asio::generic::stream_protocol>;
 // How much of a stream the kernel may hold unsent, whatever the network could take.
 constexpr int kUnsentBytes = 64 * 1024;
 
-[[noreturn]] void refuse(const std::string& where, const boost::system::error_code& error) {
-  const bool is_taken = error == asio::error::address_in_use;
+[[noreturn]] void refuse(const ListenAt& at, int port, const boost::system::error_code& error) {
+  const bool is_socket = !at.unix_path.empty(), is_taken = error == asio::error::address_in_use;
+  const std::string where = is_socket ? at.unix_path : fmt::format("{}:{}", at.host, port);
+  const std::string mend =
+      is_socket && is_taken ? fmt::format("a file lies there: name another path with {}", at.option)
+      : is_socket ? fmt::format("{} wants a path in a folder that is there and yours to write in",
+                                at.option)
+      : is_taken
+          ? fmt::format("another program has it: choose another {}, or end that program", at.option)
+          : fmt::format("check the address and {}", at.option);
   throw Error(ErrorKind::kCommunication, fmt::format("cannot listen at {}", where), error.message(),
-              is_taken ? "another program has it: choose another --port, or end that program"
-                       : "check --host and --port");
+              mend);
 }
 
 void set_up(const asio::generic::stream_protocol::endpoint& endpoint, Acceptor* acceptor,
-            const std::string& where) {
+            const ListenAt& at, int port) {
   boost::system::error_code error;
   acceptor->open(endpoint.protocol(), error);
   if (!error && endpoint.protocol().family() == AF_INET6)
@@ -45,7 +52,7 @@ void set_up(const asio::generic::stream_protocol::endpoint& endpoint, Acceptor* 
     acceptor->set_option(asio::socket_base::reuse_address(true), error);
   if (!error) acceptor->bind(endpoint, error);
   if (!error) acceptor->listen(asio::socket_base::max_listen_connections, error);
-  if (error) refuse(where, error);
+  if (error) refuse(at, port, error);
 }
 
 struct FileId {
@@ -96,22 +103,22 @@ Listener::Listener(const ListenAt& at, const HttpSite& site, ServerState& server
     tls_ = load_tls(at.tls_certificate_file,
                     at.tls_key_file.empty() ? at.tls_certificate_file : at.tls_key_file);
   if (at.unix_path.empty()) {
-    open_tcp(at.host, at.port, io);
+    open_tcp(at, io);
     site_.checks_host = is_local_;
   } else {
-    open_unix(at.unix_path, io);
+    open_unix(at, io);
   }
 }
 
 Listener::~Listener() = default;
 
-void Listener::open_tcp(const std::string& host, int port, asio::io_context& io) {
+void Listener::open_tcp(const ListenAt& at, asio::io_context& io) {
   boost::system::error_code error;
   tcp::resolver resolver(io);
-  const auto found = resolver.resolve(host.empty() ? "0.0.0.0" : host, std::to_string(port),
-                                      tcp::resolver::passive, error);
-  if (error) refuse(fmt::format("{}:{}", host, port), error);
-  port_ = port;
+  const auto found = resolver.resolve(at.host.empty() ? "0.0.0.0" : at.host,
+                                      std::to_string(at.port), tcp::resolver::passive, error);
+  if (error) refuse(at, at.port, error);
+  port_ = at.port;
   std::vector<tcp::endpoint> known;
   for (const auto& entry : found) {
     tcp::endpoint endpoint = entry.endpoint();
@@ -119,7 +126,7 @@ void Listener::open_tcp(const std::string& host, int port, asio::io_context& io)
     known.push_back(endpoint);
     endpoint.port(static_cast<uint16_t>(port_));  // of the first, where any would do
     auto door = std::make_unique<Door>(io);
-    set_up(endpoint, &door->acceptor, fmt::format("{}:{}", host, port_));
+    set_up(endpoint, &door->acceptor, at, port_);
     tcp::endpoint bound;
     auto local = door->acceptor.local_endpoint(error);
     bound.resize(local.size());
@@ -131,7 +138,8 @@ void Listener::open_tcp(const std::string& host, int port, asio::io_context& io)
   }
 }
 
-void Listener::open_unix(const std::string& path, asio::io_context& io) {
+void Listener::open_unix(const ListenAt& at, asio::io_context& io) {
+  const std::string& path = at.unix_path;
   if (path.size() >= 100)
     throw Error(ErrorKind::kUsage, fmt::format("the path {} is too long for a Unix socket", path));
   const asio::local::stream_protocol::endpoint endpoint(path);
@@ -139,7 +147,7 @@ void Listener::open_unix(const std::string& path, asio::io_context& io) {
   auto door = std::make_unique<Door>(io);
   const mode_t before = umask(0177);
   try {
-    set_up(endpoint, &door->acceptor, path);
+    set_up(endpoint, &door->acceptor, at, 0);
   } catch (...) {
     umask(before);
     throw;

@@ -26,8 +26,8 @@ class Listener {
   struct Door;
 
  private:
-  void open_tcp(const std::string& host, int port, boost::asio::io_context& io);
-  void open_unix(const std::string& path, boost::asio::io_context& io);
+  void open_tcp(const ListenAt& at, boost::asio::io_context& io);
+  void open_unix(const ListenAt& at, boost::asio::io_context& io);
   void accept(Door& door);
   void admit(Transport::Socket socket, ServerThread& thread);
 

@@ -122,6 +122,7 @@ class ResponseWriter final : public AnswerWriter {
         {"model", head_.model}, {"output", items.items()}};
     if (cut) object["incomplete_details"] = {{"reason", "max_output_tokens"}};
     object.update(request_.terms);
+    if (part == nullptr && keep_) object.erase("store");  // known once there is something to store
     object["temperature"] = format_.body.sampling.temperature;
     object["top_p"] = format_.body.sampling.top_p;
     object["usage"] = part == nullptr ? Json() : usage(*part, items);

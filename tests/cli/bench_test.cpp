@@ -79,6 +79,18 @@ TEST(BenchThroughput, AnswersEveryRequestInFull) {
   EXPECT_NE(last.prompt_ids, program.state.submitted[12].prompt_ids);
 }
 
+TEST(BenchThroughput, QuietlyThereAreFiguresAlone) {
+  for (const char* command : {"throughput", "latency"}) {
+    Program program;
+    EXPECT_EQ(program.run({"bench", command, ".", "--input-len", "20", "--output-len", "5",
+                           "--no-bounds", "-q"}),
+              0)
+        << program.err;
+    EXPECT_EQ(program.err, "") << command;
+    EXPECT_NE(program.out, "");
+  }
+}
+
 // What warms memory up takes longer, and is no part of the figures.
 TEST(BenchThroughput, FiguresAreOfTheRunAlone) {
   Program program;

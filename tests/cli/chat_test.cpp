@@ -1,5 +1,6 @@
 #include "cli/chat.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -53,6 +54,17 @@ TEST(Chat, KeepsTheConversation) {
   EXPECT_EQ(run.state.prompt(0), "system:Be brief.\nuser:One?\n");
   EXPECT_EQ(run.state.prompt(1), "system:Be brief.\nuser:One?\nassistant:Tokyo.\nuser:Two?\n");
   EXPECT_EQ(run.out.str(), "Tokyo.\nTokyo.\n\n");
+}
+
+// They took no time, and the rate is of the others.
+TEST(Chat, StatsTellCachedTokensApart) {
+  ChatRun run;
+  run.state.cached_of_prompt = 4;
+  run.type({"/stats", "One?"});
+  const size_t count = run.state.requests.at(0).prompt_ids.size();
+  EXPECT_THAT(run.err.str(), HasSubstr(fmt::format("prompt      {} tokens (4 of them cached) in "
+                                                   "0.500 s: {}.0 tokens/s",
+                                                   count, 2 * (count - 4))));
 }
 
 TEST(Chat, ResetAndSystemForget) {

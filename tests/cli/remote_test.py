@@ -125,7 +125,7 @@ class APrompt(unittest.TestCase):
 
     def test_what_is_a_servers_own_affair_is_refused(self):
         for arguments, words in ((("--tp", 2), "--tensor-parallel-size and --url"),
-                                 (("--file", "x"), "--file and --url")):
+                                 (("--file", "x"), "by a model of this machine, not by a server")):
             run = ask("http://127.0.0.1:1", "-p", "x", *arguments)
             self.assertEqual(run.returncode, 2)
             self.assertIn(words, run.stderr)

@@ -100,7 +100,7 @@ TEST_F(RunFile, AnswersEveryKindOfLine) {
   EXPECT_EQ(answers.at("chat")["response"]["status_code"], 200);
   EXPECT_TRUE(answers.at("chat")["error"].is_null());
   EXPECT_EQ(chat["object"], "chat.completion");
-  EXPECT_EQ(chat["model"], "Tiny");
+  EXPECT_EQ(chat["model"], fs::current_path().filename().string());  // as the server calls "."
   EXPECT_EQ(chat["choices"][0]["message"],
             json::parse(R"({"role": "assistant", "content": "<user:hi\n0>"})"));
   EXPECT_EQ(chat["choices"][0]["finish_reason"], "stop");
@@ -377,10 +377,6 @@ TEST_F(RunFile, AnswersOfOtherRequestsAreNotMixedIn) {
   }
   write("\"prompt 0\"\n\"changed\"\n\"prompt 2\"\n");
   EXPECT_EQ(run_to_out(file), 2);
-  write_numbered(4);
-  program_.state.model.name = "Other";
-  EXPECT_EQ(run_to_out(file), 2);
-  EXPECT_THAT(program_.err, HasSubstr("holds answers of Tiny, and this is Other"));
 }
 
 // Files of one model's name may hold it in other types, whose answers have other bits.
@@ -402,11 +398,20 @@ TEST_F(RunFile, AnswersOfAnotherFileOfTheModelAreNotMixedIn) {
   write_numbered(4);
   write("other weights", "model/model.gguf");
   EXPECT_EQ(go_on(), 2);
-  EXPECT_THAT(program_.err, AllOf(HasSubstr("holds answers of another Tiny"),
+  EXPECT_THAT(program_.err, AllOf(HasSubstr("holds answers of another model"),
                                   HasSubstr(body["system_fingerprint"].get<std::string>())));
   EXPECT_EQ(out_text(), first);
   write("weights", "model/model.gguf");
-  EXPECT_EQ(go_on(), 0) << program_.err;
+  // The same by another name goes on, another one does not.
+  fs::rename(folder_ / "model", folder_ / "renamed");
+  const auto as_renamed = [&] {
+    return program_.run({"run", folder_ / "renamed", "--file", file, "--out", out()});
+  };
+  write("other weights", "renamed/model.gguf");
+  EXPECT_EQ(as_renamed(), 2);
+  EXPECT_THAT(program_.err, HasSubstr("holds answers of model, and this is renamed"));
+  write("weights", "renamed/model.gguf");
+  EXPECT_EQ(as_renamed(), 0) << program_.err;
   EXPECT_EQ(answers_in(out_text()).size(), 4u);
 }
 

@@ -407,6 +407,17 @@ TEST(Run, APoolHasOneRowOfTimes) {
   EXPECT_EQ(object["ranks"][1]["reduce_bytes"], 900);
 }
 
+TEST(Run, TheCachesTypeIsBf16WhereItIsLeftToWeft) {
+  for (const std::vector<std::string>& more :
+       {std::vector<std::string>{}, {"--kv-cache-dtype", "auto"}, {"--kv-cache-dtype", "bf16"}}) {
+    Program program;
+    std::vector<std::string> arguments = {"run", ".", "-p", "x"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    EXPECT_EQ(program.run(arguments), 0) << program.err;
+    EXPECT_EQ(program.state.loaded_with.kv_type, kernels::KvType::kBF16);
+  }
+}
+
 TEST(Run, JsonLogprobsAndHash) {
   Program program;
   EXPECT_EQ(program.run({"run", ".", "--prompt-ids", "5,6", "--json", "--logprobs", "1",
@@ -416,6 +427,7 @@ TEST(Run, JsonLogprobsAndHash) {
   EXPECT_EQ(object["logits_hash"], "0123456789abcdef");
   ASSERT_EQ(object["logprobs"].size(), 6u);
   EXPECT_EQ(object["logprobs"][0][0]["id"], 'T');
+  EXPECT_EQ(object["logprobs"][0][0]["text"], "T");
   EXPECT_FLOAT_EQ(object["logprobs"][0][0]["logprob"], -0.25f);
   EXPECT_EQ(object["logprobs"][0][1]["id"], 'z');
   ASSERT_EQ(object["prompt_logprobs"].size(), 2u);

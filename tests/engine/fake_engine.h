@@ -64,6 +64,7 @@ struct FakeState {
   std::string answer = "Tokyo.", stop_reason;
   bool has_template = true;
   bool throw_usage_on_generate = false;
+  int64_t cached_of_prompt = 0;  // by generate
   bool pooled = false;
   int64_t max_model_len = 2048;
   ModelReport model;
@@ -184,6 +185,7 @@ class FakeEngine : public Engine {
     }
     result.stop_reason = state_.stop_reason;
     result.prompt_s = 0.5;
+    state_.stats.cached_prompt_tokens += state_.cached_of_prompt;
     result.generation_s = 0.25;
     result.weight_bytes_read = 500'000'000;
     result.logits_hash = 0x0123456789abcdef;

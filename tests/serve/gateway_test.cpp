@@ -74,6 +74,18 @@ TEST(Gateway, WithKeysNothingAnswersWithoutOneButProbesAndThePage) {
   EXPECT_THAT(served.ask(get("/version", "X-Api-Key: secret\r\n")), HasSubstr("1.2.3"));
 }
 
+TEST(Gateway, WhereAnOperatorHasAKeyNoOtherOpensTheAdminListener) {
+  GatewayOptions options = quiet_options();
+  options.keys = rules_of_keys({"user", "operator"});
+  const std::string user = "X-Api-Key: user\r\n", admin = "X-Api-Key: operator\r\n";
+  EXPECT_THAT(Served(options).admin(get("/status", user)), StartsWith("HTTP/1.1 200"));
+  options.keys[1].is_admin = true;
+  Served served(options);
+  EXPECT_THAT(served.admin(get("/status", user)), StartsWith("HTTP/1.1 403"));
+  EXPECT_THAT(served.admin(get("/status", admin)), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(served.ask(get("/version", user)), StartsWith("HTTP/1.1 200"));
+}
+
 // Both as lists of parts; {name} stands for one, {name*} for all that are left.
 bool is_documented_as(std::string_view pattern, std::string_view documented) {
   if (pattern == documented) return true;
@@ -262,6 +274,25 @@ TEST(Gateway, LeavesTheSocketOfAServerThatLivesAlone) {
   EXPECT_NE(access(path.c_str(), F_OK), 0);
 }
 
+TEST(Gateway, WhereItCannotListenItNamesTheOptionThatSaysWhere) {
+  const auto refusal = [](ListenAt at) {
+    GatewayOptions options = quiet_options();
+    options.at = std::move(at);
+    try {
+      Gateway gateway(options);
+    } catch (const Error& error) {
+      return std::string(error.what()) + error.mend();
+    }
+    return std::string();
+  };
+  const std::string socket = refusal({.unix_path = "/nowhere/socket", .option = "--uds"});
+  EXPECT_THAT(socket, HasSubstr("--uds wants a path in a folder that is there"));
+  EXPECT_THAT(socket, Not(HasSubstr("--port")));
+  const Served other;
+  EXPECT_THAT(refusal({.port = other.gateway.port(), .option = "--admin-port"}),
+              HasSubstr("choose another --admin-port"));
+}
+
 TEST(LimitsTable, HasTheNumbersThatHold) {
   HttpServerOptions http;
   http.request.body_bytes = 3 << 20;
@@ -274,6 +305,10 @@ TEST(LimitsTable, HasTheNumbersThatHold) {
   EXPECT_EQ(table.at("body").status, 413);
   EXPECT_EQ(table.at("grammar places").value, std::to_string(text::kMatcherBytes >> 20) + " MiB");
   EXPECT_EQ(table.at("grammar places").status, 503);
+  EXPECT_EQ(table.at("logprobs in hand").value, std::to_string(AdmissionLimits().max_logprobs));
+  EXPECT_EQ(table.at("template time").value, "5 s");
+  EXPECT_EQ(table.at("template memory").value, "32 MiB");
+  EXPECT_EQ(table.at("template source").status, kNoStart);
 }
 
 }  // namespace

@@ -120,6 +120,10 @@ TEST_F(ResponseRoutes, WhatIsTooLargeToBeKeptSaysSo) {
   EXPECT_EQ(made["store"], false);
   ask("GET", "/v1/responses/" + made["id"].get<std::string>(), "", 404);
   const std::string text = ask("POST", "/v1/responses", R"({"input":"hi","stream":true})");
+  const auto begun = text.find("event: response.created\ndata: ");
+  ASSERT_NE(begun, std::string::npos);
+  const std::string created = text.substr(text.find('{', begun), text.find("\n\n", begun));
+  EXPECT_FALSE(json::parse(created.substr(0, created.find('\n')))["response"].contains("store"));
   const size_t last = text.find("event: response.completed\ndata: ");
   ASSERT_NE(last, std::string::npos);
   EXPECT_EQ(json::parse(text.substr(text.find('{', last)))["response"]["store"], false);
