@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "serve/lark_marks.h"
+#include "text/literal_arguments.h"
 
 namespace weft::serve {
 namespace {
@@ -86,8 +87,14 @@ class Writer {
       if (name.is_string()) names.insert(name.get<std::string>());
     const auto is_required = [&](const std::string& key) { return names.contains(key); };
     std::vector<std::string> needed, wanted;
-    for (const auto& [key, value] : properties.items())
+    for (const auto& [key, value] : properties.items()) {
+      if (!text::can_be_keyword(key))
+        throw Error(ErrorKind::kUsage,
+                    fmt::format("tools: a parameter of '{}' has a name that no call in the format "
+                                "'{}' can have: {}",
+                                tool.name, text::name(format_), json(key.substr(0, 64)).dump()));
       (is_required(key) ? needed : wanted).push_back(key);
+    }
     if (wanted.size() > kMostOptional)
       throw Error(ErrorKind::kUsage,
                   fmt::format("tools: '{}' has {} optional parameters; a call that has to be made "

@@ -153,4 +153,9 @@ bool CallMachine::is_known(std::string_view name) const {
   return names_.empty() || std::ranges::binary_search(names_, name);
 }
 
+bool CallMachine::begins_known(std::string_view prefix) const {
+  const auto at = std::ranges::lower_bound(names_, prefix);
+  return at != names_.end() && at->starts_with(prefix);
+}
+
 }  // namespace weft::text

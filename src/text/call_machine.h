@@ -49,6 +49,8 @@ class CallMachine : public ToolCallParser {
   void end_call() { end_call(true, position_); }
   bool in_begun_call() const { return begun_; }
   bool is_known(std::string_view name) const;
+  // Whether a name that was given begins so.
+  bool begins_known(std::string_view prefix) const;
   bool is_unmarked() const { return unmarked_; }
 
  private:

@@ -18,6 +18,12 @@ bool is_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (c & 0x80) != 0;
 }
 
+// Ends no keyword of Python's dialect but as a mistake.
+bool parts_arguments(char c) {
+  return std::string_view("()[]{},\"'").find(c) != std::string_view::npos ||
+         static_cast<unsigned char>(c) < 0x20;
+}
+
 void append_escaped(std::string& json, char c) {
   if (c == '"' || c == '\\') {
     json += '\\';
@@ -66,6 +72,13 @@ std::string json_number(std::string_view word) {
 }
 
 }  // namespace
+
+bool can_be_keyword(std::string_view name) {
+  if (name.empty() || name.size() > kMostWordBytes) return false;
+  const bool is_framed = is_blank(name.front()) || is_blank(name.back());
+  return !is_framed &&
+         std::ranges::none_of(name, [](char c) { return c == '=' || parts_arguments(c); });
+}
 
 LiteralArguments::Result LiteralArguments::push(char c, std::string& json) {
   if (depth_ < 0) open(Frame::kArguments, json);
@@ -123,19 +136,24 @@ bool LiteralArguments::key(char c, std::string& json) {
   }
   word_ = c;
   place_ = Place::kInKeyword;
-  return is_letter(c);
+  return dialect_ == Dialect::kPython ? can_be_keyword(word_) : is_letter(c);
 }
 
 bool LiteralArguments::in_keyword(char c, std::string& json) {
-  const bool gemma = dialect_ == Dialect::kGemma;
-  if (is_letter(c) || is_digit(c) || (gemma && (c == '-' || c == '.' || c == '$'))) {
+  const bool python = dialect_ == Dialect::kPython;
+  const bool goes_on = python ? c != '=' && (is_blank(c) || !parts_arguments(c))
+                              : is_letter(c) || is_digit(c) || c == '-' || c == '.' || c == '$';
+  if (goes_on) {
     word_ += c;
     return word_.size() <= kMostWordBytes;
   }
+  while (is_blank(word_.back())) word_.pop_back();
   begin_item(json);
-  json += '"' + word_ + '"';
+  json += '"';
+  for (const char letter : word_) append_escaped(json, letter);
+  json += '"';
   place_ = Place::kSeparator;
-  return is_blank(c) || separator(c, json);
+  return (!python && is_blank(c)) || separator(c, json);
 }
 
 bool LiteralArguments::separator(char c, std::string& json) {

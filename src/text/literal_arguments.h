@@ -9,10 +9,15 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "text/json_scanner.h"
 
 namespace weft::text {
+
+// Whether Python's call can have an argument of this name, and be read: tools have parameters that
+// are no identifiers ("user-id"), so all is one that does not hold what parts arguments.
+bool can_be_keyword(std::string_view name);
 
 class LiteralArguments {
  public:

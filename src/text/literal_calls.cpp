@@ -76,8 +76,8 @@ class LiteralCalls final : public CallMachine {
 
   void in_item(char c) {
     if (is_blank(c)) return hold(c);
-    if (!is_letter(c)) return fail(c);
     name_ = c;
+    if (!is_letter(c) && !begins_known(name_)) return fail(c);
     state_ = State::kName;
     hold(c);
   }
@@ -90,8 +90,8 @@ class LiteralCalls final : public CallMachine {
       state_ = State::kArguments;
       return hold(c);
     }
-    if (!is_name(c)) return fail(c);
-    name_ += c;
+    name_ += c;  // of tools that were given, any name
+    if (!is_name(c) && !begins_known(name_)) return fail(c);
     hold(c);
   }
 

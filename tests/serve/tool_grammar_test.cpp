@@ -109,6 +109,33 @@ bool allows(text::GrammarCompiler& compiler, const text::GrammarSpec& spec,
   return matcher->may_end();
 }
 
+// What a grammar lets a model write, the parser has to take for a call.
+TEST(ToolGrammar, PythonicCallsOfAnyNameAreReadAgain) {
+  const text::ByteTokenizer tokenizer;
+  const int32_t end = text::ByteTokenizer::kEnd;
+  const auto compiler = text::GrammarCompiler::make(tokenizer, 300, {&end, 1});
+  const auto grammar_of = [&](const std::string& name, const std::string& parameter) {
+    const std::string quoted = fmt::format("\"{}\"", parameter);
+    const ChatTools tools = read_tools(fmt::format(
+        R"({{"tool_choice":"required","tools":[{{"type":"function","function":{{"name":"{}",
+            "parameters":{{"properties":{{{}:{{"type":"integer"}}}},"required":[{}]}}}}}}]}})",
+        name, quoted, quoted));
+    return tool_grammar(tools, {.tools = ToolFormat::kPythonic, .reasoning = {}}, tokenizer)
+        .value();
+  };
+  for (const char* name : {"f", "a/b", "1f", "a:b", "a-b", ".a", "-", "9"})
+    for (const char* parameter : {"a", "a-b", "a.b", "$x", "1a", "a b", "é", "#", "*a"}) {
+      const std::string answer = fmt::format("[{}({}=1)]", name, parameter);
+      EXPECT_TRUE(allows(*compiler, grammar_of(name, parameter), answer)) << answer;
+      const text::ToolAnswer read = text::parse_tool_calls(ToolFormat::kPythonic, answer, {name});
+      ASSERT_EQ(read.calls.size(), 1u) << answer;
+      EXPECT_EQ(read.calls[0].name, name);
+      EXPECT_EQ(read.calls[0].arguments, fmt::format("{{\"{}\": 1}}", parameter));
+    }
+  for (const char* parameter : {"", " a", "a=b", "f(x)", "a,b", "a'b", "a\\nb"})
+    EXPECT_THROW(grammar_of("f", parameter), Error) << parameter;
+}
+
 TEST(ToolGrammar, AnswersFollowTheirGrammarFromTheEndOfTheReasoningOn) {
   using Kind = text::GrammarSpec::Kind;
   const text::ByteTokenizer tokenizer;

@@ -121,6 +121,12 @@ const std::vector<Golden>& goldens() {
        "",
        {{"weather", R"({"city": "Paris", "days": [1, 2], "unit": null})", true},
         {"now", "{}", true}}},
+      // Parameters that are no identifiers.
+      {Format::kPythonic,
+       "[add(user-id=1, a.b=2, $x=3, 1a=[4], a b=5, a\\b =6, é=7)]",
+       "",
+       {{"add", R"({"user-id": 1, "a.b": 2, "$x": 3, "1a": [4], "a b": 5, "a\\b": 6, "é": 7})",
+         true}}},
       {Format::kPythonic,
        "```tool_code\n[add(a=-1_000, b=.5, c=5., d=+1e3, e={'x': True, 'y': (1, 'z',)},)]\n```",
        "",
