@@ -43,6 +43,17 @@ bool is_deeper(const json& value, int depth) {
   return std::ranges::any_of(value, [&](const json& part) { return is_deeper(part, depth - 1); });
 }
 
+// What every format reads of a schema; the rest is for who compiles it.
+void check_members(const json& schema, const std::string& place) {
+  const json* properties = find(schema, "properties");
+  if (properties != nullptr && !properties->is_object())
+    refuse(place + ".properties", "an object is expected");
+  const json* required = find(schema, "required");
+  if (required == nullptr) return;
+  if (!required->is_array() || !std::ranges::all_of(*required, &json::is_string))
+    refuse(place + ".required", "a list of texts is expected");
+}
+
 json schema_of(const json& function, const std::string& field) {
   const json* parameters = find(function, "parameters");
   if (parameters == nullptr) return {{"type", "object"}, {"properties", json::object()}};
@@ -52,6 +63,7 @@ json schema_of(const json& function, const std::string& field) {
   const json* type = find(schema, "type");
   if (type != nullptr && *type != "object") refuse(place, "its type has to be \"object\"");
   if (type == nullptr) schema["type"] = "object";
+  check_members(schema, place);
   return schema;
 }
 

@@ -105,6 +105,11 @@ TEST(ChatTools, RefusalsNameTheField) {
       refusal(
           R"({"tools":[{"type":"function","function":{"name":"a","parameters":{"type":"array"}}}]})"),
       HasSubstr("\"object\""));
+  for (const char* schema : {R"({"properties":[1]})", R"({"properties":5})", R"({"required":"a"})",
+                             R"({"required":[1]})"})
+    EXPECT_THAT(refusal(R"({"tools":[{"type":"function","function":{"name":"a","parameters":)" +
+                        std::string(schema) + "}}]}"),
+                HasSubstr("tools[0].function.parameters."));
   EXPECT_THAT(refusal(R"({"tools":[)" + kNow + "," + kNow + "]}"), HasSubstr("two tools 'now'"));
   EXPECT_THAT(refusal(R"({"tool_choice":"required"})"), HasSubstr("there are no tools"));
   EXPECT_THAT(refusal(R"({"tool_choice":"always"})"), HasSubstr("tool_choice: none, auto"));
