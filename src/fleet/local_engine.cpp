@@ -169,7 +169,10 @@ Status LocalEngine::status() const {
     const std::lock_guard lock(status_mutex_);
     status = status_;
   }
-  status.stats.num_waiting += static_cast<int64_t>(mailbox_.size());
+  status.stats.num_waiting += mailbox_.count_if([](const Message& message) {
+    return std::holds_alternative<GenerateMessage>(message) ||
+           std::holds_alternative<EmbedMessage>(message);
+  });
   status.last_step_ns = last_step_ns_.load();
   status.in_step_since_ns = in_step_since_ns_.load();
   return status;
@@ -478,7 +481,8 @@ void LocalEngine::lose(const Error& error) {
 void LocalEngine::publish(int64_t now) {
   published_ns_ = now;
   const bool lists = now - listed_ns_ >= kListNs || !has_work_ || is_paused_;
-  const engine::EngineStats stats = stats_without_probes();
+  engine::EngineStats stats = stats_without_probes();
+  stats.num_waiting += std::ssize(held_) - std::ssize(by_engine_id_);  // for their grammars
   {
     const std::lock_guard lock(status_mutex_);
     status_.stats = stats;

@@ -4,7 +4,8 @@
 // Thread rule: one taker; anybody posts.
 #pragma once
 
-#include <atomic>
+#include <algorithm>
+#include <cstdint>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -22,7 +23,6 @@ class Mailbox {
       const std::lock_guard lock(mutex_);
       if (is_closed_) return false;
       messages_.push_back(std::move(message));
-      size_.store(messages_.size(), std::memory_order_relaxed);
     }
     nudge();
     return true;
@@ -32,8 +32,12 @@ class Mailbox {
     count_.add(1);
     count_.wake();
   }
-  // Messages that nobody has taken yet.
-  size_t size() const { return size_.load(std::memory_order_relaxed); }
+  // Of messages that nobody has taken yet.
+  template <typename Counts>
+  int64_t count_if(Counts counts) const {
+    const std::lock_guard lock(mutex_);
+    return std::ranges::count_if(messages_, counts);
+  }
 
   // The taker's. All that came, in order; `messages` must be empty and lends its memory.
   void take(std::vector<Message>& messages) {
@@ -42,7 +46,6 @@ class Mailbox {
     seen_ = count;
     const std::lock_guard lock(mutex_);
     messages.swap(messages_);
-    size_.store(0, std::memory_order_relaxed);
   }
   // Until something came since the last `take`, or the deadline (base/clock.h).
   void wait_until(int64_t deadline_ns) {
@@ -55,10 +58,9 @@ class Mailbox {
   }
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<Message> messages_;
   bool is_closed_ = false;
-  std::atomic<size_t> size_{0};
   WaitWord count_;  // of posts and nudges
   uint32_t seen_ = 0;
   Patience patience_;
