@@ -31,6 +31,11 @@ std::string_view bearer(std::string_view authorization) {
   return begin == std::string_view::npos ? std::string_view() : authorization.substr(begin);
 }
 
+// Of an engine: what only counts tokens has none of it.
+bool asks_for_work(const HttpRequest& request) {
+  return request.method == "POST" && request.path != "/tokenize" && request.path != "/detokenize";
+}
+
 }  // namespace
 
 // So many requests at once, and then as many a minute.
@@ -126,7 +131,7 @@ Access::Verdict Access::check(const HttpRequest& request, int64_t now, bool admi
   if (known == nullptr) return {.status = 401};
   Client& client = *known->client;
   if (admin && has_admin_keys_ && !known->is_admin) return {403, client.principal, 0};
-  const double wait = request.method == "POST" ? client.rate.take(now) : 0;
+  const double wait = !admin && asks_for_work(request) ? client.rate.take(now) : 0;
   return {wait > 0 ? 429 : 200, client.principal, wait};
 }
 

@@ -81,6 +81,14 @@ KeyRule parse_line(std::vector<std::string> words, const Place& place) {
   return rule;
 }
 
+// A key may hold "#": a comment begins with the line, or behind a blank.
+std::string without_comment(const std::string& line) {
+  size_t at = line.find('#');
+  while (at != std::string::npos && at > 0 && line[at - 1] != ' ' && line[at - 1] != '\t')
+    at = line.find('#', at + 1);
+  return line.substr(0, at);
+}
+
 }  // namespace
 
 std::vector<KeyRule> read_key_file(const std::string& path) {
@@ -91,7 +99,7 @@ std::vector<KeyRule> read_key_file(const std::string& path) {
   std::vector<KeyRule> rules;
   std::string line;
   for (int number = 1; std::getline(file, line); ++number) {
-    std::istringstream words(line.substr(0, line.find('#')));
+    std::istringstream words(without_comment(line));
     std::vector<std::string> parts;
     for (std::string word; words >> word;) parts.push_back(word);
     if (!parts.empty()) rules.push_back(parse_line(std::move(parts), Place(path, number)));

@@ -109,6 +109,8 @@ TEST(Access, ARateIsThePrincipalsWhicheverKeyItUses) {
   // What asks for no work is not counted.
   EXPECT_EQ(access.check(asking("GET", "/metrics", {{"x-api-key", "new"}}), 2 * kSecond).status,
             200);
+  for (const char* path : {"/tokenize", "/detokenize"})
+    EXPECT_EQ(access.check(asking("POST", path, {{"x-api-key", "new"}}), 2 * kSecond).status, 200);
 }
 
 TEST(Access, OperatorsHaveKeysOfTheirOwnWhereAnyKeyIsOne) {
@@ -157,6 +159,16 @@ TEST_F(KeyFile, TellsWhoIsAnOperator) {
   EXPECT_TRUE(rules[1].is_admin && rules[2].is_admin && rules[3].is_admin);
   EXPECT_EQ(rules[2].requests_per_minute, 30);
   EXPECT_EQ(rules[3].priority, -1);
+}
+
+// The rest of such a key was dropped without a word, and with it the rate behind it.
+TEST_F(KeyFile, AKeyMayHoldWhatBeginsComments) {
+  const auto rules = read("ann S3cret#Xy9# 2 5 # comment\nbob a#\t#7\n \t# x\n#y z\n");
+  ASSERT_EQ(rules.size(), 2U);
+  EXPECT_EQ(rules[0].hash, hash_key("S3cret#Xy9#"));
+  EXPECT_EQ(rules[0].requests_per_minute, 2);
+  EXPECT_EQ(rules[0].priority, 5);
+  EXPECT_EQ(rules[1].hash, hash_key("a#"));
 }
 
 TEST_F(KeyFile, RefusesInWordsThatHoldNoKey) {
