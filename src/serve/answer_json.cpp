@@ -85,16 +85,26 @@ Json chat_logprobs(const AnswerFormat& format, std::span<const int32_t> token_id
   return {{"content", std::move(content)}, {"refusal", nullptr}};
 }
 
-void CompletionLogprobs::add(std::span<const int32_t> token_ids,
-                             std::span<const TokenPairs> pairs) {
+void CompletionLogprobs::add_prompt(std::span<const int32_t> token_ids,
+                                    std::span<const TokenPairs> pairs) {
+  add(token_ids, pairs, /*with_special=*/false);
+}
+
+void CompletionLogprobs::add_answer(std::span<const int32_t> token_ids,
+                                    std::span<const TokenPairs> pairs) {
+  add(token_ids, pairs, !format_.body.sampling.skip_special_tokens);
+}
+
+void CompletionLogprobs::add(std::span<const int32_t> token_ids, std::span<const TokenPairs> pairs,
+                             bool with_special) {
   for (size_t i = 0; i < std::min(pairs.size(), token_ids.size()); ++i)
-    rows_.push_back({token_ids[i], &pairs[i]});
+    rows_.push_back({token_ids[i], &pairs[i], with_special});
 }
 
 Json CompletionLogprobs::take() {
   Json texts = Json::array(), logprobs = Json::array(), best = Json::array(),
        offsets = Json::array();
-  for (const auto& [id, pairs] : rows_) {
+  for (const auto& [id, pairs, with_special] : rows_) {
     const TokenLogprob* chosen = pair_of(*pairs, id);
     texts.push_back(token_text(format_, id));
     logprobs.push_back(chosen == nullptr ? Json(nullptr) : Json(number(chosen->logprob)));
@@ -103,7 +113,7 @@ Json CompletionLogprobs::take() {
       of_position[token_text(format_, pair.id)] = number(pair.logprob);
     best.push_back(pairs->empty() ? Json(nullptr) : std::move(of_position));
     offsets.push_back(offset_);
-    offset_ += num_characters(format_.tokenizer.piece(id, true));
+    offset_ += num_characters(format_.tokenizer.piece(id, with_special));
   }
   rows_.clear();
   return {{"tokens", std::move(texts)},
@@ -128,10 +138,14 @@ Json prompt_logprobs_json(const AnswerFormat& format, std::span<const TokenPairs
 
 void add_ending(const AnswerFormat& format, const engine::Choice& choice, Json* object) {
   Json& o = *object;
-  o["finish_reason"] = choice.finish ? Json(engine::name(*choice.finish)) : Json(nullptr);
+  const bool shows = !format.body.only_echo;  // or the one token is not there, whatever it is
+  const std::span<const int32_t> ids = shows ? choice.token_ids : std::span<const int32_t>();
+  o["finish_reason"] = nullptr;
+  if (choice.finish)
+    o["finish_reason"] = engine::name(shows ? *choice.finish : engine::FinishReason::kLength);
   o["stop_reason"] =
-      stop_reason_json(choice.stop_reason, choice.token_ids, format.body.sampling.stop);
-  if (format.body.return_token_ids) o["token_ids"] = choice.token_ids;
+      shows ? stop_reason_json(choice.stop_reason, ids, format.body.sampling.stop) : Json(nullptr);
+  if (format.body.return_token_ids) o["token_ids"] = ids;
 }
 
 Json usage_json(const Usage& usage) {
@@ -171,8 +185,8 @@ Json completion_choice(const AnswerFormat& format, std::span<const int32_t> prom
   object["logprobs"] = nullptr;
   if (body.sampling.logprobs) {
     CompletionLogprobs logprobs(format);
-    if (body.echo) logprobs.add(prompt_ids, state.prompt_logprobs);
-    if (!body.only_echo) logprobs.add(choice.token_ids, choice.logprobs);
+    if (body.echo) logprobs.add_prompt(prompt_ids, state.prompt_logprobs);
+    if (!body.only_echo) logprobs.add_answer(choice.token_ids, choice.logprobs);
     object["logprobs"] = logprobs.take();
   }
   add_ending(format, choice, &object);

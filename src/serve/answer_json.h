@@ -35,19 +35,25 @@ Json chat_logprobs(const AnswerFormat& format, std::span<const int32_t> token_id
                    std::span<const TokenPairs> pairs);
 
 // {"tokens", "token_logprobs", "top_logprobs", "text_offset"} of a completion, or of its next part:
-// offsets count characters and go on from part to part.
+// offsets count characters of the text that is shown, and go on from part to part.
 class CompletionLogprobs {
  public:
   explicit CompletionLogprobs(const AnswerFormat& format) : format_(format) {}
   // The first token of a prompt follows nothing, so its pairs are empty: null.
-  void add(std::span<const int32_t> token_ids, std::span<const TokenPairs> pairs);
+  void add_prompt(std::span<const int32_t> token_ids, std::span<const TokenPairs> pairs);
+  void add_answer(std::span<const int32_t> token_ids, std::span<const TokenPairs> pairs);
   Json take();
 
  private:
+  // with_special: whether special tokens are a part of the text, and take room in it.
+  void add(std::span<const int32_t> token_ids, std::span<const TokenPairs> pairs,
+           bool with_special);
+
   AnswerFormat format_;
   struct Row {
     int32_t id = 0;
     const TokenPairs* pairs = nullptr;
+    bool with_special = false;
   };
   std::vector<Row> rows_;
   int64_t offset_ = 0;

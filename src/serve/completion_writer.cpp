@@ -42,8 +42,9 @@ class CompletionWriter : public AnswerWriter {
     stream.begun = true;  // what stands at the beginning comes with the first chunk that is sent
     Json choice = {{"index", index}, {"text", text}, {"logprobs", nullptr}};
     if (body.sampling.logprobs) {
-      if (first && body.echo) stream.logprobs.add(part.prompt_ids, part.state.prompt_logprobs);
-      if (!body.only_echo) stream.logprobs.add(event.token_ids, event.logprobs);
+      if (first && body.echo)
+        stream.logprobs.add_prompt(part.prompt_ids, part.state.prompt_logprobs);
+      if (!body.only_echo) stream.logprobs.add_answer(event.token_ids, event.logprobs);
       choice["logprobs"] = stream.logprobs.take();
     }
     engine::Choice ending;
