@@ -58,6 +58,7 @@ void ResponseItems::take(const text::AnswerParts& parts) {
         break;
       case Kind::kCallEnd:
         end(part.complete);
+        if (!part.complete) broken_call_ = items_.size();
     }
   }
 }

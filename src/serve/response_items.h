@@ -39,6 +39,9 @@ class ResponseItems {
   // The answer is over. complete: it ended by itself. An answer of nothing is an empty message.
   void finish(bool complete);
 
+  // Whether its last item is a call that was begun and not completed: by a stop string, say.
+  bool ends_in_broken_call() const { return broken_call_ == items_.size() && !items_.empty(); }
+
   const nlohmann::ordered_json& items() const { return items_; }
   const std::string& reasoning() const { return reasoning_; }
   // The answer as a message of a chat, for the conversation that goes on.
@@ -60,6 +63,7 @@ class ResponseItems {
   nlohmann::ordered_json logprobs_ = nlohmann::ordered_json::array();  // of the open message
   nlohmann::ordered_json noted_ = nlohmann::ordered_json::array();     // of text to come
   std::string reasoning_;
+  size_t broken_call_ = 0;  // items with the last one
 };
 
 }  // namespace weft::serve

@@ -11,6 +11,11 @@ namespace {
 using engine::FinishReason;
 using Kind = text::AnswerPart::Kind;
 
+// A stop string within a call ends the answer, and no call.
+bool ends_whole(FinishReason reason, const ResponseItems& items) {
+  return reason == FinishReason::kStop && !items.ends_in_broken_call();
+}
+
 class ResponseWriter final : public AnswerWriter {
  public:
   ResponseWriter(const AnswerHead& head, const AnswerFormat& format,
@@ -36,23 +41,19 @@ class ResponseWriter final : public AnswerWriter {
         items.note_logprobs(logprobs_of_message(choice, all));
       items.take({each});
     }
-    const bool complete = choice.finish == FinishReason::kStop;
+    const bool complete = ends_whole(choice.finish.value_or(FinishReason::kLength), items);
     items.finish(complete);
     return dump(kept(this->object(complete ? "completed" : "incomplete", items, &part), items));
   }
 
   std::string chunks(size_t, const AnsweredPart& part, const fleet::Event& event) override {
-    if (!std::exchange(begun_, true)) {
-      const Json object = this->object("in_progress", items_, nullptr);
-      events_.add("response.created", {{"response", object}});
-      events_.add("response.in_progress", {{"response", object}});
-    }
+    begin();
     if (!event.logprobs.empty())
       items_.note_logprobs(chat_logprobs(format_, event.token_ids, event.logprobs)["content"]);
     items_.take(parser_.push(event.text));
     if (event.finish) {
       items_.take(parser_.finish());
-      finish(part, event.finish == FinishReason::kStop);
+      finish(part, *event.finish);
     }
     return events_.take();
   }
@@ -60,6 +61,7 @@ class ResponseWriter final : public AnswerWriter {
   std::string end() override { return {}; }
 
   std::string failure(const ErrorObject& error) override {
+    begin();  // clients take no other event before these
     const Json told = Json::parse(error_json(error))["error"];
     events_.add("error",
                 {{"code", told["code"]}, {"message", told["message"]}, {"param", told["param"]}});
@@ -71,7 +73,15 @@ class ResponseWriter final : public AnswerWriter {
   }
 
  private:
-  void finish(const AnsweredPart& part, bool complete) {
+  void begin() {
+    if (std::exchange(begun_, true)) return;
+    const Json object = this->object("in_progress", items_, nullptr);
+    events_.add("response.created", {{"response", object}});
+    events_.add("response.in_progress", {{"response", object}});
+  }
+
+  void finish(const AnsweredPart& part, FinishReason reason) {
+    const bool complete = ends_whole(reason, items_);
     items_.finish(complete);
     const Json object =
         kept(this->object(complete ? "completed" : "incomplete", items_, &part), items_);
@@ -120,7 +130,9 @@ class ResponseWriter final : public AnswerWriter {
         {"id", head_.id},       {"object", "response"},   {"created_at", head_.created},
         {"status", status},     {"error", nullptr},       {"incomplete_details", nullptr},
         {"model", head_.model}, {"output", items.items()}};
-    if (cut) object["incomplete_details"] = {{"reason", "max_output_tokens"}};
+    if (cut)
+      object["incomplete_details"] = {
+          {"reason", items.ends_in_broken_call() ? "stop" : "max_output_tokens"}};
     object.update(request_.terms);
     if (part == nullptr && keep_) object.erase("store");  // known once there is something to store
     object["temperature"] = format_.body.sampling.temperature;

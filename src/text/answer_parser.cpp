@@ -20,6 +20,7 @@ AnswerParts AnswerParser::push(std::string_view text) {
     append_text(split, Kind::kContent, text);
   }
   pass_on(std::move(split), parts);
+  count_calls(parts);
   return parts;
 }
 
@@ -28,6 +29,7 @@ AnswerParts AnswerParser::finish() {
   if (reasoning_) reasoning_->finish(split);
   pass_on(std::move(split), parts);
   if (tools_) tools_->finish(parts);
+  count_calls(parts);
   return parts;
 }
 
@@ -39,8 +41,11 @@ void AnswerParser::pass_on(AnswerParts split, AnswerParts& parts) {
       parts.push_back(std::move(part));
     }
   }
-  num_calls_ += static_cast<size_t>(std::ranges::count(
-      parts, Kind::kCallBegin, [](const AnswerPart& part) { return part.kind; }));
+}
+
+void AnswerParser::count_calls(const AnswerParts& parts) {
+  num_calls_ += static_cast<size_t>(std::ranges::count_if(
+      parts, [](const AnswerPart& part) { return part.kind == Kind::kCallEnd && part.complete; }));
 }
 
 }  // namespace weft::text

@@ -30,12 +30,13 @@ class AnswerParser {
   // What was still held back at the end of the answer.
   AnswerParts finish();
 
-  // Calls that were begun so far. An answer with any that ends by itself has the finish reason
+  // Calls that were complete so far. An answer with any that ends by itself has the finish reason
   // "tool_calls".
   size_t num_calls() const { return num_calls_; }
 
  private:
   void pass_on(AnswerParts split, AnswerParts& parts);
+  void count_calls(const AnswerParts& parts);
 
   std::optional<ReasoningSplitter> reasoning_;
   std::unique_ptr<ToolCallParser> tools_;
