@@ -42,9 +42,10 @@ std::string error_json(const ErrorObject& error) {
 }
 
 void respond_error(Exchange& exchange, const ErrorObject& error, HttpHeaders headers) {
-  // What is overloaded may be asked again, and clients want to know when.
-  if (error.status == 503 && error.code == "overloaded" && headers.empty())
-    headers = retry_headers(1);
+  // Where there is too much to do, or another server takes over, clients want to know when to ask
+  // again.
+  const bool passes = error.code == "overloaded" || error.code == "shutting_down";
+  if (error.status == 503 && passes && headers.empty()) headers = retry_headers(1);
   exchange.respond(error.status, "application/json", error_json(error), std::move(headers));
 }
 

@@ -133,6 +133,7 @@ bool Gateway::is_asked_to_drain() const { return inside_->asked_to_drain; }
 Drained Gateway::drain(double seconds) {
   Inside& inside = *inside_;
   inside.admission->close();
+  inside.engine->resume();  // what was let in is to end, and paused it never would
   inside.http.drain();
   Drained drained;
   if (!inside.http.wait_until_idle(seconds)) {
