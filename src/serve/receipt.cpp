@@ -23,13 +23,11 @@ constexpr const char* kResponsesPath = "/v1/responses";
   throw Error(ErrorKind::kUsage, what, "", mend);
 }
 
-// The two bodies, however they lie in the file; a stream's events as one text. Deep nesting is
-// refused by the file's bound: the parser keeps its own stack.
+// The two bodies, however they lie in the file; a stream's events as one text.
 std::vector<json> parse_all(std::string_view text) {
   std::vector<json> values;
-  const json whole = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!whole.is_discarded()) {
-    values.push_back(whole);
+  if (json whole = parse_saved(text); !whole.is_discarded()) {
+    values.push_back(std::move(whole));
     return values;
   }
   // Objects one after the other: each ends where its brackets do.
@@ -46,7 +44,7 @@ std::vector<json> parse_all(std::string_view text) {
     } else if (c == '{' || c == '[') {
       if (depth++ == 0) begin = i;
     } else if ((c == '}' || c == ']') && --depth == 0) {
-      values.push_back(json::parse(text.substr(begin, i + 1 - begin), nullptr, false));
+      values.push_back(parse_saved(text.substr(begin, i + 1 - begin)));
       if (values.size() > 1 || !is_event_stream(text.substr(i + 1))) continue;
       values.emplace_back(text.substr(i + 1));
       return values;
@@ -275,8 +273,7 @@ std::string repeated_request(const Receipt& receipt) {
 Verdict compare(const Receipt& receipt, std::string_view again_text) {
   const json saved = json::parse(receipt.response);
   const json again =
-      as_choices(receipt.streams ? join_stream(again_text)
-                                 : json::parse(again_text, nullptr, /*allow_exceptions=*/false));
+      as_choices(receipt.streams ? join_stream(again_text) : parse_saved(again_text));
   const json &choices = choices_of(saved), &choices_again = choices_of(again);
   Verdict verdict;
   verdict.saved_fingerprint = word(saved, "system_fingerprint");

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "serve/bounded_json.h"
 #include "serve/sse_reader.h"
 
 namespace weft::serve {
@@ -98,7 +99,7 @@ class StreamJoiner {
       has_ended_ = true;
       return;
     }
-    const json event = json::parse(data, nullptr, /*allow_exceptions=*/false);
+    const json event = parse_saved(data);
     if (!event.is_object()) refuse_answer("an event of the stream is no object");
     const std::string type = text_in(event, "type");
     if (const json* error = member(event, "error"); error != nullptr || type == "error")
@@ -178,7 +179,47 @@ json choice_of_output(const json& output) {
   return choice;
 }
 
+// Stops where a text is nested too deeply, or is none.
+class Depth : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool key(string_t&) override { return true; }
+  bool start_object(size_t) override { return open(); }
+  bool start_array(size_t) override { return open(); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool parse_error(size_t, const std::string&, const nlohmann::detail::exception&) override {
+    return false;
+  }
+  bool is_beyond() const { return depth_ > kMostDepth; }
+
+ private:
+  // A body in the object of its file, and in an answer what repeats a part of a body.
+  static constexpr int kMostDepth = 2 * kMaxJsonDepth;
+  bool open() { return ++depth_ <= kMostDepth; }
+  bool close() {
+    --depth_;
+    return true;
+  }
+
+  int depth_ = 0;
+};
+
 }  // namespace
+
+json parse_saved(std::string_view text) {
+  Depth depth;
+  nlohmann::json::sax_parse(text, &depth);
+  if (depth.is_beyond())
+    throw Error(ErrorKind::kUsage, "the saved JSON is nested more deeply than any answer is");
+  return json::parse(text, nullptr, /*allow_exceptions=*/false);
+}
 
 bool is_event_stream(std::string_view text) {
   const size_t begin = text.find_first_not_of(" \t\r\n");

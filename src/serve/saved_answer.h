@@ -9,6 +9,10 @@
 
 namespace weft::serve {
 
+// JSON of a file that anybody may have written; a discarded value where it is none. Error(kUsage)
+// where it is nested more deeply than any body of these routes: what walks through it is recursive.
+nlohmann::ordered_json parse_saved(std::string_view text);
+
 // Whether a text begins as server-sent events do, such as curl -N saves.
 bool is_event_stream(std::string_view text);
 

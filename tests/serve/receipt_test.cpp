@@ -25,6 +25,22 @@ std::string response_with(const std::string& choices, const std::string& fingerp
   return R"({"system_fingerprint": ")" + fingerprint + R"(", "choices": )" + choices + "}";
 }
 
+// What walks through a value is recursive: 300,000 levels took the stack.
+TEST(Receipt, DeepNestingIsRefused) {
+  for (const size_t depth : {size_t{200}, size_t{300'000}}) {
+    const std::string deep = std::string(depth, '[') + std::string(depth, ']');
+    const std::string request = R"({"prompt": "a", "temperature": 0, "x": )" + deep + "}";
+    const std::string response = R"({"choices": [{"text": "b", "x": )" + deep + "}]}";
+    for (const std::string& text :
+         {together(request, kResponse), request + kResponse, together(kRequest, response),
+          kRequest + response, kRequest + "\ndata: " + response + "\n\ndata: [DONE]\n\n"})
+      EXPECT_THROW(read_receipt(text), Error) << text.substr(0, 60);
+  }
+  const std::string deep = std::string(60, '[') + std::string(60, ']');
+  EXPECT_NO_THROW(
+      read_receipt(together(R"({"prompt": "a", "temperature": 0, "x": )" + deep + "}", kResponse)));
+}
+
 TEST(Receipt, IsReadInBothForms) {
   for (const std::string& text : {together(kRequest, kResponse), kRequest + "\n" + kResponse}) {
     const Receipt receipt = read_receipt(text);
