@@ -22,6 +22,7 @@ namespace weft::fleet {
 
 class GrammarCompilations {
  public:
+  static constexpr std::chrono::milliseconds kLongestWait = std::chrono::seconds(10);
   using Make = std::function<std::unique_ptr<text::GrammarCompiler>()>;
   // One of the two is there. Called by the threads that compile.
   using OnDone = std::function<void(uint64_t number, std::shared_ptr<const text::Grammar> grammar,
@@ -30,7 +31,7 @@ class GrammarCompilations {
   // make: called once, for the first grammar. longest_wait: a grammar that a thread comes to later
   // than that is Error(kBusy), so that nobody waits longer than that and a compilation or two.
   GrammarCompilations(Make make, OnDone on_done,
-                      std::chrono::milliseconds longest_wait = std::chrono::seconds(10))
+                      std::chrono::milliseconds longest_wait = kLongestWait)
       : make_(std::move(make)), on_done_(std::move(on_done)), longest_wait_(longest_wait) {}
   // Waits for the compilations under way, whose limits bound them; what is left is not told.
   ~GrammarCompilations();

@@ -3,14 +3,18 @@
 #pragma once
 
 #include <optional>
+#include <string>
 
 #include "serve/request_fields.h"
 #include "text/grammar.h"
 
 namespace weft::serve {
 
+inline constexpr size_t kMostChoices = 4096;  // of one guided_choice
+
 // None where an answer is free. RequestError where two of them are given. What is wrong inside a
-// schema or a grammar is the compiler's to say (text/grammar.h).
-std::optional<text::GrammarSpec> read_grammar(const Fields& fields);
+// schema or a grammar is the compiler's to say (text/grammar.h). name: the field that asks for it;
+// empty where none does.
+std::optional<text::GrammarSpec> read_grammar(const Fields& fields, std::string* name);
 
 }  // namespace weft::serve

@@ -119,6 +119,7 @@ std::vector<Limit> limits_table(const HttpServerOptions& http, const QueueLimits
   add_body(&table);
   add_template(&table);
   add_engine(&table);
+  add_limits_of_fields(&table);
   return table;
 }
 

@@ -23,6 +23,9 @@ struct QueueLimits {
   int64_t num_tokens = 0;  // 0: as many contexts as requests may run and queue
 };
 
+// Those of fields that only some requests have (serve/limits_of_fields.cpp).
+void add_limits_of_fields(std::vector<Limit>* table);
+
 std::vector<Limit> limits_table(const HttpServerOptions& http, const QueueLimits& queue);
 
 }  // namespace weft::serve

@@ -196,6 +196,20 @@ struct SilentClient : ScriptedClient {
   std::vector<fleet::OnPrefixes> held;
 };
 
+// Who waited at a paused engine waited until the drain gave up, and got an error.
+TEST(Gateway, DrainingEndsAPause) {
+  Served served;
+  served.engine->pause();
+  const auto is_paused = [&] {
+    bool paused = false;
+    served.engine->when_done([&](const fleet::Status& status) { paused = status.paused; });
+    return paused;
+  };
+  EXPECT_TRUE(is_paused());
+  served.gateway.drain(1);
+  EXPECT_FALSE(is_paused());
+}
+
 TEST(Gateway, CountsWhoGotNoWholeAnswerWhileItDrained) {
   Gateway gateway(quiet_options());
   gateway.start(std::make_shared<SilentClient>());
@@ -309,6 +323,15 @@ TEST(LimitsTable, HasTheNumbersThatHold) {
   EXPECT_EQ(table.at("template time").value, "5 s");
   EXPECT_EQ(table.at("template memory").value, "32 MiB");
   EXPECT_EQ(table.at("template source").status, kNoStart);
+  for (const auto& [name, value] : std::map<std::string, std::string>{{"tools", "512"},
+                                                                      {"tool bytes", "256 KiB"},
+                                                                      {"ids", "1048576"},
+                                                                      {"waiting bodies", "512"},
+                                                                      {"waiting grammars", "256"},
+                                                                      {"grammar wait", "10 s"},
+                                                                      {"tags", "128"},
+                                                                      {"stored bytes", "64 MiB"}})
+    EXPECT_EQ(table[name].value, value) << name;
 }
 
 }  // namespace
