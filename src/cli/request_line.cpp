@@ -42,6 +42,7 @@ void read_prompt_alone(const Fields& body, const LineDefaults& defaults, Request
   json messages = json::array();
   if (!defaults.system.empty())
     messages.push_back({{"role", "system"}, {"content", defaults.system}});
+  line->is_question = messages.empty();
   line->last_content = prompt->get<std::string>();
   messages.push_back({{"role", "user"}, {"content", line->last_content}});
   line->messages = messages.dump();

@@ -352,7 +352,9 @@ int run_file(const FileRunOptions& options, const LoadEngine& load, Console& con
     fingerprint = options.fingerprint();
     check_model(*answers, options.model, fingerprint);
     if (model.chat_template == nullptr)
-      says << "this model ships no chat template: chats are continued as plain text" << std::endl;
+      says << "this model ships no chat template: a question is continued as plain text, a "
+              "conversation is refused (--chat-template names one)"
+           << std::endl;
   });
   FileRun run(file, *answers, std::move(todo), options, fingerprint, *engine, console);
   const auto tell_how_to_go_on = [&] {

@@ -17,6 +17,9 @@ EmbeddingBody read_embedding(const Fields& fields, int64_t width) {
   if (pooling != "last" && pooling != "mean") fields.refuse("pooling", "last or mean is expected");
   if (pooling == "mean") body.pooling = fleet::Embed::Pooling::kMean;
   body.normalize = fields.flag("normalize").value_or(true);
+  body.truncate_prompt_tokens = read_truncation(fields);
+  body.priority =
+      static_cast<int32_t>(fields.integer("priority", INT32_MIN, INT32_MAX).value_or(0));
   return body;
 }
 

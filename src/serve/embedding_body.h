@@ -20,6 +20,8 @@ struct EmbeddingBody {
   int64_t dimensions = 0;  // 0: all
   fleet::Embed::Pooling pooling = fleet::Embed::Pooling::kLast;
   bool normalize = true;
+  int64_t truncate_prompt_tokens = 0;  // of each only the last so many; 0: all; or -1: the context
+  int32_t priority = 0;
 };
 
 // width: numbers of one of the model's vectors. RequestError as of Fields.

@@ -46,6 +46,9 @@ std::string base64_of(std::string_view bytes) {
   return text;
 }
 
+// Vectors whose JSON takes no time that a stream would notice.
+constexpr size_t kMostWrittenAtOnce = 16;
+
 Json vector_json(const std::vector<float>& values, bool base64) {
   if (!base64) return values;
   return base64_of({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
@@ -80,12 +83,16 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
  private:
   std::vector<std::vector<int32_t>> encode() const {
     const PromptSource source = service_->prompt_source();
+    const int64_t most = body_.truncate_prompt_tokens == kTruncateToContext
+                             ? source.max_model_len
+                             : body_.truncate_prompt_tokens;
     std::vector<std::vector<int32_t>> prompts;
     for (const Prompt& input : body_.inputs) {
       const std::string* text = std::get_if<std::string>(&input);
       prompts.push_back(text == nullptr ? std::get<std::vector<int32_t>>(input)
                                         : encode_prompt(*text, true, source, "input"));
-      const std::vector<int32_t>& ids = prompts.back();
+      std::vector<int32_t>& ids = prompts.back();
+      keep_last(most, &ids);
       if (ids.empty()) throw RequestError("input holds an empty text", {.param = "input"});
       if (static_cast<int64_t>(ids.size()) > source.max_model_len)
         throw RequestError(fmt::format("an input has {} tokens; the context holds {}", ids.size(),
@@ -101,6 +108,9 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
     num_open_ = prompts_.size();
     exchange_->on_gone([weak = weak_from_this()] {
       if (const auto self = weak.lock()) self->feed_.cancel();
+    });
+    exchange_->on_shutdown([weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->shut_down();
     });
     feed([this] { feed_.start([this](size_t index) { return ask(index); }); });
   }
@@ -133,7 +143,7 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
     message.prompt_ids = std::move(prompt_ids);
     message.pooling = body_.pooling;
     message.normalize = body_.normalize;
-    message.priority = principal.priority;
+    message.priority = granted_priority(principal, body_.priority);
     message.cache_salt = principal.cache_salt;
     return message;
   }
@@ -148,12 +158,25 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
       results_[index] = std::move(embedding);
       done_ = is_last;
     }
-    service_->pool().post([self = shared_from_this(), index, is_last] {
+    // No stream waits for the JSON of many vectors.
+    const bool is_long = is_last && results_.size() > kMostWrittenAtOnce;
+    TaskPool& threads = is_long ? service_->pool() : service_->writer();
+    threads.post([self = shared_from_this(), index, is_last] {
       respond_or_refuse(*self->exchange_, [&] { self->go_on(index, is_last); });
     });
   }
 
-  // The pool's threads.
+  // Any thread: the server ends.
+  void shut_down() {
+    if (end()) return;
+    service_->writer().post([self = shared_from_this()] {
+      self->feed_.leave();
+      respond_error(*self->exchange_, error_object(cut_by_shutdown()));
+      self->feed_.cancel();
+    });
+  }
+
+  // The threads of the pools.
   void go_on(size_t index, bool is_last) {
     if (is_last) return finish();
     feed([&] { feed_.answered(index); });

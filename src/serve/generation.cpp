@@ -20,10 +20,6 @@ uint64_t mixed_salt(uint64_t of_key, uint64_t asked) {
   return asked == 0 ? of_key : uniform_bits(of_key, asked, 1);
 }
 
-int32_t added_priority(int32_t of_key, int32_t asked) {
-  return static_cast<int32_t>(std::clamp<int64_t>(int64_t{of_key} + asked, INT32_MIN, INT32_MAX));
-}
-
 // How the answer's id begins: as the request is named in its header, or, as vLLM has it, in its
 // body.
 std::string answer_name(const HttpRequest& request, const Fields& fields) {
@@ -35,6 +31,9 @@ std::string answer_name(const HttpRequest& request, const Fields& fields) {
 
 // Of what logprobs take in an answer that is told whole: what they take in one that is streamed.
 constexpr int64_t kStreamShare = 4;
+
+// Tokens and logprobs of an answer whose JSON takes no time that a stream would notice.
+constexpr int64_t kLongAnswer = 16'384;
 
 // No place for it now.
 struct Refused {
@@ -64,10 +63,24 @@ void Generation::start(bool is_chat) {
     release_body();
     submit();
   } catch (const Refused& refused) {
-    refuse(refused.refusal.error, refused.refusal.headers);
+    refuse(in_dialect(refused.refusal.error), refused.refusal.headers);
   } catch (const Error& error) {
-    refuse(error_object(error, &json));
+    refuse(in_dialect(error_object(error, &json)));
   }
+}
+
+ErrorObject Generation::in_dialect(ErrorObject error) const {
+  if (dialect_ && dialect_->retell) dialect_->retell(&error);
+  return error;
+}
+
+// What an engine says of a request that was checked before is mostly about its grammar, which it
+// compiles.
+ErrorObject Generation::object_of(const Error& error) const {
+  ErrorObject object = error_object(error);
+  if (object.status == 400 && object.param.empty() && body_.grammar)
+    object.param = body_.grammar_name;
+  return in_dialect(std::move(object));
 }
 
 void Generation::start_as(Dialect dialect) {
@@ -92,10 +105,10 @@ void Generation::read_body(const nlohmann::json& json, bool is_chat) {
   const BodyLimits& limits = service_->options().limits;
   is_chat ? read_chat(fields, limits, &body_) : read_completion(fields, limits, &body_);
   service_->check_model(body_.model);
-  if (is_chat) read_tools(json);
+  if (is_chat) read_tools();
   if (!body_.sampling.seed) body_.sampling.seed = service_->draw_seed();
   body_.cache_salt = mixed_salt(request.principal.cache_salt, body_.cache_salt);
-  body_.priority = added_priority(request.principal.priority, body_.priority);
+  body_.priority = granted_priority(request.principal, body_.priority);
   // Its name is the client's word, and several requests may have the same.
   head_ = {fmt::format("{}{}-{:016x}", is_chat ? "chatcmpl-" : "cmpl-",
                        answer_name(request, fields), service_->draw_seed()),
@@ -105,19 +118,14 @@ void Generation::read_body(const nlohmann::json& json, bool is_chat) {
 }
 
 // What tools and calls make of the conversation.
-void Generation::read_tools(const nlohmann::json& json) {
+void Generation::read_tools() {
   tools_ = serve::read_tools(body_text());
   const bool forced =
       tools_.choice == ChatTools::Choice::kRequired || tools_.choice == ChatTools::Choice::kNamed;
   if (body_.grammar && forced)
     throw RequestError("a grammar and a tool_choice that requires a call are both given",
                        {.param = "tool_choice"});
-  const bool has_calls = body_.messages.find("\"tool") != std::string::npos;
-  if (!json.contains("tools") && !has_calls) return;
-  ChatInput input =
-      chat_input(tools_, service_->chat_profile(), body_.messages, body_.template_variables);
-  body_.messages = std::move(input.messages);
-  body_.template_variables = std::move(input.variables);
+  service_->show_tools(tools_, &body_);
 }
 
 // How the answer is to be read, and what it is held to, now that the prompt is known.
@@ -131,7 +139,10 @@ void Generation::prepare_parser(const std::string& rendered) {
   if (tools_.may_call()) {
     parser_.tools = profile.tools;
     parser_.tool_names = tools_.names();
-    if (!body_.grammar) body_.grammar = tool_grammar(tools_, profile, tokenizer);
+    if (!body_.grammar) {
+      body_.grammar = tool_grammar(tools_, profile, tokenizer);
+      body_.grammar_name = "tools";
+    }
   }
   if (profile.reasoning && body_.grammar)
     body_.grammar->frame = reasoning_frame(*profile.reasoning, parser_.reasoning_opened, tokenizer);
@@ -162,7 +173,7 @@ void Generation::enter() {
   for (size_t i = 0; i < prompts.size(); ++i)
     costs.push_back(num_choices * (num_prompt_tokens[i] + max_tokens_[i]));
   if (!feed_.charge(std::move(costs), &refused.refusal,
-                    body_.names_max_tokens ? "max_tokens" : field))
+                    body_.names_max_tokens ? body_.max_tokens_name.c_str() : field))
     throw refused;
   for (std::vector<int32_t>& ids : prompts) {
     parts_.push_back(make_part(std::move(ids), body_.sampling.n));
@@ -243,7 +254,7 @@ void Generation::receive(size_t part, fleet::Event event) {
     if (draining_) return;
     draining_ = true;
   }
-  service_->pool().post([self = shared_from_this()] { self->drain(); });
+  service_->writer().post([self = shared_from_this()] { self->drain(); });
 }
 
 // A stream that waits, in the queue or for its prompt, says that it is alive: what stands between a
@@ -261,7 +272,7 @@ void Generation::wake(bool* wish) {
     if (draining_) return;
     draining_ = true;
   }
-  service_->pool().post([self = shared_from_this()] { self->drain(); });
+  service_->writer().post([self = shared_from_this()] { self->drain(); });
 }
 
 void Generation::drain() {
@@ -279,9 +290,7 @@ void Generation::drain() {
     try {
       if (pings && events.empty() && !done_) write(": keep-alive\n\n");
       for (const auto& [part, event] : events) take(part, event);
-      if (ends)
-        fail(RequestError("the server is shutting down before the answer's end",
-                          {.code = "shutting_down", .status = 503}));
+      if (ends) fail(cut_by_shutdown());
     } catch (const std::exception& error) {
       log_error("an answer failed: {} (request {})", error.what(), exchange_->request().request_id);
       fail(Error(ErrorKind::kInternal, error.what()));
@@ -327,7 +336,7 @@ void Generation::write(std::string text) {
 void Generation::fail(const Error& error) {
   if (done_) return;
   done_ = true;
-  const ErrorObject object = error_object(error);
+  const ErrorObject object = object_of(error);
   if (object.status >= 500)
     log_error("{} (request {})", error.what(), exchange_->request().request_id);
   feed_.leave();
@@ -351,13 +360,30 @@ void Generation::finish() {
   done_ = true;
   feed_.leave();
   if (!body_.streams) {
-    exchange_->respond(200, "application/json", writer_->whole(parts_));
+    // Nobody's stream waits for the JSON of a long answer.
+    const auto write_whole = [self = shared_from_this()] {
+      respond_or_refuse(*self->exchange_, [&] {
+        self->exchange_->respond(200, "application/json", self->writer_->whole(self->parts_));
+      });
+    };
+    is_long() ? service_->pool().post(write_whole) : write_whole();
   } else {
     done_ = false;
     write(writer_->end());
     if (!done_) exchange_->end_stream();
     done_ = true;
   }
+}
+
+bool Generation::is_long() const {
+  const engine::SamplingParams& p = body_.sampling;
+  int64_t count = 0;
+  for (const AnsweredPart& part : parts_) {
+    count += engine::logprobs_of_position(p.prompt_logprobs) * part.state.num_prompt_tokens;
+    for (const engine::Choice& choice : part.state.choices)
+      count += (1 + engine::logprobs_of_position(p.logprobs)) * std::ssize(choice.token_ids);
+  }
+  return count > kLongAnswer;
 }
 
 void add_generation_routes(Router* router, const ServiceRef& owner) {

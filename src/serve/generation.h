@@ -2,8 +2,7 @@
 // engine answers them, and what it says is written to the client as it comes or at the end.
 //
 //   network thread: pooled route ──> pool: start() ── generate ──> engine
-//                                     ^  drain() <── inbox <── on_event (the engine's thread)
-//                                     └── exchange
+//   exchange <── writer: drain() <── inbox <── on_event (the engine's thread)
 //
 // An engine's thread only puts its events into the inbox. A client that leaves, or does not read
 // its stream, ends the work at the engine.
@@ -40,12 +39,13 @@ class Generation : public std::enable_shared_from_this<Generation> {
     std::function<std::unique_ptr<AnswerWriter>(const AnswerHead& head, const AnswerFormat& format,
                                                 const text::AnswerFormat& parser)>
         make_writer;
+    std::function<void(ErrorObject*)> retell;  // of the chat, in the words of the request
   };
   void start_as(Dialect dialect);
 
  private:
   void read_body(const nlohmann::json& json, bool is_chat);
-  void read_tools(const nlohmann::json& json);
+  void read_tools();
   void prepare_parser(const std::string& rendered);
   void make_writer();
   void release_body();
@@ -57,12 +57,15 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   // The engine's thread.
   void receive(size_t part, fleet::Event event);
-  // The pool's, one at a time.
+  // The writer's, one at a time.
   void drain();
   void take(size_t part, const fleet::Event& event);
   void fail(const Error& error);
+  ErrorObject in_dialect(ErrorObject error) const;
+  ErrorObject object_of(const Error& error) const;
   void refuse(const ErrorObject& error, HttpHeaders headers = {});
   void finish();
+  bool is_long() const;
   void write(std::string text);
   // Any thread.
   void ping();

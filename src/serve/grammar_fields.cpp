@@ -17,7 +17,6 @@ using nlohmann::json;
 using text::GrammarSpec;
 using Kind = text::GrammarSpec::Kind;
 
-constexpr size_t kMostChoices = 4096;
 constexpr size_t kMaxSchemaName = 64;
 
 // At most one of what the fields ask for.
@@ -33,6 +32,7 @@ class Asked {
     spec_ = std::move(spec);
     name_ = name;
   }
+  const char* name() const { return name_; }  // of the field; empty: none asks
   std::optional<GrammarSpec> take() { return std::move(spec_); }
 
  private:
@@ -161,7 +161,7 @@ std::optional<GrammarSpec> structured_outputs(const Fields& fields) {
 
 }  // namespace
 
-std::optional<GrammarSpec> read_grammar(const Fields& fields) {
+std::optional<GrammarSpec> read_grammar(const Fields& fields, std::string* name) {
   if (const json* older = fields.find("guided_decoding"); older != nullptr && !older->empty())
     fields.refuse_as_missing("guided_decoding", "structured_outputs is its successor");
   Asked asked(fields);
@@ -171,6 +171,7 @@ std::optional<GrammarSpec> read_grammar(const Fields& fields) {
   asked.add("guided_regex", source(fields, "guided_regex", Kind::kRegex));
   asked.add("guided_choice", choice(fields, "guided_choice"));
   asked.add("guided_grammar", source(fields, "guided_grammar", Kind::kLark));
+  *name = asked.name();
   return asked.take();
 }
 

@@ -4,8 +4,9 @@
 //   GET  /v1/models, /v1/models/{id}, /tokenizer_info, /openapi.json
 //   /v1/responses and what hangs on it (serve/response_body.h)
 //
-// Each is a pure reading of a body, messages to the engine, and a pure writing of what comes back;
-// what takes long is done by a few threads of their own.
+// Each is a pure reading of a body, messages to the engine, and a pure writing of what comes back.
+// What takes long (JSON of megabytes, templates, encoding) is done by a few threads of its own, and
+// what streams say by another, which waits for none of them.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +37,7 @@ struct OpenAiOptions {
   // A stream that has nothing to say for so long says that it is alive; 0: never.
   int64_t ping_ns = 15'000'000'000;
   BodyLimits limits;
-  int num_threads = 2;        // that read bodies and write answers
+  int num_threads = 2;        // that read bodies and write long answers
   size_t most_waiting = 512;  // bodies that wait to be read; beyond: 503
 };
 

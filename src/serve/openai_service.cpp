@@ -67,6 +67,17 @@ int64_t unix_time() {
       .count();
 }
 
+RequestError cut_by_shutdown() {
+  return {"the server is shutting down before the answer's end",
+          {.code = "shutting_down", .status = 503}};
+}
+
+int32_t granted_priority(const Principal& principal, int32_t asked) {
+  const bool has_key = principal.cache_salt != 0;  // no key has 0 (serve/access.h)
+  const int64_t sum = int64_t{principal.priority} + (has_key ? std::max(asked, 0) : asked);
+  return static_cast<int32_t>(std::clamp<int64_t>(sum, INT32_MIN, INT32_MAX));
+}
+
 OpenAiService::OpenAiService(std::shared_ptr<fleet::EngineClient> engine, Admission* admission,
                              OpenAiOptions options)
     : engine_(std::move(engine)),
@@ -74,7 +85,8 @@ OpenAiService::OpenAiService(std::shared_ptr<fleet::EngineClient> engine, Admiss
       options_(std::move(options)),
       started_(unix_time()),
       seed_(draw_bits()),
-      pool_(options_.num_threads, options_.most_waiting) {
+      pool_(options_.num_threads, options_.most_waiting),
+      writer_(/*num_threads=*/1, /*most_waiting=*/0) {
   if (options_.model_names.empty()) options_.model_names.push_back(name_of(engine_->card()));
   if (options_.chat_template.empty()) return;
   chat_template_ =
@@ -83,6 +95,7 @@ OpenAiService::OpenAiService(std::shared_ptr<fleet::EngineClient> engine, Admiss
 
 void OpenAiService::close() {
   pool_.stop();
+  writer_.stop();
   engine_.reset();
 }
 
@@ -105,6 +118,18 @@ const text::ChatProfile& OpenAiService::chat_profile() const {
     if (named.reasoning) chat_profile_.reasoning = named.reasoning;
   });
   return chat_profile_;
+}
+
+void OpenAiService::show_tools(const ChatTools& tools, RequestBody* body) const {
+  if (tools.may_call() && chat_template() == nullptr)
+    throw RequestError(
+        "tools: this model has no chat template to show them in",
+        {.param = "tools", .why = "--chat-template names one at the server's start"});
+  const bool has_calls = body->messages.find("\"tool") != std::string::npos;
+  if (tools.tools.empty() && !has_calls) return;
+  ChatInput input = chat_input(tools, chat_profile(), body->messages, body->template_variables);
+  body->messages = std::move(input.messages);
+  body->template_variables = std::move(input.variables);
 }
 
 void OpenAiService::check_model(const std::string& name) const {

@@ -12,8 +12,10 @@
 
 #include "fleet/engine_client.h"
 #include "serve/admission.h"
+#include "serve/chat_tools.h"
 #include "serve/openai_routes.h"
 #include "serve/prompt_ids.h"
+#include "serve/request_error.h"
 #include "serve/task_pool.h"
 #include "text/chat_profile.h"
 
@@ -24,19 +26,25 @@ class OpenAiService {
   OpenAiService(std::shared_ptr<fleet::EngineClient> engine, Admission* admission,
                 OpenAiOptions options);
 
-  // Waits for what the pool does and lets go of the engine: what an engine still says to requests
+  // Waits for what the pools do and lets go of the engine: what an engine still says to requests
   // is not listened to any more.
   void close();
 
   fleet::EngineClient& engine() const { return *engine_; }
   Admission& admission() const { return *admission_; }
+  // Reads bodies, encodes, writes long answers: its tasks may take seconds.
   TaskPool& pool() { return pool_; }
+  // Hands on what engines say, pings and the server's end: each task is short.
+  TaskPool& writer() { return writer_; }
   const OpenAiOptions& options() const { return options_; }
   const std::vector<std::string>& model_names() const { return options_.model_names; }
   const text::ChatTemplate* chat_template() const;
   PromptSource prompt_source() const;
   // What the template can render; found out by the first who asks.
   const text::ChatProfile& chat_profile() const;
+  // What tools and calls make of the conversation: as of chat_input. RequestError where there is no
+  // template to show tools in.
+  void show_tools(const ChatTools& tools, RequestBody* body) const;
   int64_t started() const { return started_; }  // Unix time, seconds
 
   // RequestError(404, model_not_found) for a name that is not served; empty: any.
@@ -55,11 +63,18 @@ class OpenAiService {
   int64_t started_;
   uint64_t seed_;
   std::atomic<uint64_t> num_seeds_{0};
-  TaskPool pool_;  // the last member: its threads use all others
+  TaskPool pool_, writer_;  // the last members: their threads use all others
 };
 
 // Seconds.
 int64_t unix_time();
+
+// What an answer ends with that the server's end cuts.
+RequestError cut_by_shutdown();
+
+// What a request gets that asks for this priority; the smaller goes first. With keys, who asks may
+// step back behind what the key has, and never before it.
+int32_t granted_priority(const Principal& principal, int32_t asked);
 
 // Takes ownership of what went wrong: what `work` throws becomes an answer. body: as of
 // error_object.

@@ -130,6 +130,7 @@ void read_messages(const Fields& fields, const BodyLimits& limits, RequestBody* 
   for (const json& entry : *messages)
     rendered.push_back(
         read_message(fields.inside(entry, fmt::format("messages[{}]", rendered.size())), body));
+  body->is_question = rendered.size() == 1 && rendered.front()["role"] == "user";
   // Texts come from JSON, so they are UTF-8; surrogates that are none were refused with it.
   body->messages = rendered.dump();
   body->continue_final_message = fields.flag("continue_final_message").value_or(false);
@@ -142,6 +143,15 @@ void read_messages(const Fields& fields, const BodyLimits& limits, RequestBody* 
   json variables = template_variables(fields);
   if (fields.has("documents")) variables["documents"] = read_documents(fields, limits);
   body->template_variables = variables.dump();
+}
+
+int64_t read_truncation(const Fields& fields) {
+  const json* truncated = fields.find("truncate_prompt_tokens");
+  // The largest of 64 bits without a sign compares as -1.
+  if (truncated != nullptr && !truncated->is_number_unsigned() && *truncated == kTruncateToContext)
+    return kTruncateToContext;
+  return fields.integer("truncate_prompt_tokens", 1, INT32_MAX, "-1 is what the context holds")
+      .value_or(0);
 }
 
 std::vector<Prompt> prompts_of(const Fields& fields, const char* name, int64_t most) {

@@ -11,6 +11,9 @@ namespace weft::serve {
 // The messages as a template is given them, with their contents as texts, and its variables.
 void read_messages(const Fields& fields, const BodyLimits& limits, RequestBody* body);
 
+// Field "truncate_prompt_tokens"; 0: it is not given.
+int64_t read_truncation(const Fields& fields);
+
 // Field "prompt": a text, a list of texts, token ids, or a list of those.
 void read_prompts(const Fields& fields, const BodyLimits& limits, RequestBody* body);
 

@@ -11,10 +11,6 @@
 namespace weft::serve {
 namespace {
 
-// No vocabulary has a longer token, so a text of more bytes than so many a token of the context
-// does not fit, whatever it says.
-constexpr int64_t kMostBytesOfToken = 512;
-
 // A word is forbidden as it begins a text and as it stands after a space, where that is as many
 // tokens that begin differently (vLLM's rule).
 void add_bad_word(const std::string& word, const text::Tokenizer& tokenizer,
@@ -28,15 +24,29 @@ void add_bad_word(const std::string& word, const text::Tokenizer& tokenizer,
 }
 
 [[noreturn]] void refuse_length(const RequestBody& body, const std::string& what,
-                                const char* field) {
-  const std::string param = *field != '\0' ? field : body.is_chat ? "messages" : "prompt";
+                                std::string param = {}) {
+  if (param.empty()) param = body.is_chat ? "messages" : "prompt";
   throw RequestError(what, {.param = param, .code = "context_length_exceeded"});
+}
+
+// Of a model without one, a text to go on with is all that can be made: a question alone is one.
+void refuse_what_needs_a_template(const RequestBody& body) {
+  constexpr const char* kMend = "--chat-template names one where Weft is started";
+  if (!body.is_question)
+    throw RequestError(
+        "messages: this model has no chat template, so one message of the user is all it can read",
+        {.param = "messages", .why = kMend});
+  if (body.continue_final_message)
+    throw RequestError("continue_final_message: this model has no chat template to go on in",
+                       {.param = "continue_final_message", .why = kMend});
 }
 
 std::vector<int32_t> chat_ids(const RequestBody& body, const PromptSource& source,
                               std::string* rendered) {
-  if (source.chat_template == nullptr)
+  if (source.chat_template == nullptr) {
+    refuse_what_needs_a_template(body);
     return encode_prompt(body.last_content, true, source, "messages");
+  }
   std::string text = render_chat_prompt(body, *source.chat_template);
   std::vector<int32_t> ids = encode_prompt(text, body.add_special_tokens, source, "messages");
   if (rendered != nullptr) *rendered = std::move(text);
@@ -105,13 +115,13 @@ std::vector<std::vector<int32_t>> prompt_ids_of(const RequestBody& body, const P
                       ? std::get<std::vector<int32_t>>(prompt)
                       : encode_prompt(*text, body.add_special_tokens, source, "prompt"));
   }
-  if (const auto most = static_cast<size_t>(most_prompt_tokens(body, source.max_model_len));
-      most > 0) {
-    for (std::vector<int32_t>& one : ids) {
-      if (one.size() > most) one.erase(one.begin(), one.end() - static_cast<ptrdiff_t>(most));
-    }
-  }
+  const int64_t most = most_prompt_tokens(body, source.max_model_len);
+  for (std::vector<int32_t>& one : ids) keep_last(most, &one);
   return ids;
+}
+
+void keep_last(int64_t most, std::vector<int32_t>* ids) {
+  if (most > 0 && std::ssize(*ids) > most) ids->erase(ids->begin(), ids->end() - most);
 }
 
 void check_prompt_ids(std::span<const int32_t> prompt_ids, const engine::RequestLimits& limits,
@@ -137,13 +147,13 @@ int64_t max_tokens_after(const RequestBody& body, int64_t num_prompt_tokens,
     refuse_length(body,
                   fmt::format("the prompt has {} tokens; the context of {} leaves no room for an "
                               "answer: shorten the prompt",
-                              num_prompt_tokens, max_model_len),
-                  "");
+                              num_prompt_tokens, max_model_len));
   if (body.names_max_tokens && body.sampling.max_tokens > room)
     refuse_length(body,
-                  fmt::format("max_tokens is {} and the prompt has {} tokens; the context holds {}",
-                              body.sampling.max_tokens, num_prompt_tokens, max_model_len),
-                  "max_tokens");
+                  fmt::format("{} is {} and the prompt has {} tokens; the context holds {}",
+                              body.max_tokens_name, body.sampling.max_tokens, num_prompt_tokens,
+                              max_model_len),
+                  body.max_tokens_name);
   return std::min(body.sampling.max_tokens, room);
 }
 
@@ -166,7 +176,7 @@ int64_t bound_logprobs(const RequestBody& body, std::span<const int64_t> num_pro
   const bool is_open = p.max_tokens == kOpenMaxTokens && left >= kLeastOpenAnswer;
   if (!is_open)
     refuse_logprobs(body, "logprobs", in_prompts + asked, most,
-                    fmt::format("max_tokens {} would do", left));
+                    fmt::format("{} {} would do", body.max_tokens_name, left));
   for (int64_t& one : *max_tokens) one = std::min(one, left);
   return most;
 }

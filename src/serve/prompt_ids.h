@@ -13,10 +13,16 @@
 
 namespace weft::serve {
 
+// No vocabulary has a longer token, so a text of more bytes than so many a token of the context
+// does not fit, whatever it says.
+inline constexpr int64_t kMostBytesOfToken = 512;
+// Of one body that asks for their text.
+inline constexpr size_t kMostDetokenizedIds = 1 << 20;
+
 // What encodes: borrowed.
 struct PromptSource {
   const text::Tokenizer& tokenizer;
-  const text::ChatTemplate* chat_template = nullptr;  // null: the last message as plain text
+  const text::ChatTemplate* chat_template = nullptr;  // null: a question as plain text, no more
   int64_t max_model_len = 0;
 };
 
@@ -30,6 +36,9 @@ std::vector<std::vector<int32_t>> prompt_ids_of(const RequestBody& body, const P
                                                 std::string* rendered = nullptr);
 std::vector<int32_t> encode_prompt(const std::string& text, bool add_special,
                                    const PromptSource& source, const char* field);
+
+// Leaves only the last so many; 0: all.
+void keep_last(int64_t most, std::vector<int32_t>* ids);
 
 // As of engine::check_prompt. RequestError that blames the field.
 void check_prompt_ids(std::span<const int32_t> prompt_ids, const engine::RequestLimits& limits,

@@ -52,7 +52,7 @@ void read_terms(const Fields& fields, const BodyLimits& limits, RequestBody* bod
   body->model = fields.text("model").value_or("");
   read_sampling(fields, limits, body);
   read_stream(fields, body);
-  body->grammar = read_grammar(fields);
+  body->grammar = read_grammar(fields, &body->grammar_name);
 }
 
 void read_chat(const Fields& fields, const BodyLimits& limits, RequestBody* body) {

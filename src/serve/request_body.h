@@ -44,15 +44,18 @@ struct RequestBody {
   std::string messages, template_variables = "{}", last_content;
   bool add_generation_prompt = true;
   bool continue_final_message = false;  // the answer goes on where the last message ends
+  bool is_question = true;              // one message, the user's: it needs no template
   // Of a completion: one answer (or n) to each.
   std::vector<Prompt> prompts;
 
   bool add_special_tokens = false;
   int64_t truncate_prompt_tokens = 0;  // only the last so many; 0: all; or kTruncateToContext
   engine::SamplingParams sampling;
-  bool names_max_tokens = false;       // the body itself does
+  bool names_max_tokens = false;               // the body itself does
+  std::string max_tokens_name = "max_tokens";  // or as the body calls it
   std::vector<std::string> bad_words;  // become ids of sampling.bad_words with a tokenizer at hand
   std::optional<text::GrammarSpec> grammar;
+  std::string grammar_name;  // the field that asks for it
   int32_t priority = 0;
   uint64_t cache_salt = 0;
   bool echo = false;

@@ -147,6 +147,7 @@ void refuse_what_is_missing(const json& body) {
 
 constexpr std::string_view kIncludedLogprobs = "message.output_text.logprobs";
 constexpr int kMostTopLogprobs = 20;
+constexpr int64_t kMostToolCalls = INT32_MAX;
 
 // What is said otherwise in a chat, or not at all.
 constexpr std::array<const char*, 19> kOfResponses = {"input",
@@ -230,6 +231,23 @@ json shown_tools(const json& body) {
   return shown;
 }
 
+// Of what is repeated and means nothing here: what a client sends is what its library reads again.
+void check_terms(const json& body) {
+  const auto expect = [&](const char* key, bool (json::*is_kind)() const noexcept,
+                          const char* expected) {
+    const json* value = find(body, key);
+    if (value != nullptr && !(value->*is_kind)()) refuse(key, expected);
+  };
+  expect("reasoning", &json::is_object, "an object is expected");
+  expect("metadata", &json::is_object, "an object is expected");
+  expect("user", &json::is_string, "a text is expected");
+  expect("parallel_tool_calls", &json::is_boolean, "true or false is expected");
+  const json* calls = find(body, "max_tool_calls");
+  if (calls != nullptr && (!calls->is_number_integer() || *calls < 1 || *calls > kMostToolCalls))
+    refuse("max_tool_calls",
+           fmt::format("a whole number from 1 to {} is expected", kMostToolCalls));
+}
+
 json terms_of(const json& body) {
   const auto given = [&](const char* key, json otherwise) {
     const json* value = find(body, key);
@@ -251,7 +269,35 @@ json terms_of(const json& body) {
   return terms;
 }
 
+struct Renamed {
+  std::string_view of_chat, of_response;
+};
+// The longer ones first.
+constexpr std::array<Renamed, 6> kRenamed{{{"response_format.json_schema", "text.format"},
+                                           {"response_format", "text.format"},
+                                           {"max_completion_tokens", "max_output_tokens"},
+                                           {"max_tokens", "max_output_tokens"},
+                                           {"messages", "input"},
+                                           {"logprobs", "include"}}};
+
+void replace_all(std::string_view from, std::string_view to, std::string* text) {
+  for (size_t at = text->find(from); at != std::string::npos; at = text->find(from, at + to.size()))
+    text->replace(at, from.size(), to);
+}
+
 }  // namespace
+
+void retell_of_response(ErrorObject* error) {
+  for (const auto& [of_chat, of_response] : kRenamed) {
+    if (!error->param.starts_with(of_chat)) continue;
+    replace_all(of_chat, of_response, &error->message);
+    // Instructions and earlier turns stand before the input: numbers of messages are not its own.
+    error->param = of_chat == "messages"
+                       ? std::string(of_response)
+                       : std::string(of_response) + error->param.substr(of_chat.size());
+    return;
+  }
+}
 
 ResponseRequest read_response(std::string_view body_json,
                               const FindConversation& find_conversation) {
@@ -265,8 +311,7 @@ ResponseRequest read_response(std::string_view body_json,
     if (!store->is_boolean()) refuse("store", "true or false is expected");
     request.store = *store;
   }
-  const json* metadata = find(body, "metadata");
-  if (metadata != nullptr && !metadata->is_object()) refuse("metadata", "an object is expected");
+  check_terms(body);
   request.chat_body = chat_body(body, request).dump();
   request.terms = terms_of(body);
   request.terms["store"] = request.store;

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "serve/error_object.h"
+
 namespace weft::serve {
 
 struct ResponseRequest {
@@ -25,5 +27,8 @@ using FindConversation = std::function<std::optional<std::string>(const std::str
 // RequestError(404) for a previous response that is not there. Fields that are unknown here reach
 // the chat's reader as they are.
 ResponseRequest read_response(std::string_view body_json, const FindConversation& find);
+
+// What a refusal says of the chat's fields, with the names that they have in a response.
+void retell_of_response(ErrorObject* error);
 
 }  // namespace weft::serve

@@ -58,6 +58,7 @@ void create(const Store& store, const std::shared_ptr<OpenAiService>& service,
     };
   }
   Generation::Dialect dialect{.body = request.chat_body, .id = id};
+  dialect.retell = retell_of_response;
   dialect.make_writer = [request = std::move(request), keep = std::move(keep)](
                             const AnswerHead& head, const AnswerFormat& format,
                             const text::AnswerFormat& parser) {

@@ -7,6 +7,7 @@
 
 #include "base/digest.h"
 #include "base/option_values.h"
+#include "serve/prompt_fields.h"
 #include "serve/request_error.h"
 
 namespace weft::serve {
@@ -35,19 +36,14 @@ void read_counts(const Fields& fields, const BodyLimits& limits, RequestBody* bo
   const char* const most =
       body->is_chat && fields.has("max_completion_tokens") ? "max_completion_tokens" : "max_tokens";
   body->names_max_tokens = fields.has(most);
+  body->max_tokens_name = most;
   take(fields.integer(most, body->echo ? 0 : 1, limits.max_tokens,
                       body->is_chat || body->echo ? "" : "0 only with echo"),
        &p.max_tokens);
   take(fields.integer("min_tokens", 0, std::max<int64_t>(1, p.max_tokens),
                       fmt::format("{} is {}", most, p.max_tokens)),
        &p.min_tokens);
-  const json* truncated = fields.find("truncate_prompt_tokens");
-  // The largest of 64 bits without a sign compares as -1.
-  if (truncated != nullptr && !truncated->is_number_unsigned() && *truncated == kTruncateToContext)
-    body->truncate_prompt_tokens = kTruncateToContext;
-  else
-    take(fields.integer("truncate_prompt_tokens", 1, INT32_MAX, "-1 is what the context holds"),
-         &body->truncate_prompt_tokens);
+  body->truncate_prompt_tokens = read_truncation(fields);
   if (p.max_tokens != 0) return;
   // A prompt that is only to be judged: nothing is shown of the token that has to be generated.
   body->only_echo = true;

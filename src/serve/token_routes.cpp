@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "serve/answer_json.h"
+#include "serve/chat_tools.h"
 #include "serve/openai_service.h"
 #include "serve/prompt_fields.h"
 #include "serve/request_error.h"
@@ -11,15 +12,15 @@
 namespace weft::serve {
 namespace {
 
-constexpr size_t kMostIds = 1 << 20;  // of one body
-
-std::vector<int32_t> ids_of_body(const Fields& fields, const OpenAiService& service) {
+std::vector<int32_t> ids_of_body(const Fields& fields, const std::string& body_text,
+                                 const OpenAiService& service) {
   const PromptSource source = service.prompt_source();
   RequestBody body;
   body.is_chat = fields.has("messages");
   if (body.is_chat) {
     if (fields.has("prompt")) fields.fail("prompt", "messages and prompt are both given");
     read_messages(fields, service.options().limits, &body);
+    service.show_tools(read_tools(body_text), &body);
     return prompt_ids_of(body, source).front();
   }
   const std::optional<std::string> prompt = fields.text("prompt");
@@ -41,7 +42,7 @@ void tokenize(const OpenAiService& service, Exchange& exchange) {
   const Fields fields(json, "");
   service.check_model(fields.text("model").value_or(""));
   const bool wants_texts = fields.flag("return_token_strs").value_or(false);
-  const std::vector<int32_t> ids = ids_of_body(fields, service);
+  const std::vector<int32_t> ids = ids_of_body(fields, exchange.request().body, service);
   Json answer = {{"count", ids.size()},
                  {"max_model_len", service.engine().card().limits.max_model_len},
                  {"tokens", ids}};
@@ -56,8 +57,8 @@ void detokenize(const OpenAiService& service, Exchange& exchange) {
   service.check_model(fields.text("model").value_or(""));
   const std::optional<std::vector<int32_t>> ids = fields.ids("tokens");
   if (!ids) fields.refuse("tokens", "a list of token ids is expected");
-  if (ids->size() > kMostIds)
-    fields.fail("tokens", fmt::format("{} ids are given, above {}", ids->size(), kMostIds));
+  if (ids->size() > kMostDetokenizedIds)
+    fields.fail("tokens", fmt::format("{} ids are given, above {}", ids->size(), kMostDetokenizedIds));
   const int64_t vocab_size = service.engine().card().limits.vocab_size;
   for (const int32_t id : *ids)
     if (id >= vocab_size)

@@ -66,6 +66,7 @@ class ResponseRoutes : public testing::Test {
     };
     OpenAiOptions options;
     options.model_names = {"tiny"};
+    options.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}";
     add_openai_routes(&router_, client_, &admission_, options);
   }
 

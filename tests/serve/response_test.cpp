@@ -100,6 +100,14 @@ TEST(ResponseBody, RefusalsNameTheField) {
   EXPECT_EQ(param(R"({"input":"x","conversation":"c"})"), "conversation 400");
   EXPECT_EQ(param(R"({"input":"x","truncation":"auto"})"), "truncation 400");
   EXPECT_EQ(param(R"({"input":"x","max_output_tokens":0})"), "max_output_tokens 400");
+  EXPECT_EQ(param(R"({"input":"x","reasoning":5})"), "reasoning 400");
+  EXPECT_EQ(param(R"({"input":"x","user":{"a":1}})"), "user 400");
+  EXPECT_EQ(param(R"({"input":"x","metadata":[]})"), "metadata 400");
+  EXPECT_EQ(param(R"({"input":"x","parallel_tool_calls":"no"})"), "parallel_tool_calls 400");
+  for (const char* count : {"-3", "0", "2.5", "\"a\"", "99999999999", "18446744073709551615"})
+    EXPECT_EQ(param(std::string(R"({"input":"x","max_tool_calls":)") + count + "}"),
+              "max_tool_calls 400");
+  EXPECT_EQ(param(R"({"input":"x","reasoning":{},"user":"u","max_tool_calls":3})"), "none");
   EXPECT_EQ(param(R"({"input":"x","previous_response_id":"resp_2"})"), "previous_response_id 404");
 }
 
