@@ -12,7 +12,7 @@
 namespace weft::cli {
 namespace {
 
-constexpr size_t kRankRows = 10, kAskedLines = 3, kWarningLines = 4;
+constexpr size_t kRankRows = 10, kAskedLines = 3, kWarningLines = 4, kProcessLines = 8;
 
 std::string range_text(Range range) {
   if (range.empty()) return "none";
@@ -52,6 +52,16 @@ std::vector<std::string> window_lines(const engine::SplitReport& split, int64_t 
       lines.push_back(fmt::format("         {} of {} layers keep the last {} tokens: {} blocks",
                                   group.num_layers, num_layers, group.window, group.num_blocks));
   }
+  return lines;
+}
+
+// Which processes run the ranks, where several do.
+std::vector<std::string> process_lines(const engine::SplitReport& split) {
+  std::vector<std::string> lines;
+  for (const engine::ProcessShare& process : split.processes)
+    lines.push_back(fmt::format("{}{}: {} {}, {}", lines.empty() ? "hosts    " : "         ",
+                                process.host, process.ranks.size() == 1 ? "rank" : "ranks",
+                                range_text(process.ranks), process.isa));
   return lines;
 }
 
@@ -130,6 +140,7 @@ std::vector<std::string> banner_lines(const engine::Engine& engine,
   };
   append(rank_lines(split.ranks, kRankRows - (split.draft_ranks.empty() ? 0 : 1), false));
   if (!split.draft_ranks.empty()) lines.push_back("draft    " + draft_line(split));
+  append(shortened(process_lines(split), kProcessLines, "processes"));
   std::vector<std::string> asked;
   for (const std::string& line : split.asked_and_got) asked.push_back("  " + line);
   append(shortened(std::move(asked), kAskedLines, "ranks"));

@@ -92,6 +92,13 @@ void ModelOptions::declare_placement(OptionSet* options) {
   options->add("--distributed-timeout-seconds", &timeout_s,
                {"S", "how long a rank waits for another before the run ends with an error"}, 1,
                86'400);
+  options->add("--ranks-per-process", &engine.ranks_per_process,
+               {.unit = "LIST",
+                .help = "under mpirun: ranks of each process, where hosts differ: 3,1",
+                .unset = "as even as can be",
+                .may_be_empty = false});
+  options->add("--verify-weights", &engine.verify_weights,
+               {"", "under mpirun: compare every byte of the model between hosts, not samples"});
 }
 
 void ModelOptions::declare_memory(OptionSet* options) {

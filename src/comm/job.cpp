@@ -46,6 +46,7 @@ class LinkJob final : public Job {
   std::vector<std::unique_ptr<Communicator>> members(int num_local, GroupOptions options) override;
   std::unique_ptr<Communicator> library_member() override { return link_->library_member(); }
   bool on_one_machine() const override { return part_->on_one_machine(all_processes(*link_)); }
+  void enter(const char* activity) override { part_->begin(activity); }
   void abort(const std::string& reason) override {
     part_->family()->abort(reason);
     part_->nudge();

@@ -80,6 +80,9 @@ class Job {
   virtual std::unique_ptr<Communicator> library_member() = 0;
   // Whether all processes are on one machine, and so may share memory.
   virtual bool on_one_machine() const = 0;
+  // What this process is doing now, for what others say if it is lost: "load", "prompt". A literal.
+  // Any thread.
+  virtual void enter(const char* activity) = 0;
   // Makes every present and future wait of the job, in all processes, end with this reason.
   virtual void abort(const std::string& reason) = 0;
   // That reason, once there is one. From any thread.

@@ -72,6 +72,10 @@ bool JobPart::on_one_machine(std::span<const int> processes) const {
                      [&](int process) { return machine(process) == machine(processes.front()); });
 }
 
+std::string JobPart::doing() const {
+  return fmt::format("{} ('{}')", activity(), phase_.load(std::memory_order_relaxed));
+}
+
 void JobPart::finish(std::span<Transfer> transfers, const Awaited& awaited,
                      FunctionRef<void(size_t)> over) {
   enter(awaited.phase);
@@ -130,8 +134,9 @@ void JobPart::fail_silent(std::span<const Transfer> transfers, const Awaited& aw
       instead += fmt::format("{}{} calls {}", instead.empty() ? "" : "; ", name(transfer.peer),
                              name_of(static_cast<Verb>(tag::verb_of(*unclaimed))));
   }
-  fail(fmt::format("{} did not come to '{}' ({}) within {} ms (noticed by {})", silent,
-                   awaited.phase, awaited.operation, awaited.deadline.count(), own_name()),
+  fail(fmt::format("{} did not come to '{}' ({}) of {} within {} ms (noticed by {})", silent,
+                   awaited.phase, awaited.operation, activity(), awaited.deadline.count(),
+                   own_name()),
        instead);
 }
 

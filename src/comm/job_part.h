@@ -66,9 +66,12 @@ class JobPart {
   bool on_one_machine(std::span<const int> processes) const;
   std::string own_name() const { return name(link_.process()); }
 
-  // What this process is in, as others will be told. A literal.
+  // What this process is in, as others will be told: the wait, and what it is a part of (Job::enter).
+  // Literals.
   void enter(const char* phase) { phase_.store(phase, std::memory_order_relaxed); }
-  const char* phase() const { return phase_.load(std::memory_order_relaxed); }
+  void begin(const char* activity) { activity_.store(activity, std::memory_order_relaxed); }
+  const char* activity() const { return activity_.load(std::memory_order_relaxed); }
+  std::string doing() const;  // "prompt ('attention')"
 
   // Waits until no transfer is pending; over(i) is called for each that was, as it ends. Throws
   // Error(kCommunication), after every other wait of the job was told to end with the same reason.
@@ -117,7 +120,7 @@ class JobPart {
   std::vector<Introduced> introduced_;
   mutable std::mutex names_mutex_;
   std::vector<Range> ranks_;  // [processes], once groups were made
-  std::atomic<const char*> phase_{"start"};
+  std::atomic<const char*> activity_{"start"}, phase_{"introductions"};
   std::atomic<bool> suspects_{false};
   mutable std::mutex groups_mutex_;
   int64_t next_group_ = 1;

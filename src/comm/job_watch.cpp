@@ -48,7 +48,7 @@ JobWatch::JobWatch(JobPart& part, JobOptions options) : part_(part), options_(op
     const Introduced& other = all[static_cast<size_t>(process)];
     auto neighbour = std::make_unique<Neighbour>();
     neighbour->process = process;
-    neighbour->phase = "start";
+    neighbour->doing = "start";
     const bool same_machine = !own.machine.empty() && other.machine == own.machine;
     if (same_machine && other.peer.pid != own.peer.pid)
       neighbour->pidfd = open_pidfd(other.peer.pid);
@@ -173,7 +173,7 @@ void JobWatch::hear(Neighbour& neighbour) {
       if (now_ns() - searched_ > kSearchedNs) part_.suspect();
       [[fallthrough]];
     case Kind::kAlive:
-      neighbour.phase = text;
+      neighbour.doing = text;
       break;
     case Kind::kFailed:
       neighbour.leaving = true;  // it has nothing more to say
@@ -187,15 +187,15 @@ void JobWatch::hear(Neighbour& neighbour) {
 }
 
 void JobWatch::say_alive() {
-  const std::string phase = part_.phase();
+  const std::string doing = part_.doing();
   const Kind kind = part_.suspects() ? Kind::kSuspects : Kind::kAlive;
   for (const auto& neighbour : neighbours_) {
     // One at a time: a frozen process is not to find a pile of them.
     if (neighbour->saying.pending || said_last_) continue;
     Notice& notice = neighbour->said;
-    notice = {kMagic, kind, static_cast<uint32_t>(phase.size()), {}};
+    notice = {kMagic, kind, static_cast<uint32_t>(doing.size()), {}};
     notice.length = std::min<uint32_t>(notice.length, sizeof(notice.text));
-    std::memcpy(notice.text, phase.data(), notice.length);
+    std::memcpy(notice.text, doing.data(), notice.length);
     part_.link().send(neighbour->saying, neighbour->process, kTag, bytes_of(notice), Until::kTaken);
   }
 }
@@ -222,22 +222,22 @@ void JobWatch::search(int64_t now) {
   std::string silent;
   for (const auto& neighbour : neighbours_)
     if (!neighbour->answered)
-      silent += fmt::format("{}{} (last seen in '{}')", silent.empty() ? "" : ", ",
-                            part_.name(neighbour->process), neighbour->phase);
+      silent += fmt::format("{}{} (last seen in {})", silent.empty() ? "" : ", ",
+                            part_.name(neighbour->process), neighbour->doing);
   suspects_since_ = 0;
   searched_ = now;
   part_.suspect_no_more();
   if (silent.empty()) return;
   part_.family()->abort(fmt::format(
-      "{} gave no sign of life when the launcher told the others to end (noticed by {} in '{}')",
-      silent, part_.own_name(), part_.phase()));
+      "{} gave no sign of life when the launcher told the others to end (noticed by {} in {})",
+      silent, part_.own_name(), part_.doing()));
 }
 
 void JobWatch::lost(const Neighbour& neighbour, const std::string& how) {
   if (part_.family()->aborted()) return;
-  part_.family()->abort(fmt::format("{} {}; last seen in '{}' (noticed by {} in '{}')",
-                                    part_.name(neighbour.process), how, neighbour.phase,
-                                    part_.own_name(), part_.phase()));
+  part_.family()->abort(fmt::format("{} {}; last seen in {} (noticed by {} in {})",
+                                    part_.name(neighbour.process), how, neighbour.doing,
+                                    part_.own_name(), part_.doing()));
 }
 
 bool JobWatch::has_left() const {

@@ -52,7 +52,7 @@ class JobWatch {
     Notice heard{}, said{}, last_word{};
     Transfer hearing, saying, saying_last;
     int64_t silent_ns = 0;
-    std::string phase;  // it was last in
+    std::string doing;  // as it said last
     bool leaving = false;
     bool answered = false;  // since the launcher's word
   };

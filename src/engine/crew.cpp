@@ -4,11 +4,11 @@
 #include <span>
 
 #include "base/error.h"
+#include "engine/process_agreement.h"
 
 namespace weft::engine {
 namespace {
 
-constexpr std::chrono::hours kNoDeadline{24 * 365 * 10};
 constexpr int64_t kMostBytes = 1 << 20;
 
 // Every field once, for both directions.
@@ -43,6 +43,8 @@ void for_each_field(Options& o, const Field& field) {
   field("kv_cache_bytes", o.kv_cache_bytes);
   field("deadline_ms", o.deadline_ms);
   field("stage_seconds", o.stage_seconds);
+  field("ranks_per_process", o.ranks_per_process);
+  field("verify_weights", o.verify_weights);
 }
 
 template <typename T>

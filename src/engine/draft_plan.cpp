@@ -27,6 +27,7 @@ EngineOptions options_of_draft(const EngineOptions& options) {
   draft.devices.clear();
   draft.placement = Placement::kAuto;
   draft.job = nullptr;
+  draft.ranks_per_process.clear();
   draft.window_groups = false;  // it lies under the blocks of full attention
   return draft;
 }

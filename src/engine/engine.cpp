@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <random>
+#include <tuple>
 
 #include "base/clock.h"
 #include "base/counted.h"
@@ -43,6 +44,11 @@ class LocalEngine final : public Engine {
   WeightLoading weight_loading() const override;
   std::string_view isa() const override { return replica_->shape().table->name; }
 
+  std::optional<Error> lost() const override {
+    if (options_.job == nullptr) return {};
+    const std::optional<std::string> reason = options_.job->failure();
+    return reason ? std::optional(Error(ErrorKind::kCommunication, *reason)) : std::nullopt;
+  }
   bool plans() const override { return options_.job == nullptr || options_.job->process() == 0; }
   void follow() override {
     prepare_this_thread();
@@ -69,10 +75,9 @@ class LocalEngine final : public Engine {
   void cancel() override { cancelled_.store(true); }
 
  private:
-  PlacementPlan place(int num_ranks) const;
-  void agree(std::span<int64_t> numbers, const char* phase) const {
-    if (processes_) take_least(*processes_, numbers, phase);
-  }
+  void join_processes();
+  void place(ReplicaShape& shape);
+  void choose_cache(ReplicaShape& shape, const OnOpen& on_open);
   void report_loaded_ranks();
   void start_draft();
   void tell_opened(const OnOpen& on_open) const;
@@ -81,6 +86,7 @@ class LocalEngine final : public Engine {
 
   EngineOptions options_;
   std::unique_ptr<comm::Communicator> processes_;  // a member a process; null: there is one
+  std::vector<Range> ranks_of_processes_;          // the same
   std::shared_ptr<const ModelSource> source_;      // with the replica, whose ranks may outlive this
   ModelReport model_report_;
   SplitReport split_report_;
@@ -148,6 +154,7 @@ LocalEngine::LocalEngine(const EngineOptions& options, const OnLoad& on_load, co
   const int64_t begin_ns = now_ns();
   prepare_this_thread();
   check_options(options);
+  join_processes();
   source_ = std::make_shared<const ModelSource>(open_model(options.model_path));
   model_report_ = report_model(*source_);
   ReplicaShape shape;
@@ -158,8 +165,7 @@ LocalEngine::LocalEngine(const EngineOptions& options, const OnLoad& on_load, co
   shape.topology = resolve_topology(*source_, options);
   shape.splits = model::split_model(source_->config, shape.topology);
   shape.kv = kv_layout(source_->config, options);
-  if (options.job != nullptr) processes_ = std::move(options.job->members(1).front());
-  shape.placement = place(shape.topology.num_ranks());
+  place(shape);
   split_report_ = report_split(*source_, shape.topology, shape.splits, shape.placement, options);
   for (const std::string& warning : shape.placement.warnings)
     split_report_.warnings.push_back(warning);
@@ -167,50 +173,81 @@ LocalEngine::LocalEngine(const EngineOptions& options, const OnLoad& on_load, co
   shape.stage_seconds = options.stage_seconds;
   shape.num_kept_events = options.num_kept_events;
   shape.num_kept_steps = options.num_kept_steps;
-  if (!options.speculative_model.empty()) {
+  if (!options.speculative_model.empty() && plans()) {
     draft_plan_ = plan_draft(options, *source_, shape);
     report_draft(*draft_plan_, split_report_);
   }
-  max_model_len_ = choose_model_len(split_report_, source_->config.context_length, options);
-  agree({&max_model_len_, 1}, "length of a context");
-  if (on_open) tell_opened(on_open);
-  shape.groups = layer_groups(source_->config, options);
-  std::vector<int64_t> num_blocks = choose_num_blocks(split_report_, max_model_len_, options);
-  agree(num_blocks, "blocks of the cache");
-  for (size_t g = 0; g < num_blocks.size(); ++g)
-    split_report_.kv_groups[g].num_blocks = num_blocks[g];
-  shape.num_blocks = num_blocks.front();
-  shape.window_blocks.assign(num_blocks.begin() + 1, num_blocks.end());
-  shape.max_batch_tokens = step_limits(options, max_model_len_).max_tokens;
-  pools_ =
-      std::make_unique<cache::BlockPools>(shape.groups.windows, num_blocks, options.block_size);
+  choose_cache(shape, on_open);
   shape.ropes = make_ropes(source_->config, max_model_len_);
   replica_ = Replica::start(std::move(shape), options.deadline_ms, on_load, options.job);
   report_loaded_ranks();
-  if (draft_plan_ && plans()) start_draft();
+  if (draft_plan_) start_draft();
   loop_ = std::make_unique<RequestLoop>(*replica_, *source_, *pools_, options_, max_model_len_,
                                         draft_.get());
   load_seconds_ = seconds_between(begin_ns, now_ns());
   begin_window();
 }
 
-PlacementPlan LocalEngine::place(int num_ranks) const {
+// First of all, and without a deadline: from here on a process waits for those that read slowly.
+void LocalEngine::join_processes() {
+  if (options_.job == nullptr) return;
+  options_.job->enter("load");
+  processes_ = std::move(options_.job->members(1, {kNoDeadline}).front());
+}
+
+void LocalEngine::place(ReplicaShape& shape) {
+  const int num_ranks = shape.topology.num_ranks();
   const std::vector<std::vector<int>> devices = parse_devices(options_.devices);
-  if (options_.job == nullptr) return place_ranks(num_ranks, options_, usable_cpus(), devices);
-  const comm::Job& job = *options_.job;
   const std::vector<int> cpus = usable_cpus();
-  PlacementPlan plan = place_over_processes(num_ranks, options_, share_cpus(job, *processes_, cpus),
-                                            devices, job.process(), job.num_processes());
+  if (options_.job == nullptr) {
+    shape.placement = place_ranks(num_ranks, options_, cpus, devices);
+    return;
+  }
+  const comm::Job& job = *options_.job;
+  ranks_of_processes_ = share_ranks(num_ranks, options_.ranks_per_process, job.num_processes());
+  check_same_model(job, *processes_, options_.model_path, options_.verify_weights);
+  shape.placement = place_over_processes(
+      ranks_of_processes_, options_, share_cpus(job, *processes_, cpus),
+      share_devices(job, ranks_of_processes_, devices), job.process());
   const auto num_online = static_cast<size_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
   if (const auto warning = binding_warning(job, cpus.size(), num_online))
-    plan.warnings.push_back(*warning);
-  return plan;
+    shape.placement.warnings.push_back(*warning);
+}
+
+// Where processes share the ranks out, the least that any host's memory allows.
+void LocalEngine::choose_cache(ReplicaShape& shape, const OnOpen& on_open) {
+  SplitReport here = split_report_;
+  EngineOptions options = options_;
+  if (processes_)
+    std::tie(here, options) =
+        part_of_host(*options_.job, ranks_of_processes_, split_report_, options_);
+  const auto agree = [this](std::span<int64_t> numbers, const char* phase) {
+    if (processes_) take_least(*processes_, numbers, phase);
+  };
+  max_model_len_ = choose_model_len(here, source_->config.context_length, options);
+  agree({&max_model_len_, 1}, "length of a context");
+  if (on_open) tell_opened(on_open);
+  shape.groups = layer_groups(source_->config, options_);
+  std::vector<int64_t> num_blocks = choose_num_blocks(here, max_model_len_, options);
+  agree(num_blocks, "blocks of the cache");
+  for (size_t g = 0; g < num_blocks.size(); ++g)
+    split_report_.kv_groups[g].num_blocks = num_blocks[g];
+  shape.num_blocks = num_blocks.front();
+  shape.window_blocks.assign(num_blocks.begin() + 1, num_blocks.end());
+  shape.max_batch_tokens = step_limits(options_, max_model_len_).max_tokens;
+  pools_ =
+      std::make_unique<cache::BlockPools>(shape.groups.windows, num_blocks, options_.block_size);
 }
 
 // Every process knows what all ranks hold.
 void LocalEngine::report_loaded_ranks() {
   report_loaded(*replica_, split_report_.ranks);
   if (!processes_) return;
+  for (size_t process = 0; process < ranks_of_processes_.size(); ++process) {
+    const comm::Peer& peer = options_.job->peer(static_cast<int>(process));
+    split_report_.processes.push_back(
+        {peer.host, peer.said.instruction_set, ranks_of_processes_[process]});
+  }
   std::vector<int64_t> bytes;
   for (const RankShare& rank : split_report_.ranks) {
     const bool is_here = replica_->runs(rank.rank);

@@ -85,6 +85,8 @@ struct EngineOptions {
   // The processes over which the ranks are shared out, which all load with the same options; null:
   // this one runs them all. It outlives the engine.
   comm::Job* job = nullptr;
+  std::string ranks_per_process;  // "3,1"; empty: as even as can be
+  bool verify_weights = false;    // compare every byte of the model between processes, not samples
 };
 
 // What one rank holds: a row of `inspect`'s table and of the banner.
@@ -112,6 +114,12 @@ struct KvGroup {
   int64_t num_blocks = 0;       // of the cache; 0 in `inspect`
 };
 
+// One of several processes that share the ranks out.
+struct ProcessShare {
+  std::string host, isa;
+  Range ranks;
+};
+
 struct SplitReport {
   std::string topology;
   std::vector<KvGroup> kv_groups;  // the first one sees all
@@ -123,6 +131,7 @@ struct SplitReport {
   // The ranks of the draft model, which have all blocks of the cache too; empty without one.
   std::vector<RankShare> draft_ranks;
   std::string draft_model;  // its name or path
+  std::vector<ProcessShare> processes;  // empty where this one runs all ranks
 };
 
 struct ModelReport {
@@ -248,6 +257,9 @@ class Engine {
   // that may be asked of them, until the first one's engine ends.
   virtual bool plans() const { return true; }
   virtual void follow() {}
+  // Why no step can be taken any more, where that shows without one: a process of the job is lost.
+  // Any thread.
+  virtual std::optional<Error> lost() const { return {}; }
 
   // Queues a request and returns its number. Error(kUsage) for one that can never be served (empty,
   // too long, a parameter out of its range: with the numbers).

@@ -1,6 +1,7 @@
 #include "engine/placement.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "base/counted.h"
 #include "base/error.h"
@@ -82,29 +83,73 @@ PlacementPlan place_ranks(int num_ranks, const EngineOptions& options, const std
   return plan;
 }
 
-PlacementPlan place_over_processes(int num_ranks, const EngineOptions& options,
-                                   const std::vector<int>& cpus,
-                                   const std::vector<std::vector<int>>& devices, int process,
-                                   int num_processes) {
+namespace {
+
+std::vector<int64_t> parse_counts(const std::string& list) {
+  std::vector<int64_t> counts;
+  const char* at = list.data();
+  const char* const end = at + list.size();
+  while (true) {
+    int64_t count = 0;
+    const auto [next, error] = std::from_chars(at, end, count);
+    if (error != std::errc() || count < 1 || count > parallel::kMaxRanksPerStage ||
+        (next != end && *next != ','))
+      throw Error(ErrorKind::kUsage, fmt::format("--ranks-per-process is '{}'", list),
+                  fmt::format("it is a number of ranks for each process, 1 to {}",
+                              parallel::kMaxRanksPerStage),
+                  "give for example 3,1");
+    counts.push_back(count);
+    if (next == end) return counts;
+    at = next + 1;
+  }
+}
+
+}  // namespace
+
+std::vector<Range> share_ranks(int num_ranks, const std::string& asked, int num_processes) {
   if (num_ranks < num_processes)
     throw Error(ErrorKind::kUsage,
                 fmt::format("{} processes were started for a model split over {}", num_processes,
                             counted(num_ranks, "rank")),
                 "every process runs one rank at least",
                 fmt::format("raise --tp or --pp, or start {}", num_ranks));
+  std::vector<Range> ranks;
+  if (asked.empty()) {
+    for (int process = 0; process < num_processes; ++process)
+      ranks.push_back(equal_part({0, num_ranks}, process, num_processes));
+    return ranks;
+  }
+  int64_t sum = 0;
+  for (const int64_t count : parse_counts(asked)) {
+    ranks.push_back({sum, sum + count});
+    sum += count;
+  }
+  if (sum != num_ranks || std::ssize(ranks) != num_processes)
+    throw Error(ErrorKind::kUsage,
+                fmt::format("--ranks-per-process {} is {} in {}", asked, counted(sum, "rank"),
+                            counted(std::ssize(ranks), "process")),
+                fmt::format("{} and {} were started", counted(num_ranks, "rank"),
+                            counted(num_processes, "process")),
+                "give one number for each process, or leave it out");
+  return ranks;
+}
+
+PlacementPlan place_over_processes(const std::vector<Range>& ranks, const EngineOptions& options,
+                                   const std::vector<int>& cpus,
+                                   const std::vector<std::vector<int>>& devices, int process) {
   if (options.placement == Placement::kPooled)
     throw Error(ErrorKind::kUsage, "ranks of several processes cannot share one pool of threads",
                 "a pool runs all ranks", "leave --placement out");
-  const Range own = equal_part({0, num_ranks}, process, num_processes);
+  const Range own = ranks.at(static_cast<size_t>(process));
   EngineOptions dedicated = options;
   dedicated.placement = Placement::kDedicated;
   PlacementPlan here = place_ranks(static_cast<int>(own.size()), dedicated, cpus, devices);
   PlacementPlan plan;
   plan.threads_per_rank = here.threads_per_rank;
   plan.warnings = std::move(here.warnings);
-  for (int p = 0; p < num_processes; ++p) {
-    const Range ranks = equal_part({0, num_ranks}, p, num_processes);
-    for (int64_t rank = ranks.begin; rank < ranks.end; ++rank) {
+  for (int p = 0; p < static_cast<int>(ranks.size()); ++p) {
+    const Range of_process = ranks[static_cast<size_t>(p)];
+    for (int64_t rank = of_process.begin; rank < of_process.end; ++rank) {
       WorkerPlace place{{rank, rank + 1}, plan.threads_per_rank, {}, p};
       if (p == process) {
         const WorkerPlace& placed = here.workers[static_cast<size_t>(rank - own.begin)];

@@ -34,12 +34,14 @@ struct PlacementPlan {
 PlacementPlan place_ranks(int num_ranks, const EngineOptions& options, const std::vector<int>& cpus,
                           const std::vector<std::vector<int>>& devices);
 
-// The same where ranks are shared out over the processes of a job, neighbours together: what this
-// process runs is placed on its `cpus`, a worker a rank; of the others' ranks only their process is
-// known. Throws Error(kUsage) where there are fewer ranks than processes.
-PlacementPlan place_over_processes(int num_ranks, const EngineOptions& options,
+// The ranks of each process, neighbours together. asked: "3,1", or empty for an even share. Throws
+// Error(kUsage) for a process without a rank, or another sum or number than there is.
+std::vector<Range> share_ranks(int num_ranks, const std::string& asked, int num_processes);
+
+// The same where ranks are shared out over the processes of a job: what this process runs is placed
+// on its `cpus` or `devices`, a worker a rank; of the others' ranks only their process is known.
+PlacementPlan place_over_processes(const std::vector<Range>& ranks, const EngineOptions& options,
                                    const std::vector<int>& cpus,
-                                   const std::vector<std::vector<int>>& devices, int process,
-                                   int num_processes);
+                                   const std::vector<std::vector<int>>& devices, int process);
 
 }  // namespace weft::engine

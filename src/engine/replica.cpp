@@ -95,6 +95,12 @@ std::vector<std::unique_ptr<comm::Communicator>> Replica::join_workers(Range loc
   return exchange_->take_world();
 }
 
+// For what others say if this process is lost meanwhile.
+void Replica::enter_activity(const StepPlan& plan) const {
+  const bool has_prompt = plan.token_ids.size() > plan.rows.size();
+  job_->enter(has_prompt ? "prompt" : "generation");
+}
+
 template <typename Body>
 void Replica::guarded(const Body& body) {
   try {
@@ -294,7 +300,10 @@ void Replica::submit(const StepContext& context) {
   StepPlan& plan = slot.plan;
   plan.id = step;
   slot.masks.begin(plan);
-  if (exchange_ && exchange_->plans()) guarded([&] { tell(slot); });
+  if (exchange_) {
+    enter_activity(plan);
+    if (exchange_->plans()) guarded([&] { tell(slot); });
+  }
   if (shape_.num_kept_steps > 0) {
     StepRecord record = record_of(plan);
     if (context.load) record.load = *context.load;

@@ -105,6 +105,7 @@ class Replica {
   std::vector<std::unique_ptr<comm::Communicator>> join_workers(Range local);
   Range local_workers() const;
   // Where the replica spans processes.
+  void enter_activity(const StepPlan& plan) const;
   void tell(Slot& slot);
   void await_others(Slot& slot);
   void answer_elsewhere(int index, const Slot& slot);

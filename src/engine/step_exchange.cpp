@@ -4,11 +4,11 @@
 #include <utility>
 
 #include "base/error.h"
+#include "engine/process_agreement.h"
 
 namespace weft::engine {
 namespace {
 
-constexpr std::chrono::hours kNoDeadline{24 * 365 * 10};
 // A plan of 65,536 tokens with block tables of long contexts has a tenth of this.
 constexpr int64_t kMostBytes = int64_t{1} << 30;
 

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "fleet/file_digests.h"
+#include "checkpoint/file_digests.h"
 #include "kernels/kernels.h"
 
 namespace weft::fleet {
@@ -12,9 +12,10 @@ namespace weft::fleet {
 // "fp_" and 16 hexadecimal digits, of every byte of the model's files and of the numerics
 // (engine/numerics.h). Of a folder all files count whose names say that they are a model's, of a
 // split file all parts. Names of files do not count. A large file is read whole once, and known
-// again while it stays as it is (fleet/file_digests.h).
+// again while it stays as it is (checkpoint/file_digests.h).
 // Error(kModel) where a file cannot be read.
-std::string fingerprint(const std::string& model_path, kernels::KvType cache, FileDigests& digests);
+std::string fingerprint(const std::string& model_path, kernels::KvType cache,
+                        checkpoint::FileDigests& digests);
 // With what this user's runs remember.
 std::string fingerprint(const std::string& model_path, kernels::KvType cache);
 

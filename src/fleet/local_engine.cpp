@@ -169,6 +169,10 @@ Status LocalEngine::status() const {
     const std::lock_guard lock(status_mutex_);
     status = status_;
   }
+  if (const std::optional<Error> lost = status.alive ? engine_->lost() : std::nullopt) {
+    status.alive = false;
+    status.failure = lost;
+  }
   status.stats.num_waiting += mailbox_.count_if([](const Message& message) {
     return std::holds_alternative<GenerateMessage>(message) ||
            std::holds_alternative<EmbedMessage>(message);

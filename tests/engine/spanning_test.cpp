@@ -3,6 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <string>
+#include <thread>
+#include <vector>
+
 #include "base/clock.h"
 #include "base/error.h"
 #include "engine/placement.h"
@@ -13,6 +18,7 @@
 namespace weft::engine {
 namespace {
 
+using testing::AnyOf;
 using testing::HasSubstr;
 using Cpus = std::vector<int>;
 
@@ -25,6 +31,8 @@ TEST(Spanning, OptionsComeAsTheyWent) {
   options.max_slowdown = 2.5;
   options.stage_seconds = {0.25, 0.5};
   options.kv_cache_bytes = int64_t{1} << 40;
+  options.ranks_per_process = "3,1";
+  options.verify_weights = true;
   const EngineOptions read = options_of_line(options_line(options));
   EXPECT_EQ(read.model_path, options.model_path);
   EXPECT_EQ(read.topology.pipeline_parallel, "13,13,4");
@@ -43,9 +51,35 @@ TEST(Spanning, OptionsComeAsTheyWent) {
   EXPECT_THROW(options_of_line(other), Error);
 }
 
+std::vector<Range> shares(int num_ranks, const std::string& asked, int num_processes) {
+  return share_ranks(num_ranks, asked, num_processes);
+}
+
+std::string refusal(int num_ranks, const std::string& asked, int num_processes) {
+  try {
+    share_ranks(num_ranks, asked, num_processes);
+    return {};
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+    return error.what();
+  }
+}
+
 TEST(Spanning, RanksAreSharedOutInOrder) {
+  EXPECT_EQ(shares(5, "", 2), (std::vector<Range>{{0, 3}, {3, 5}}));
+  EXPECT_EQ(shares(4, "", 4), (std::vector<Range>{{0, 1}, {1, 2}, {2, 3}, {3, 4}}));
+  EXPECT_EQ(shares(5, "1,3,1", 3), (std::vector<Range>{{0, 1}, {1, 4}, {4, 5}}));
+  EXPECT_THAT(refusal(1, "", 2), HasSubstr("2 processes were started for a model split over 1 rank"));
+  EXPECT_THAT(refusal(5, "3,1", 2), HasSubstr("--ranks-per-process 3,1 is 4 ranks in 2 processes"));
+  EXPECT_THAT(refusal(4, "3,1", 3), HasSubstr("3 processes were started"));
+  for (const char* wrong : {"3,0,1", "3,,1", "3,-1", "3;1", "3,1,", "65,1", "99999999999999999999"})
+    EXPECT_THAT(refusal(4, wrong, 2), HasSubstr("give for example 3,1")) << wrong;
+}
+
+TEST(Spanning, AProcessPlacesItsOwnRanks) {
   EngineOptions options;
-  const PlacementPlan plan = place_over_processes(5, options, {4, 5, 6, 7}, {}, 1, 2);
+  const PlacementPlan plan =
+      place_over_processes({{0, 3}, {3, 5}}, options, {4, 5, 6, 7}, {}, 1);
   ASSERT_EQ(plan.workers.size(), 5u);
   EXPECT_FALSE(plan.pooled);
   const int processes[] = {0, 0, 0, 1, 1};
@@ -56,9 +90,8 @@ TEST(Spanning, RanksAreSharedOutInOrder) {
   EXPECT_EQ(plan.workers[3].cpus, (Cpus{4, 5}));
   EXPECT_EQ(plan.workers[4].cpus, (Cpus{6, 7}));
   EXPECT_TRUE(plan.workers[0].cpus.empty());
-  EXPECT_THROW(place_over_processes(1, options, {0, 1}, {}, 0, 2), Error);
   options.placement = Placement::kPooled;
-  EXPECT_THROW(place_over_processes(2, options, {0, 1}, {}, 0, 2), Error);
+  EXPECT_THROW(place_over_processes({{0, 1}, {1, 2}}, options, {0, 1}, {}, 0), Error);
 }
 
 TEST(Spanning, ProcessesAgreeOnTheLeastAndShareTheCpusOfAHost) {
@@ -95,6 +128,74 @@ TEST(Spanning, EveryProcessKnowsWhatAllRanksHold) {
     EXPECT_EQ(engine->split().ranks[rank].kv_bytes, expected.ranks[rank].kv_bytes);
   }
   EXPECT_EQ(engine->max_model_len(), alone->max_model_len());
+}
+
+// What fits is asked of each host's memory for the ranks that it runs.
+TEST(Spanning, AHostAnswersForItsOwnRanks) {
+  const std::vector<Range> ranks{{0, 2}, {2, 3}};
+  SplitReport split;
+  split.kv_groups.resize(1);
+  for (int rank = 0; rank < 3; ++rank) {
+    RankShare share;
+    share.rank = rank;
+    share.kv_group_bytes_per_token = {100 * (rank + 1)};
+    split.kv_groups[0].bytes_per_token += 100 * (rank + 1);
+    split.ranks.push_back(share);
+  }
+  EngineOptions options;
+  options.kv_cache_bytes = 6000;
+  comm::Jobs jobs(2);
+  const auto [first, first_options] = part_of_host(jobs[0], ranks, split, options);
+  const auto [second, second_options] = part_of_host(jobs[1], ranks, split, options);
+  const std::vector<std::vector<int>> devices{{0}, {1}, {2}};
+  EXPECT_EQ(share_devices(jobs[1], ranks, devices).size(), 3u) << "a host of its own here";
+  EXPECT_THROW(share_devices(jobs[0], ranks, {{0}}), Error);
+  jobs.leave();
+  ASSERT_EQ(first.ranks.size(), 2u);
+  ASSERT_EQ(second.ranks.size(), 1u);
+  EXPECT_EQ(second.ranks[0].rank, 2);
+  EXPECT_EQ(first.kv_groups[0].bytes_per_token, 300);
+  EXPECT_EQ(second.kv_groups[0].bytes_per_token, 300);
+  EXPECT_EQ(first_options.kv_cache_bytes, 3000);
+  EXPECT_EQ(second_options.kv_cache_bytes, 3000);
+}
+
+TEST(Spanning, DifferentModelsAreNamedWithTheirHosts) {
+  SKIP_WITHOUT_TINY_MODELS();
+  comm::Jobs jobs(3);
+  std::vector<std::string> said(3);
+  jobs.on_each([&](int process) {
+    const auto member = std::move(jobs[process].members(1).front());
+    const std::string own = tiny_path(process == 2 ? "llama.Q4_0" : "llama.F32");
+    check_same_model(jobs[process], *member, tiny_path("llama.F32"), true);
+    check_same_model(jobs[process], *member, tiny_path("llama.F32"), false);
+    try {
+      check_same_model(jobs[process], *member, own, false);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kModel);
+      said[static_cast<size_t>(process)] = error.what();
+    }
+  });
+  jobs.leave();
+  for (const std::string& what : said) {
+    EXPECT_THAT(what, HasSubstr("different models under "));
+    EXPECT_THAT(what, HasSubstr("process 0 (host0) has 1 file of "));
+    EXPECT_THAT(what, HasSubstr("process 2 (host2) has 1 file of "));
+    EXPECT_THAT(what, HasSubstr("copy the model of one host to the other"));
+  }
+}
+
+TEST(Spanning, AProcessReadsTheSlicesOfItsRanks) {
+  SKIP_WITHOUT_TINY_MODELS();
+  EngineOptions options = tiny_options(tiny_path("llama.F32"));
+  options.topology.stages = "1@1,3@2";
+  const int64_t all = Engine::load(options)->weight_loading().source_bytes;
+  const int64_t of_three = SpanningEngine(options, 3)->weight_loading().source_bytes;
+  options.ranks_per_process = "2,1";
+  const int64_t of_two = SpanningEngine(options, 2)->weight_loading().source_bytes;
+  EXPECT_GT(of_three, 0);
+  EXPECT_LT(of_three, of_two);
+  EXPECT_LT(of_two, all);
 }
 
 TEST(Spanning, SeveralEnginesOneAfterAnother) {
@@ -142,10 +243,30 @@ TEST(Spanning, ALostProcessEndsTheAnswerWithItsName) {
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::kCommunication);
       EXPECT_THAT(error.what(), HasSubstr("rank 1 (host1)"));
+      EXPECT_THAT(error.what(), AnyOf(HasSubstr("of prompt within"), HasSubstr("last seen in")));
     }
     EXPECT_LT(seconds_between(begin, now_ns()), 30.0);
     EXPECT_NE(engine.failure(1), nullptr) << "the other one hears nothing for too long";
   }
+}
+
+// Nobody asks anything: a server learns of it all the same.
+TEST(Spanning, AnIdleEngineKnowsThatAProcessIsLost) {
+  SKIP_WITHOUT_TINY_MODELS();
+  EngineOptions options = tiny_options(tiny_path("llama.F32"));
+  options.topology.tensor_parallel_size = 2;
+  SpanningEngine engine(options, 2, {.silence = std::chrono::milliseconds(2500)});
+  engine->generate(greedy(some_ids(20), 4), {});
+  EXPECT_FALSE(engine->lost());
+  engine.jobs().board().cut(1);
+  engine.fail();
+  const int64_t begin = now_ns();
+  while (!engine->lost() && seconds_between(begin, now_ns()) < 60)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  ASSERT_TRUE(engine->lost());
+  EXPECT_EQ(engine->lost()->kind(), ErrorKind::kCommunication);
+  EXPECT_THAT(engine->lost()->summary(), HasSubstr("rank 1 (host1) gave no sign of life"));
+  EXPECT_THAT(engine->lost()->summary(), HasSubstr("last seen in generation ('"));
 }
 
 }  // namespace

@@ -13,6 +13,7 @@ namespace weft::fleet {
 namespace {
 
 namespace fs = std::filesystem;
+using checkpoint::FileDigests;
 using kernels::KvType;
 
 class Fingerprint : public testing::Test {

@@ -1,4 +1,4 @@
-#include "fleet/file_digests.h"
+#include "checkpoint/file_digests.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -23,7 +23,7 @@
 #include "base/log.h"
 #include "base/sha256.h"
 
-namespace weft::fleet {
+namespace weft::checkpoint {
 namespace {
 
 namespace fs = std::filesystem;
@@ -175,4 +175,4 @@ void FileDigests::remember(const fs::path& line_file, const std::string& line) c
   if (!is_written || error) fs::remove(draft, error);
 }
 
-}  // namespace weft::fleet
+}  // namespace weft::checkpoint

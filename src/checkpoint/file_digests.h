@@ -13,7 +13,7 @@
 #include <string>
 #include <utility>
 
-namespace weft::fleet {
+namespace weft::checkpoint {
 
 class FileDigests {
  public:
@@ -41,4 +41,4 @@ class FileDigests {
   int64_t num_bytes_read_ = 0;
 };
 
-}  // namespace weft::fleet
+}  // namespace weft::checkpoint
