@@ -132,8 +132,9 @@ void Window::fail_silent(uint32_t target, const Call& call) {
        member = first_missing(target, member + 1))
     silent += fmt::format("{}{}", silent.empty() ? "" : ", ",
                           part_.name(processes_[static_cast<size_t>(member)]));
-  part_.fail(fmt::format("{} did not come to '{}' ({}) within {} ms (noticed by {})", silent,
-                         call.phase, name_of(call.verb), deadline_.count(), part_.own_name()));
+  part_.fail(fmt::format("{} did not come to '{}' ({}) of {} within {} ms (noticed by {})", silent,
+                         call.phase, name_of(call.verb), part_.activity(), deadline_.count(),
+                         part_.own_name()));
 }
 
 // Everybody sees that the calls differ, and the first to say so names the other.
