@@ -1,4 +1,4 @@
-// Open MPI behind a link. With mpi_member.cpp, which measures it, the only one that includes mpi.h.
+// Open MPI behind a link. With mpi_member.cpp, which measures it, the only one that calls it.
 //
 // MPI is asked for MPI_THREAD_SERIALIZED and called under one mutex. The callers are several
 // threads (ranks that send, the one that speaks for a process, the watch), but no call here waits,

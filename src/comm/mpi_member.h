@@ -2,16 +2,14 @@
 //
 // It blocks without a deadline, sees no abort, and while it lives it has MPI for itself: this
 // process can neither send nor say that it is alive. For `weft bench comm`, and nothing else.
-// Included by the sources that include mpi.h anyway.
+// Included by the sources that need mpi.h anyway.
 #pragma once
-
-#define OMPI_SKIP_MPICXX 1  // its C++ bindings, which nobody keeps
-#include <mpi.h>
 
 #include <memory>
 #include <mutex>
 
 #include "comm/comm.h"
+#include "comm/mpi_library.h"
 
 namespace weft::comm {
 
