@@ -1,25 +1,28 @@
 #!/usr/bin/env python3
 """The program in several processes, as mpirun starts them: the bits of one, and how it ends."""
 
-import contextlib
+import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 from pathlib import Path
 
-from program import MODEL, PROGRAM, QUESTION, TIMEOUT_S, answer, environment, needs_the_model
+from program import MODEL, PROGRAM, QUESTION, TIMEOUT_S, answer, environment, needs_the_model, weft
 
 SKIPPED = 77
+MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none"]
+LONG_ANSWER = ["-p", QUESTION, "-n", 1500, "--ignore-eos"]
 
 
 def command(num_processes, *arguments):
-    return ["mpirun", "-np", str(num_processes), "--oversubscribe", "--bind-to", "none", PROGRAM,
-            *map(str, arguments)]
+    return [*MPIRUN, "-np", str(num_processes), PROGRAM, *map(str, arguments)]
 
 
 def variables():
@@ -27,9 +30,13 @@ def variables():
     return environment(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
 
 
+def finished(started):
+    return subprocess.run(started, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=TIMEOUT_S, env=variables())
+
+
 def run(num_processes, *arguments):
-    return subprocess.run(command(num_processes, *arguments), stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=TIMEOUT_S, env=variables())
+    return finished(command(num_processes, *arguments))
 
 
 def processes_of_session(session):
@@ -48,81 +55,181 @@ def processes_of_session(session):
     return found
 
 
+class Processes:
+    """A job in a session of its own, of which nothing is left behind whatever became of the test."""
+
+    def __init__(self, test, *arguments):
+        self.test = test
+        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        env=variables(), start_new_session=True)
+        test.addCleanup(self.kill)
+
+    def kill(self):
+        for pid in processes_of_session(self.process.pid):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.process.communicate()
+
+    def signal_rank(self, rank, sign):
+        ranks = processes_of_session(self.process.pid)
+        os.kill(next(pid for pid, of in ranks.items() if of == rank), sign)
+
+    def ends(self, limit_s):
+        """Exit code and standard error of all; within a time that counts from here."""
+        begin = time.monotonic()
+        _, errors = self.process.communicate(timeout=TIMEOUT_S)
+        passed = time.monotonic() - begin
+        self.test.assertLess(passed, limit_s, errors.decode())
+        # mpirun may be gone a moment before those that it has killed.
+        while processes_of_session(self.process.pid) and time.monotonic() - begin < TIMEOUT_S:
+            time.sleep(0.05)
+        self.test.assertEqual(processes_of_session(self.process.pid), {})
+        return self.process.returncode, errors.decode()
+
+
 @needs_the_model
 class OverProcesses(unittest.TestCase):
+    def check_same(self, spanning, alone):
+        self.assertEqual(spanning.returncode, 0, spanning.stderr)
+        found = json.loads(spanning.stdout)
+        for key in ("text", "token_ids", "logits_hash"):
+            self.assertEqual(found[key], alone[key])
+
     def test_the_bits_of_one_process(self):
-        options = ["-q", "--json", "-p", QUESTION, "-n", 12, "--logits-hash"]
-        alone = answer("-p", QUESTION, "-n", 12, "--logits-hash")
-        for count, split in [(2, ["--tp", 2]), (2, ["--pp", 2]), (3, ["--tp", 2, "--pp", 2]),
-                             (2, ["--stages", "12@1,14@2,4@1"])]:
+        asked = ["-p", QUESTION, "-n", 12, "--logits-hash"]
+        alone = answer(*asked)
+        for count, split in [(2, ["--tp", 2]), (3, ["--tp", 2, "--pp", 2]),
+                             (2, ["--stages", "12@1,14@2,4@1", "--ranks-per-process", "1,3"]),
+                             (2, ["--tp-weights", "2,1", "--verify-weights"])]:
             with self.subTest(processes=count, split=split):
-                spanning = run(count, "run", MODEL, *options, *split)
-                self.assertEqual(spanning.returncode, 0, spanning.stderr)
-                found = json.loads(spanning.stdout)
-                for key in ("text", "token_ids", "logits_hash"):
-                    self.assertEqual(found[key], alone[key])
+                self.check_same(run(count, "run", MODEL, "-q", "--json", *asked, *split), alone)
+        with self.subTest("hosts of different instruction sets"):
+            arguments = [PROGRAM, "run", str(MODEL), "-q", "--json", *map(str, asked), "--tp", "2"]
+            self.check_same(finished([*MPIRUN, "-np", "1", *arguments, ":", "-np", "1", "env",
+                                      "WEFT_ISA=portable", *arguments]), alone)
 
     def test_the_first_process_alone_speaks(self):
         spanning = run(2, "run", MODEL, "-p", QUESTION, "--tp", 2)
         self.assertEqual(spanning.returncode, 0, spanning.stderr)
         self.assertEqual(spanning.stdout, "The capital of Japan is Tokyo.\n")
         self.assertEqual(spanning.stderr.count("tp=2"), 1, spanning.stderr)
+        self.assertRegex(spanning.stderr, r"hosts +\S+: rank 0, \w+\n +\S+: rank 1, \w+\n")
         self.assertEqual(run(2, "--version").stdout.count("weft "), 1)
+
+    def test_a_file_of_prompts_and_benches(self):
+        with tempfile.TemporaryDirectory() as folder:
+            lines = [{"prompt": f"{number} and {number} make", "max_tokens": 6, "temperature": 0}
+                     for number in ("Two", "Three", "Four")]
+            file = Path(folder) / "in.jsonl"
+            file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            alone = weft("run", MODEL, "--file", file, "-q")
+            spanning = run(2, "run", MODEL, "--file", file, "-q", "--pp", 2)
+            self.assertEqual(alone.returncode, 0, alone.stderr)
+            self.assertEqual(spanning.returncode, 0, spanning.stderr)
+            texts = [[choice["text"] for choice in json.loads(line)["choices"]]
+                     for line in spanning.stdout.splitlines()]
+            self.assertEqual(len(texts), 3)
+            self.assertEqual(texts, [[choice["text"] for choice in json.loads(line)["choices"]]
+                                     for line in alone.stdout.splitlines()])
+        for bench in (["throughput", "--num-prompts", 3], ["latency", "--num-iters", 1,
+                                                           "--num-iters-warmup", 0]):
+            measured = run(2, "bench", *bench[:1], MODEL, "--pp", 2, "--input-len", 16,
+                           "--output-len", 4, "--no-bounds", *bench[1:])
+            self.assertEqual(measured.returncode, 0, measured.stderr)
+            self.assertIn("/s" if bench[0] == "throughput" else "ms", measured.stdout)
 
     def test_mistakes_are_told_once_and_end_all(self):
         spanning = run(2, "run", MODEL, "--no-such-option")
         self.assertEqual(spanning.returncode, 2)
         self.assertEqual(spanning.stderr.count("weft: unknown option"), 1, spanning.stderr)
         spanning = run(2, "run", MODEL, "-p", QUESTION)
-        self.assertIn("2 processes were started for a model split over 1 rank", spanning.stderr)
+        self.assertEqual(spanning.stderr.count("2 processes were started for a model split over 1"),
+                         1, spanning.stderr)
         self.assertEqual(spanning.returncode, 2)
 
+    def test_models_that_differ_are_named(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for host in ("a", "b"):
+                (Path(folder) / host).mkdir()
+                shutil.copy(MODEL, Path(folder) / host / "m.gguf")
+            with open(Path(folder) / "b" / "m.gguf", "r+b") as file:
+                file.seek(-1, os.SEEK_END)
+                last = file.read(1)[0]
+                file.seek(-1, os.SEEK_END)
+                file.write(bytes([last ^ 1]))
+            arguments = [PROGRAM, "run", "m.gguf", "-p", QUESTION, "--tp", "2"]
+            started = [*MPIRUN, "-np", "1", "-wdir", f"{folder}/a", *arguments, ":",
+                       "-np", "1", "-wdir", f"{folder}/b", *arguments]
+            spanning = finished(started)
+            self.assertEqual(spanning.returncode, 3, spanning.stderr)
+            self.assertRegex(spanning.stderr, r"different models under m\.gguf")
+            self.assertRegex(spanning.stderr, r"process 0 \(.*\) has 1 file of .* process 1 \(.*\)")
+            (Path(folder) / "b" / "m.gguf").unlink()
+            spanning = finished(started)
+            self.assertRegex(spanning.stderr, r"process 1 \(.*\): .*m\.gguf")
+
     def answering(self):
-        """A long answer under way: (the process, its ranks by process id)."""
-        process = subprocess.Popen(
-            command(2, "run", MODEL, "-p", QUESTION, "--tp", 2, "-n", 1500, "--ignore-eos"),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=variables(), start_new_session=True)
-        self.addCleanup(self.end, process)
-        self.assertTrue(process.stdout.read(4))
-        return process, processes_of_session(process.pid)
-
-    @staticmethod
-    def end(process):
-        for pid in processes_of_session(process.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.communicate()
-
-    def ends(self, process, limit_s):
-        begin = time.monotonic()
-        _, errors = process.communicate(timeout=limit_s + 20)
-        self.assertLess(time.monotonic() - begin, limit_s)
-        # mpirun may end before the last one that it killed.
-        give_up = time.monotonic() + 5
-        while (left := processes_of_session(process.pid)) and time.monotonic() < give_up:
-            time.sleep(0.05)
-        self.assertEqual(left, {})
-        return errors.decode()
+        """A long answer under way."""
+        job = Processes(self, *command(2, "run", MODEL, *LONG_ANSWER, "--tp", 2))
+        self.assertTrue(job.process.stdout.read(4))
+        return job
 
     def test_a_killed_rank_is_named(self):
-        process, ranks = self.answering()
-        os.kill(next(pid for pid, rank in ranks.items() if rank == 1), signal.SIGKILL)
-        errors = self.ends(process, 10)
-        self.assertRegex(errors, r"weft: rank 1 \(.*\) ended without a word")
-        self.assertNotEqual(process.returncode, 0)
+        job = self.answering()
+        job.signal_rank(1, signal.SIGKILL)
+        code, errors = job.ends(30)
+        self.assertRegex(errors, r"weft: rank 1 \(.*\) ended without a word .* last seen in "
+                                 r"(prompt|generation) \('")
+        self.assertNotEqual(code, 0)
 
     def test_a_frozen_rank_is_named_and_ended(self):
-        process, ranks = self.answering()
-        os.kill(next(pid for pid, rank in ranks.items() if rank == 1), signal.SIGSTOP)
-        errors = self.ends(process, 12)
+        job = self.answering()
+        job.signal_rank(1, signal.SIGSTOP)
+        code, errors = job.ends(40)
         self.assertRegex(errors, r"weft: rank 1 \(.*\) gave no sign of life")
-        self.assertEqual(process.returncode, 5, errors)
+        self.assertEqual(code, 5, errors)
 
     def test_an_interrupt_ends_all(self):
-        process, _ = self.answering()
-        os.kill(process.pid, signal.SIGINT)
-        self.ends(process, 10)
+        job = self.answering()
+        os.kill(job.process.pid, signal.SIGINT)
+        job.ends(40)
+
+    def serving(self):
+        """A server of two processes that has answered; (the job, its first process)."""
+        job = Processes(self, *command(2, "serve", MODEL, "--port", 0, "--pp", 2,
+                                       "--max-model-len", 512))
+        words = b""
+        while b"\ntry " not in words:
+            line = job.process.stderr.readline()
+            self.assertTrue(line, words.decode())
+            words += line
+        port, pid = map(int, re.search(r":(\d+)/v1, process (\d+)", words.decode()).groups())
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+        self.addCleanup(connection.close)
+        connection.request("POST", "/v1/chat/completions", json.dumps({
+            "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 12,
+            "temperature": 0}), {"Content-Type": "application/json"})
+        reply = json.loads(connection.getresponse().read())
+        self.assertEqual(reply["choices"][0]["message"]["content"],
+                         "The capital of Japan is Tokyo.")
+        return job, pid
+
+    def test_a_server_ends_in_order(self):
+        job, pid = self.serving()
+        os.kill(pid, signal.SIGTERM)
+        code, errors = job.ends(60)
+        self.assertEqual(code, 0, errors)
+        self.assertIn("drained: every answer was given whole", errors)
+
+    def test_an_idle_server_ends_where_a_rank_is_lost(self):
+        job, _ = self.serving()
+        job.signal_rank(1, signal.SIGKILL)
+        code, errors = job.ends(30)
+        self.assertRegex(errors, r"weft: rank 1 \(.*\) ended without a word")
+        self.assertNotEqual(code, 0)
 
 
 if __name__ == "__main__":
