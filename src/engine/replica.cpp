@@ -215,14 +215,22 @@ void Replica::await_others(Slot& slot) {
 }
 
 void Replica::follow() {
+  using Heard = StepExchange::Heard;
   while (true) {
     StepPlan& plan = next_plan();
     rest();
-    bool has_more = false;
-    guarded([&] { has_more = exchange_->hear(plan); });
+    Heard heard = Heard::kEnd;
+    guarded([&] { heard = exchange_->hear(plan); });
     throw_if_failed();
-    if (!has_more) return;
-    submit();
+    if (heard == Heard::kEnd) return;
+    if (heard == Heard::kPlan) {
+      submit();
+      continue;
+    }
+    if (heard == Heard::kTimesAndWindow)
+      for (const auto& worker : workers_) worker->clock().begin_window(now_ns());
+    guarded([&] { exchange_->tell_times(times_here()); });
+    throw_if_failed();
   }
 }
 
@@ -253,14 +261,36 @@ void Replica::settle() {
   rest();
 }
 
-// Of workers in other processes nothing is known here: their times are 0.
-ClockMarks Replica::marks() const {
+std::vector<WorkerTimes> Replica::times_here() const {
+  std::vector<WorkerTimes> times;
+  for (const auto& worker : workers_) {
+    const WorkerPlace& place = shape_.placement.workers[static_cast<size_t>(worker->index())];
+    WorkerTimes& own = times.emplace_back(WorkerTimes{worker->clock().totals(), 0});
+    for (int64_t rank = place.ranks.begin; rank < place.ranks.end; ++rank)
+      own.reduce_bytes += worker->reduce_bytes(static_cast<int>(rank));
+  }
+  return times;
+}
+
+// While steps are under way, what was known before stays: nobody waits for an answer to this.
+void Replica::ask_others(bool begins_window) {
+  if (!exchange_ || !exchange_->plans() || in_flight() > 0 || failed_.load()) return;
+  times_.resize(shape_.placement.workers.size());
+  guarded([&] { exchange_->ask_times(begins_window, times_); });
+}
+
+ClockMarks Replica::marks(bool begins_window) {
+  ask_others(begins_window);
   ClockMarks marks;
+  for (const WorkerTimes& worker : times_) marks.workers.push_back(worker.totals);
   marks.workers.resize(shape_.placement.workers.size());
   auto place = marks.workers.begin() + local_workers().begin;
   for (const auto& worker : workers_) *place++ = worker->clock().totals();
-  for (int rank = 0; rank < shape_.topology.num_ranks(); ++rank)
-    marks.reduce_bytes.push_back(runs(rank) ? worker_of(rank).reduce_bytes(rank) : 0);
+  for (int rank = 0; rank < shape_.topology.num_ranks(); ++rank) {
+    // Over processes each rank is a worker.
+    const int64_t told = times_.empty() ? 0 : times_[static_cast<size_t>(rank)].reduce_bytes;
+    marks.reduce_bytes.push_back(runs(rank) ? worker_of(rank).reduce_bytes(rank) : told);
+  }
   marks.num_steps = static_cast<int64_t>(num_submitted_);
   marks.at_ns = now_ns();
   return marks;
@@ -274,7 +304,7 @@ std::vector<ActivityClock::Events> Replica::events() const {
 }
 
 ClockMarks Replica::begin_window() {
-  ClockMarks begin = marks();
+  ClockMarks begin = marks(true);
   for (const auto& worker : workers_) worker->clock().begin_window(begin.at_ns);
   return begin;
 }

@@ -80,7 +80,7 @@ class Replica {
   void plan() { clock().enter(Activity::kSchedule); }
 
   // May be asked while steps run.
-  ClockMarks marks() const;
+  ClockMarks marks(bool begins_window = false);
   std::vector<ActivityClock::Events> events() const;  // [workers]
   ClockMarks begin_window();
   // The steps submitted from a moment on, as far as they are kept.
@@ -108,6 +108,8 @@ class Replica {
   void enter_activity(const StepPlan& plan) const;
   void tell(Slot& slot);
   void await_others(Slot& slot);
+  void ask_others(bool begins_window);
+  std::vector<WorkerTimes> times_here() const;
   void answer_elsewhere(int index, const Slot& slot);
   void start_all(const std::shared_ptr<Replica>& self);
   void start_worker(int index);
@@ -131,6 +133,7 @@ class Replica {
   std::unique_ptr<StepExchange> exchange_;  // where the replica spans processes
   std::vector<int> row_leaders_;            // of time_rows(): the first worker of each
   bool answered_elsewhere_ = false;         // the last stage begins in another process
+  std::vector<WorkerTimes> times_;          // [workers], where the replica spans processes
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
   std::array<Slot, kRingSlots> slots_;

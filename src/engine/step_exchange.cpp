@@ -1,8 +1,10 @@
 #include "engine/step_exchange.h"
 
+#include <cstdlib>
 #include <span>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "engine/process_agreement.h"
 
@@ -11,6 +13,8 @@ namespace {
 
 // A plan of 65,536 tokens with block tables of long contexts has a tenth of this.
 constexpr int64_t kMostBytes = int64_t{1} << 30;
+// In place of a plan's size.
+constexpr int64_t kEndWord = 0, kTimesWord = -1, kTimesAndWindowWord = -2;
 
 std::span<std::byte> bytes_of(int64_t& size) { return std::as_writable_bytes(std::span(&size, 1)); }
 
@@ -32,12 +36,16 @@ StepExchange::StepExchange(comm::Job& job, std::vector<Range> processes,
   answer_bytes_.resize(static_cast<size_t>(num_local));
 }
 
+void StepExchange::send_word(size_t process, int64_t word) {
+  const int leader = static_cast<int>(processes_[process].begin);
+  plan_sizes_.front()->send(leader, bytes_of(word), "plan of the next step");
+}
+
 void StepExchange::send_plan(std::span<const std::byte> bytes) {
-  int64_t size = std::ssize(bytes);
   for (size_t process = 1; process < processes_.size(); ++process) {
+    send_word(process, std::ssize(bytes));
     const int leader = static_cast<int>(processes_[process].begin);
-    plan_sizes_.front()->send(leader, bytes_of(size), "plan of the next step");
-    if (size > 0) bodies_.front()->send(leader, bytes, "plan of the next step");
+    if (!bytes.empty()) bodies_.front()->send(leader, bytes, "plan of the next step");
   }
 }
 
@@ -46,17 +54,50 @@ void StepExchange::tell(const StepPlan& plan) {
   send_plan(plan_bytes_);
 }
 
-void StepExchange::tell_end() { send_plan({}); }
+void StepExchange::tell_end() {
+  for (size_t process = 1; process < processes_.size(); ++process) send_word(process, kEndWord);
+}
 
-bool StepExchange::hear(StepPlan& plan) {
+StepExchange::Heard StepExchange::hear(StepPlan& plan) {
   int64_t size = 0;
   plan_sizes_.front()->recv(0, bytes_of(size), "plan of the next step");
+  if (size == kEndWord) return Heard::kEnd;
+  if (size == kTimesWord) return Heard::kTimes;
+  if (size == kTimesAndWindowWord) return Heard::kTimesAndWindow;
   check_size(size);
-  if (size == 0) return false;
   plan_bytes_.resize(static_cast<size_t>(size));
   bodies_.front()->recv(0, plan_bytes_, "plan of the next step");
   read_plan(plan_bytes_, limits_, plan);
-  return true;
+  return Heard::kPlan;
+}
+
+// A clock of another host began elsewhere. How far it is away is known to half of the way there and
+// back; less than that is no difference.
+void StepExchange::ask_times(bool begins_window, std::vector<WorkerTimes>& times) {
+  for (size_t process = 1; process < processes_.size(); ++process) {
+    const Range workers = processes_[process];
+    const auto theirs = std::span(times).subspan(static_cast<size_t>(workers.begin),
+                                                 static_cast<size_t>(workers.size()));
+    const int leader = static_cast<int>(workers.begin);
+    const int64_t asked_ns = now_ns();
+    send_word(process, begins_window ? kTimesAndWindowWord : kTimesWord);
+    int64_t their_ns = 0;
+    answer_sizes_.front()->recv(leader, bytes_of(their_ns), "times of a process");
+    bodies_.front()->recv(leader, std::as_writable_bytes(theirs), "times of a process");
+    const int64_t way_ns = (now_ns() - asked_ns) / 2;
+    const int64_t away_ns = their_ns - (asked_ns + way_ns);
+    if (std::abs(away_ns) <= way_ns) continue;
+    for (WorkerTimes& worker : theirs)
+      for (int64_t* moment : {&worker.totals.at_ns, &worker.totals.first_work_ns,
+                              &worker.totals.last_work_ns})
+        if (*moment != 0) *moment -= away_ns;
+  }
+}
+
+void StepExchange::tell_times(std::vector<WorkerTimes> of_workers_here) {
+  int64_t now = now_ns();
+  answer_sizes_.front()->send(0, bytes_of(now), "times of a process");
+  bodies_.front()->send(0, std::as_bytes(std::span(of_workers_here)), "times of a process");
 }
 
 void StepExchange::answer(int worker, const StepAnswer& answer, int64_t work_ns) {

@@ -4,6 +4,7 @@
 //   process 0    plan n ──> every other process, then its own part of step n
 //   the others   hear plan n, run it, and whoever leads a stage there answers
 //   process 0    awaits the answers of step n, in order
+//   process 0    asks for times, while no step is under way; the others tell their workers'
 //
 // Each message is its size and then its bytes. Sizes travel in groups of their own: a wait for the
 // next plan has no deadline (nobody may ask anything for a week; a process that is lost is found by
@@ -16,6 +17,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/activity.h"
 #include "base/range.h"
 #include "comm/comm.h"
 #include "comm/job.h"
@@ -24,8 +26,16 @@
 
 namespace weft::engine {
 
+// Of a worker of another process, by this process's clock.
+struct WorkerTimes {
+  ActivityTotals totals;
+  int64_t reduce_bytes = 0;
+};
+
 class StepExchange {
  public:
+  enum class Heard { kPlan, kEnd, kTimes, kTimesAndWindow };
+
   // Collective. processes: the workers of each, in order; worker w is rank w of every group.
   StepExchange(comm::Job& job, std::vector<Range> processes, std::chrono::milliseconds deadline,
                PlanLimits limits);
@@ -38,8 +48,12 @@ class StepExchange {
 
   void tell(const StepPlan& plan);
   void tell_end();
-  // False: there are no more.
-  bool hear(StepPlan& plan);
+  Heard hear(StepPlan& plan);
+
+  // times [workers]: those of other processes are filled in. begins_window: their clocks' windows
+  // begin.
+  void ask_times(bool begins_window, std::vector<WorkerTimes>& times);
+  void tell_times(std::vector<WorkerTimes> of_workers_here);
 
   void answer(int worker, const StepAnswer& answer, int64_t work_ns);
   // What a worker of another process answers; `answer` as read_answer has it.
@@ -49,6 +63,7 @@ class StepExchange {
   using Members = std::vector<std::unique_ptr<comm::Communicator>>;
 
   void send_plan(std::span<const std::byte> bytes);
+  void send_word(size_t process, int64_t word);
   comm::Communicator& local(const Members& members, int worker) const {
     return *members[static_cast<size_t>(worker - local_workers().begin)];
   }

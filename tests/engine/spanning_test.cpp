@@ -198,6 +198,32 @@ TEST(Spanning, AProcessReadsTheSlicesOfItsRanks) {
   EXPECT_LT(of_two, all);
 }
 
+// Ranks of other processes are told apart from those that do nothing.
+TEST(Spanning, TimesOfAllRanksAreKnownWhereNothingIsUnderWay) {
+  SKIP_WITHOUT_TINY_MODELS();
+  EngineOptions options = tiny_options(tiny_path("llama.F32"));
+  options.topology.tensor_parallel_size = 2;
+  options.topology.pipeline_parallel = "2";
+  SpanningEngine engine(options, 3);
+  engine->begin_window();
+  const GenerationResult result = engine->generate(greedy(some_ids(20), 8), {});
+  const PipelineReport report = engine->report_window();
+  ASSERT_EQ(report.ranks.size(), 4u);
+  ASSERT_EQ(result.ranks.size(), 4u);
+  for (size_t rank = 0; rank < 4; ++rank) {
+    EXPECT_GT(report.ranks[rank].compute_s, 0.0) << rank;
+    EXPECT_GT(result.ranks[rank].compute_s, 0.0) << rank;
+    EXPECT_EQ(report.ranks[rank].reduce_bytes, report.ranks[0].reduce_bytes) << rank;
+  }
+  EXPECT_GT(report.ranks[0].reduce_bytes, 0);
+  ASSERT_EQ(report.stages.size(), 2u);
+  for (const StageTime& stage : report.stages) {
+    EXPECT_NEAR(stage.sum_s(), stage.window_s, 1e-6);
+    EXPECT_GT(stage.work_s(), 0.0);
+    EXPECT_LT(stage.fill_s + stage.drain_s, report.window_s + 1e-3);
+  }
+}
+
 TEST(Spanning, SeveralEnginesOneAfterAnother) {
   SKIP_WITHOUT_TINY_MODELS();
   EngineOptions options = tiny_options(tiny_path("llama.F32"));
