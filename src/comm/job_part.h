@@ -66,8 +66,8 @@ class JobPart {
   bool on_one_machine(std::span<const int> processes) const;
   std::string own_name() const { return name(link_.process()); }
 
-  // What this process is in, as others will be told: the wait, and what it is a part of (Job::enter).
-  // Literals.
+  // What this process is in, as others will be told: the wait, and what it is a part of
+  // (Job::enter). Literals.
   void enter(const char* phase) { phase_.store(phase, std::memory_order_relaxed); }
   void begin(const char* activity) { activity_.store(activity, std::memory_order_relaxed); }
   const char* activity() const { return activity_.load(std::memory_order_relaxed); }

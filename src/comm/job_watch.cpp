@@ -15,6 +15,8 @@ namespace {
 
 constexpr uint32_t kMagic = 0x77656674;  // "weft"
 constexpr int64_t kSayEveryNs = 500'000'000;
+// What it does next, a process says sooner: it may be lost in that.
+constexpr int64_t kSayNewsNs = 100'000'000;
 // Where somebody may be lost: who lives says so several times before it is missed.
 constexpr int64_t kSaySoonNs = 40'000'000;
 // What others still say of a search that has ended here begins no other one.
@@ -86,6 +88,7 @@ void JobWatch::leave() {
 // it goes on until it is told to stop.
 void JobWatch::run() {
   int64_t looked = now_ns(), said = 0, idle = looked;
+  const char* said_activity = nullptr;
   while (!stopping_.load()) {
     const int64_t now = now_ns();
     const int64_t passed = std::min(now - looked, kLongestLookNs);
@@ -93,9 +96,14 @@ void JobWatch::run() {
     int64_t under_way = 0;
     try {
       for (const auto& neighbour : neighbours_) look_at(*neighbour, passed);
-      if (now - said >= (part_.suspects() ? kSaySoonNs : kSayEveryNs)) {
+      const char* const activity = part_.activity();
+      const int64_t every = part_.suspects()            ? kSaySoonNs
+                            : activity != said_activity ? kSayNewsNs
+                                                        : kSayEveryNs;
+      if (now - said >= every) {
         say_alive();
         said = now;
+        said_activity = activity;
       }
       if (part_.suspects()) search(now);
       if (part_.family()->aborted()) {

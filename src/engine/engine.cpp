@@ -206,9 +206,9 @@ void LocalEngine::place(ReplicaShape& shape) {
   const comm::Job& job = *options_.job;
   ranks_of_processes_ = share_ranks(num_ranks, options_.ranks_per_process, job.num_processes());
   check_same_model(job, *processes_, options_.model_path, options_.verify_weights);
-  shape.placement = place_over_processes(
-      ranks_of_processes_, options_, share_cpus(job, *processes_, cpus),
-      share_devices(job, ranks_of_processes_, devices), job.process());
+  shape.placement =
+      place_over_processes(ranks_of_processes_, options_, share_cpus(job, *processes_, cpus),
+                           share_devices(job, ranks_of_processes_, devices), job.process());
   const auto num_online = static_cast<size_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
   if (const auto warning = binding_warning(job, cpus.size(), num_online))
     shape.placement.warnings.push_back(*warning);

@@ -130,7 +130,7 @@ struct SplitReport {
   std::vector<std::string> warnings;  // idle ranks, shared cores, …
   // The ranks of the draft model, which have all blocks of the cache too; empty without one.
   std::vector<RankShare> draft_ranks;
-  std::string draft_model;  // its name or path
+  std::string draft_model;              // its name or path
   std::vector<ProcessShare> processes;  // empty where this one runs all ranks
 };
 

@@ -125,11 +125,10 @@ std::vector<Range> share_ranks(int num_ranks, const std::string& asked, int num_
     sum += count;
   }
   if (sum != num_ranks || std::ssize(ranks) != num_processes)
-    throw Error(ErrorKind::kUsage,
-                fmt::format("--ranks-per-process {} is {} in {}", asked, counted(sum, "rank"),
-                            counted(std::ssize(ranks), "process")),
-                fmt::format("{} and {} were started", counted(num_ranks, "rank"),
-                            counted(num_processes, "process")),
+    throw Error(ErrorKind::kUsage, fmt::format("--ranks-per-process {} does not fit", asked),
+                fmt::format("its sum is {}, of {}; it has {}, for {} processes", sum,
+                            counted(num_ranks, "rank"), counted(std::ssize(ranks), "number"),
+                            num_processes),
                 "give one number for each process, or leave it out");
   return ranks;
 }

@@ -9,7 +9,7 @@
 #include "base/counted.h"
 #include "base/error.h"
 #include "base/range.h"
-#include "checkpoint/model_files.h"
+#include "checkpoint/model_digest.h"
 
 namespace weft::engine {
 namespace {
@@ -64,9 +64,8 @@ struct ModelMark {
 
 ModelMark mark_of(const std::string& path, bool every_byte) {
   checkpoint::FileDigests unremembered("");  // what lies on the disk now
-  const checkpoint::ModelDigest model = every_byte
-                                            ? checkpoint::whole_digest(path, unremembered)
-                                            : checkpoint::sampled_digest(path);
+  const checkpoint::ModelDigest model =
+      every_byte ? checkpoint::whole_digest(path, unremembered) : checkpoint::sampled_digest(path);
   ModelMark mark{model.num_files, model.num_bytes, {}};
   std::copy_n(model.digest.begin(), std::min(model.digest.size(), mark.digest.size()),
               mark.digest.begin());

@@ -33,15 +33,15 @@ std::vector<int> share_cpus(const comm::Job& job, comm::Communicator& processes,
 std::vector<std::vector<int>> share_devices(const comm::Job& job, const std::vector<Range>& ranks,
                                             const std::vector<std::vector<int>>& devices);
 
-// The ranks that are on this process's host: what has to fit into its memory. Also the options, with
-// this host's part of a cache that was asked for by its bytes over all ranks.
+// The ranks that are on this process's host: what has to fit into its memory. Also the options,
+// with this host's part of a cache that was asked for by its bytes over all ranks.
 std::pair<SplitReport, EngineOptions> part_of_host(const comm::Job& job,
                                                    const std::vector<Range>& ranks,
                                                    const SplitReport& split,
                                                    const EngineOptions& options);
 
 // Throws Error(kModel), in every process, naming two hosts where the files under this path differ:
-// in samples, or by every byte (checkpoint/model_files.h).
+// in samples, or by every byte (checkpoint/model_digest.h).
 void check_same_model(const comm::Job& job, comm::Communicator& processes, const std::string& path,
                       bool every_byte);
 

@@ -55,7 +55,7 @@ class Worker {
   // Collective over the workers, from the thread that will call `run`: splits the communicators,
   // loads the weights, allocates the cache.
   void start(const std::function<void(int64_t)>& on_bytes);
-  int64_t file_bytes() const;  // that start() reads
+  int64_t file_bytes() const;           // that start() reads
   int index() const { return index_; }  // in the placement
 
   int64_t load_ns() const { return load_ns_; }  // that start() spent on them

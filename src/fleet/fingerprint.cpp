@@ -4,7 +4,7 @@
 #include <span>
 
 #include "base/sha256.h"
-#include "checkpoint/model_files.h"
+#include "checkpoint/model_digest.h"
 #include "engine/numerics.h"
 
 namespace weft::fleet {

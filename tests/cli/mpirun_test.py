@@ -56,7 +56,7 @@ def processes_of_session(session):
 
 
 class Processes:
-    """A job in a session of its own, of which nothing is left behind whatever became of the test."""
+    """A job in a session of its own, of which nothing is left behind, whatever becomes of a test."""
 
     def __init__(self, test, *arguments):
         self.test = test
@@ -129,11 +129,10 @@ class OverProcesses(unittest.TestCase):
             spanning = run(2, "run", MODEL, "--file", file, "-q", "--pp", 2)
             self.assertEqual(alone.returncode, 0, alone.stderr)
             self.assertEqual(spanning.returncode, 0, spanning.stderr)
-            texts = [[choice["text"] for choice in json.loads(line)["choices"]]
-                     for line in spanning.stdout.splitlines()]
+            texts, expected = ([json.loads(line)["response"]["body"]["choices"]
+                                for line in done.stdout.splitlines()] for done in (spanning, alone))
             self.assertEqual(len(texts), 3)
-            self.assertEqual(texts, [[choice["text"] for choice in json.loads(line)["choices"]]
-                                     for line in alone.stdout.splitlines()])
+            self.assertEqual(texts, expected)
         for bench in (["throughput", "--num-prompts", 3], ["latency", "--num-iters", 1,
                                                            "--num-iters-warmup", 0]):
             measured = run(2, "bench", *bench[:1], MODEL, "--pp", 2, "--input-len", 16,
@@ -182,7 +181,7 @@ class OverProcesses(unittest.TestCase):
         job.signal_rank(1, signal.SIGKILL)
         code, errors = job.ends(30)
         self.assertRegex(errors, r"weft: rank 1 \(.*\) ended without a word .* last seen in "
-                                 r"(prompt|generation) \('")
+                                 r"(start|load|prompt|generation) \('")
         self.assertNotEqual(code, 0)
 
     def test_a_frozen_rank_is_named_and_ended(self):

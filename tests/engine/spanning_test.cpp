@@ -69,17 +69,18 @@ TEST(Spanning, RanksAreSharedOutInOrder) {
   EXPECT_EQ(shares(5, "", 2), (std::vector<Range>{{0, 3}, {3, 5}}));
   EXPECT_EQ(shares(4, "", 4), (std::vector<Range>{{0, 1}, {1, 2}, {2, 3}, {3, 4}}));
   EXPECT_EQ(shares(5, "1,3,1", 3), (std::vector<Range>{{0, 1}, {1, 4}, {4, 5}}));
-  EXPECT_THAT(refusal(1, "", 2), HasSubstr("2 processes were started for a model split over 1 rank"));
-  EXPECT_THAT(refusal(5, "3,1", 2), HasSubstr("--ranks-per-process 3,1 is 4 ranks in 2 processes"));
-  EXPECT_THAT(refusal(4, "3,1", 3), HasSubstr("3 processes were started"));
+  EXPECT_THAT(refusal(1, "", 2),
+              HasSubstr("2 processes were started for a model split over 1 rank"));
+  EXPECT_THAT(refusal(5, "3,1", 2),
+              HasSubstr("its sum is 4, of 5 ranks; it has 2 numbers, for 2 processes"));
+  EXPECT_THAT(refusal(4, "3,1", 3), HasSubstr("it has 2 numbers, for 3 processes"));
   for (const char* wrong : {"3,0,1", "3,,1", "3,-1", "3;1", "3,1,", "65,1", "99999999999999999999"})
     EXPECT_THAT(refusal(4, wrong, 2), HasSubstr("give for example 3,1")) << wrong;
 }
 
 TEST(Spanning, AProcessPlacesItsOwnRanks) {
   EngineOptions options;
-  const PlacementPlan plan =
-      place_over_processes({{0, 3}, {3, 5}}, options, {4, 5, 6, 7}, {}, 1);
+  const PlacementPlan plan = place_over_processes({{0, 3}, {3, 5}}, options, {4, 5, 6, 7}, {}, 1);
   ASSERT_EQ(plan.workers.size(), 5u);
   EXPECT_FALSE(plan.pooled);
   const int processes[] = {0, 0, 0, 1, 1};
@@ -213,9 +214,9 @@ TEST(Spanning, TimesOfAllRanksAreKnownWhereNothingIsUnderWay) {
   for (size_t rank = 0; rank < 4; ++rank) {
     EXPECT_GT(report.ranks[rank].compute_s, 0.0) << rank;
     EXPECT_GT(result.ranks[rank].compute_s, 0.0) << rank;
-    EXPECT_EQ(report.ranks[rank].reduce_bytes, report.ranks[0].reduce_bytes) << rank;
+    EXPECT_EQ(report.ranks[rank].reduce_bytes, report.ranks[rank / 2 * 2].reduce_bytes) << rank;
   }
-  EXPECT_GT(report.ranks[0].reduce_bytes, 0);
+  EXPECT_GT(report.ranks[3].reduce_bytes, 0);
   ASSERT_EQ(report.stages.size(), 2u);
   for (const StageTime& stage : report.stages) {
     EXPECT_NEAR(stage.sum_s(), stage.window_s, 1e-6);
@@ -269,7 +270,8 @@ TEST(Spanning, ALostProcessEndsTheAnswerWithItsName) {
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::kCommunication);
       EXPECT_THAT(error.what(), HasSubstr("rank 1 (host1)"));
-      EXPECT_THAT(error.what(), AnyOf(HasSubstr("of prompt within"), HasSubstr("last seen in")));
+      EXPECT_THAT(error.what(),
+                  AnyOf(HasSubstr("of generation within"), HasSubstr("last seen in")));
     }
     EXPECT_LT(seconds_between(begin, now_ns()), 30.0);
     EXPECT_NE(engine.failure(1), nullptr) << "the other one hears nothing for too long";
@@ -292,7 +294,7 @@ TEST(Spanning, AnIdleEngineKnowsThatAProcessIsLost) {
   ASSERT_TRUE(engine->lost());
   EXPECT_EQ(engine->lost()->kind(), ErrorKind::kCommunication);
   EXPECT_THAT(engine->lost()->summary(), HasSubstr("rank 1 (host1) gave no sign of life"));
-  EXPECT_THAT(engine->lost()->summary(), HasSubstr("last seen in generation ('"));
+  EXPECT_THAT(engine->lost()->summary(), HasSubstr("last seen in "));
 }
 
 }  // namespace

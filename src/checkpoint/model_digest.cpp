@@ -1,4 +1,4 @@
-#include "checkpoint/model_files.h"
+#include "checkpoint/model_digest.h"
 
 #include <fmt/format.h>
 
@@ -85,8 +85,7 @@ std::vector<fs::path> files_of_model(const fs::path& model) try {
 ModelDigest sampled_digest(const fs::path& model) {
   const std::vector<fs::path> files = files_with_side_files(model);
   const auto count = static_cast<int64_t>(files.size());
-  const int64_t head_bytes =
-      std::max(kLeastHeadBytes, kHeadBytes / std::max<int64_t>(1, count));
+  const int64_t head_bytes = std::max(kLeastHeadBytes, kHeadBytes / std::max<int64_t>(1, count));
   ModelDigest digest{count, 0, {}};
   Sha256 sum;
   for (const fs::path& path : files) {

@@ -1,4 +1,4 @@
-#include "checkpoint/model_files.h"
+#include "checkpoint/model_digest.h"
 
 #include <gtest/gtest.h>
 
@@ -12,7 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class ModelFiles : public testing::Test {
+class ModelDigests : public testing::Test {
  protected:
   void SetUp() override {
     std::string name = (fs::temp_directory_path() / "model-files-XXXXXX").string();
@@ -38,7 +38,7 @@ class ModelFiles : public testing::Test {
   fs::path folder_;
 };
 
-TEST_F(ModelFiles, AreThoseOfAFolderASplitOrASafetensorsFile) {
+TEST_F(ModelDigests, AreThoseOfAFolderASplitOrASafetensorsFile) {
   const fs::path first = write("m-00001-of-00002.gguf", "a");
   write("m-00002-of-00002.gguf", "b");
   write("notes.txt", "c");
@@ -55,7 +55,7 @@ TEST_F(ModelFiles, AreThoseOfAFolderASplitOrASafetensorsFile) {
   EXPECT_EQ(sampled_digest(weights).num_files, 2);
 }
 
-TEST_F(ModelFiles, SamplesSeeTheHeadTheEndTheSizeAndWhatIsDamagedWidely) {
+TEST_F(ModelDigests, SamplesSeeTheHeadTheEndTheSizeAndWhatIsDamagedWidely) {
   constexpr int64_t kSize = 100 << 20;
   const fs::path path = write("a.gguf", "GGUF");
   fs::resize_file(path, kSize);
@@ -73,7 +73,7 @@ TEST_F(ModelFiles, SamplesSeeTheHeadTheEndTheSizeAndWhatIsDamagedWidely) {
   EXPECT_NE(sampled_digest(path), before);
 }
 
-TEST_F(ModelFiles, OneByteInTheMiddleIsSeenByAWholeDigest) {
+TEST_F(ModelDigests, OneByteInTheMiddleIsSeenByAWholeDigest) {
   const fs::path path = write("a.gguf", "GGUF");
   fs::resize_file(path, 40 << 20);
   const std::string sampled = sampled_digest(path).digest, before = whole(path);
