@@ -85,8 +85,9 @@ TEST(Job, ASilentProcessIsNamedWithHostAndPhase) {
     comm.barrier("layer 3 mlp");
   });
   for (const size_t rank : {0, 2})
-    EXPECT_THAT(failures[rank],
-                HasSubstr("rank 1 (host1) did not come to 'layer 3 mlp' (barrier) within"));
+    EXPECT_THAT(
+        failures[rank],
+        HasSubstr("rank 1 (host1) did not come to 'layer 3 mlp' (barrier) of start within"));
   // Messages of the others may lie ready for the late one's first barrier.
   EXPECT_THROW(
       {

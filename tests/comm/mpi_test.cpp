@@ -151,7 +151,7 @@ void give_up(Communicator& comm) { comm.abort("rank 1: the sum left its range");
 
 constexpr const char* kUnheard = ") (last seen in";
 const Fault kFaults[] = {
-    {"Sleeping", sleep_long, 1000, ") did not come to 'layer 3 mlp' (broadcast) within"},
+    {"Sleeping", sleep_long, 1000, ") did not come to 'layer 3 mlp' (broadcast) of start within"},
     {"Killed", die, 60'000, ") ended without a word (process id ", kUnheard},
     {"Frozen", freeze, 60'000, ") gave no sign of life for 3000 ms"},
     {"Quiet", exit_quietly, 60'000, ") ended without a word (process id ", kUnheard},

@@ -149,8 +149,9 @@ TEST(Window, WhoDoesNotComeIsNamed) {
     if (index != 1) window.barrier("layer 3 mlp");
   });
   for (const size_t i : {0, 2})
-    EXPECT_THAT(failures[i],
-                HasSubstr("process 1 did not come to 'layer 3 mlp' (barrier) within 1500 ms"));
+    EXPECT_THAT(
+        failures[i],
+        HasSubstr("process 1 did not come to 'layer 3 mlp' (barrier) of start within 1500 ms"));
 }
 
 TEST(Window, OtherCallsAreNamed) {
