@@ -12,6 +12,7 @@
 #include <atomic>
 #include <climits>
 #include <cstring>
+#include <future>
 #include <limits>
 #include <mutex>
 #include <thread>
@@ -111,6 +112,7 @@ class MpiLink final : public Link {
     const MpiLink& link_;
   };
 
+  void initialise(const Launch& launch, std::chrono::milliseconds deadline, int* provided);
   void join(const Launch& launch, std::chrono::milliseconds deadline);
   Outcome look(Transfer& transfer);
   void post(Transfer& transfer, int code, MPI_Request request, int peer, size_t num_bytes);
@@ -126,7 +128,7 @@ MpiLink::MpiLink(const Launch& launch, std::chrono::milliseconds deadline) {
   int is_initialised = 0, provided = MPI_THREAD_SINGLE;
   check(MPI_Initialized(&is_initialised), "be asked");
   WEFT_CHECK(is_initialised == 0, "a second MPI link in one process");
-  check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided), "start");
+  initialise(launch, deadline, &provided);
   explain_nothing();
   check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "be told to return errors");
   if (provided < MPI_THREAD_SERIALIZED)
@@ -137,6 +139,33 @@ MpiLink::MpiLink(const Launch& launch, std::chrono::milliseconds deadline) {
   char name[HOST_NAME_MAX + 1] = {};
   host_ = gethostname(name, HOST_NAME_MAX) == 0 ? name : "unknown host";
   join(launch, deadline);
+}
+
+// MPI's start waits for all processes, and for ever where one of them never comes. It is left
+// waiting then, in a thread of its own, and ends with the program.
+void MpiLink::initialise(const Launch& launch, std::chrono::milliseconds deadline, int* provided) {
+  struct Started {
+    int code, provided;
+  };
+  std::packaged_task<Started()> start([] {
+    Started started{MPI_SUCCESS, MPI_THREAD_SINGLE};
+    started.code = MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &started.provided);
+    return started;
+  });
+  std::future<Started> future = start.get_future();
+  std::thread thread(std::move(start));
+  if (future.wait_for(deadline) != std::future_status::ready) {
+    thread.detach();
+    throw Error(ErrorKind::kCommunication,
+                fmt::format("not all processes that {} starts came within {} ms", launch.launcher,
+                            deadline.count()),
+                "one of them has not begun, or is kept from the others",
+                "look on every host for one that did not start");
+  }
+  thread.join();
+  const Started started = future.get();
+  check(started.code, "start");
+  *provided = started.provided;
 }
 
 void MpiLink::join(const Launch& launch, std::chrono::milliseconds deadline) {
