@@ -29,7 +29,7 @@ inline void require_of_grammar(bool holds, const char* what) {
 }
 
 inline void follow(const text::Grammar& grammar, const std::string& source) {
-  constexpr size_t kMostTokens = 64;
+  constexpr size_t kMostTokens = 24;
   const auto matcher = grammar.matcher();
   std::vector<uint32_t> mask(kVocabSize / 32), again(kVocabSize / 32);
   for (size_t i = 0; i < std::min(source.size(), kMostTokens); ++i) {
