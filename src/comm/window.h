@@ -12,8 +12,8 @@
 //   gather      show my block, step, copy what the others show            one step each kSideBytes
 //   two shots   reduce, then gather, piece by piece
 //
-// Longer data goes in pieces, each of which lies in the cache while it is read: 256 KiB, so that
-// both sides of two members fit a second-level cache of 1 MiB, and a step is a tenth of its time.
+// Longer data goes in pieces of 256 KiB, so that the memory stays small and a step is no more than
+// some hundredths of a piece's time.
 //
 // A step also compares what the members call. Who does not come is waited for until the deadline,
 // or until the job fails for another reason (a process that is killed or frozen is found by the
@@ -89,7 +89,7 @@ class Window {
   void check_same_call(const Call& call);
   [[noreturn]] void fail_silent(uint32_t target, const Call& call);
 
-  // One piece each, `pieces` and `piece` as bounds of a part of the data.
+  // The piece `round` of each block.
   void reduce_piece(std::span<int64_t> data, Bounds bounds, int64_t round, const Call& call);
   void gather_piece(std::span<std::byte> all, Bounds bounds, int64_t round, const Call& call);
 
