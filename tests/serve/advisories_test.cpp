@@ -98,10 +98,10 @@ class Advisories : public ::testing::Test {
 };
 
 TEST_F(Advisories, BodiesAreJsonAndNoObjects) {
-  const std::string pickle("\x80\x04\x95\x1d\0\0\0\0\0\0\0\x8c\x05posix\x94\x8c\x06system", 33);
+  constexpr char kPickle[] = "\x80\x04\x95\x1d\0\0\0\0\0\0\0\x8c\x05posix\x94\x8c\x06system";
   for (const char* path : {"/v1/chat/completions", "/v1/completions", "/v1/responses",
                            "/v1/embeddings", "/tokenize", "/detokenize"}) {
-    const Answer answer = ask(path, pickle);
+    const Answer answer = ask(path, {kPickle, sizeof(kPickle) - 1});
     EXPECT_EQ(answer.status, 400) << path;
     EXPECT_EQ(json::parse(answer.body)["error"]["code"], "invalid_json") << path;
   }
