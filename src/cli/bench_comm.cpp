@@ -224,7 +224,7 @@ class BenchCommCommand : public Command {
   int execute_in_job(const comm::Launch& launch, const Context& context) {
     const std::vector<int64_t> counts =
         ranks_.empty() ? std::vector<int64_t>{1} : parse_counts("--ranks", ranks_, 1, 64);
-    job_ = comm::join_job(launch, {std::string(version()), "bench comm", "", ""});
+    job_ = comm::join_job(launch, {std::string(version()), "bench comm", ""});
     const InterruptAction told([](void* job) { static_cast<comm::Job*>(job)->suspect(); },
                                job_.get());
     try {

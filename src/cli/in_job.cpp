@@ -23,8 +23,8 @@
 namespace weft::cli {
 namespace {
 
-// With what the end itself takes, a frozen process has ended all others within ten seconds. Signs
-// of life come twice a second, from a thread that does nothing else.
+// With what the end itself takes, a frozen process has ended all others after some nine seconds
+// (docs/cluster.md). Signs of life come twice a second, from a thread that does nothing else.
 constexpr std::chrono::milliseconds kSilence{6'000};
 // What a command needs to say by itself that a rank is lost: it gives ranks that still work a
 // second, and a server's clients two.
@@ -35,7 +35,7 @@ constexpr std::chrono::milliseconds kBetweenLooks{100};
 comm::Introduction introduction(const Context& context) {
   return {fmt::format("{} ({})", version(), commit()),
           fmt::format("weft{}/{}", engine::kArithmeticVersion, engine::kKernelClass),
-          std::string(context.engine.isa()), ""};
+          std::string(context.engine.isa())};
 }
 
 // The job's reason where the first process has told its user why it ends.

@@ -13,7 +13,7 @@ namespace weft::comm {
 namespace {
 
 constexpr char kMagic[8] = {'w', 'e', 'f', 't', ' ', 'j', 'o', 'b'};
-constexpr uint32_t kFormat = 1;  // of the block; raised where its layout changes
+constexpr uint32_t kFormat = 2;  // of the block; raised where its layout changes
 constexpr size_t kMaxText = 120;
 
 struct WireText {
@@ -25,7 +25,7 @@ struct Wire {
   uint32_t format;
   uint32_t reserved;
   int64_t pid;
-  WireText version, numerics, instruction_set, model, host, machine;
+  WireText version, numerics, instruction_set, host, machine;
 };
 static_assert(sizeof(Wire) <= kIntroductionBytes);
 
@@ -59,19 +59,17 @@ std::string named(const std::vector<Introduced>& all, size_t process) {
   return fmt::format("process {} ({})", process, all[process].peer.host);
 }
 
-// The first process that says something, and the first after it that says something else.
+// Names the first process that says something else than process 0.
 void check_same(const std::vector<Introduced>& all, std::string_view what,
                 std::string Introduction::*field, std::string_view mend) {
-  size_t first = 0;
-  while (first < all.size() && (all[first].peer.said.*field).empty()) ++first;
-  for (size_t other = first + 1; other < all.size(); ++other) {
+  const std::string& first = all.front().peer.said.*field;
+  for (size_t other = 1; other < all.size(); ++other) {
     const std::string& said = all[other].peer.said.*field;
-    if (said.empty() || said == all[first].peer.said.*field) continue;
-    throw Error(ErrorKind::kCommunication,
-                fmt::format("the processes of this job have different {}", what),
-                fmt::format("{} has '{}', {} has '{}'", named(all, first),
-                            all[first].peer.said.*field, named(all, other), said),
-                mend);
+    if (said == first) continue;
+    throw Error(
+        ErrorKind::kCommunication, fmt::format("the processes of this job have different {}", what),
+        fmt::format("{} has '{}', {} has '{}'", named(all, 0), first, named(all, other), said),
+        mend);
   }
 }
 
@@ -90,7 +88,6 @@ IntroductionBlock to_block(const Introduced& introduced) {
   put(wire.version, said.version, "version");
   put(wire.numerics, said.numerics, "numerics");
   put(wire.instruction_set, said.instruction_set, "instruction set");
-  put(wire.model, said.model, "model");
   put(wire.host, introduced.peer.host.substr(0, kMaxText), "host");
   put(wire.machine, introduced.machine, "machine");
   IntroductionBlock block{};
@@ -110,7 +107,7 @@ Introduced from_block(const IntroductionBlock& block, int process) {
         fmt::format("it introduces itself in format {}, this one in {}", wire.format, kFormat),
         "install the same version on every host");
   return {{{take(wire.version, process), take(wire.numerics, process),
-            take(wire.instruction_set, process), take(wire.model, process)},
+            take(wire.instruction_set, process)},
            take(wire.host, process),
            wire.pid},
           take(wire.machine, process)};
@@ -119,9 +116,7 @@ Introduced from_block(const IntroductionBlock& block, int process) {
 void check_agreement(const std::vector<Introduced>& all) {
   check_same(all, "versions of weft", &Introduction::version,
              "install the same version on every host");
-  check_same(all, "numerics", &Introduction::numerics,
-             "give every process the same options (--kv-cache-dtype)");
-  check_same(all, "models", &Introduction::model, "copy the same model files to every host");
+  check_same(all, "numerics", &Introduction::numerics, "install the same build on every host");
 }
 
 }  // namespace weft::comm

@@ -33,6 +33,7 @@ class LinkJob final : public Job {
   LinkJob(std::unique_ptr<Link> link, const Introduction& self, JobOptions options)
       : link_(std::move(link)),
         part_(std::make_shared<JobPart>(*link_)),
+        shares_memory_(options.shares_memory),
         all_(part_, all_processes(*link_), 0, {options.deadline, kOneShot, false}) {
     introduce_all(self);
     watch_ = std::make_unique<JobWatch>(*part_, options);
@@ -81,6 +82,7 @@ class LinkJob final : public Job {
 
   const std::unique_ptr<Link> link_;
   const std::shared_ptr<JobPart> part_;
+  const bool shares_memory_;
   ProcessGroup all_;
   std::unique_ptr<JobWatch> watch_;
 };
@@ -119,6 +121,7 @@ std::vector<std::unique_ptr<Communicator>> LinkJob::members(int num_local, Group
     first_ranks.push_back(ranks.back().end);
   }
   part_->set_ranks(ranks);
+  options.shares_memory = options.shares_memory && shares_memory_;
   const int64_t number = all_.agree_on_groups(1);
   const auto threads = ThreadGroup::make(num_local, options, part_->family());
   std::vector<std::unique_ptr<Communicator>> members;

@@ -42,7 +42,6 @@ struct Introduction {
   std::string version;          // of the program: must agree
   std::string numerics;         // what the bits of an answer depend on: must agree
   std::string instruction_set;  // may differ where the numerics agree
-  std::string model;            // what tells model files apart: must agree where two say it
 };
 
 struct Peer {
@@ -59,6 +58,9 @@ struct JobOptions {
   // The same once the launcher has told some process to end: all is to be said before the second is
   // over that it leaves.
   std::chrono::milliseconds silence_at_the_end{400};
+  // Processes of one machine share memory, where their groups do (comm.h); false: as if each were
+  // on a machine of its own.
+  bool shares_memory = true;
 };
 
 class Job {

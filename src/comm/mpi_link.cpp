@@ -54,7 +54,7 @@ int count_of(size_t num_bytes) {
   if (num_bytes > static_cast<size_t>(std::numeric_limits<int>::max()))
     throw Error(ErrorKind::kUsage,
                 fmt::format("a message of {} bytes between processes", num_bytes),
-                "MPI takes less than 2 GiB at a time", "a smaller --max-batch-tokens");
+                "MPI takes less than 2 GiB at a time", "a smaller --max-num-batched-tokens");
   return static_cast<int>(num_bytes);
 }
 

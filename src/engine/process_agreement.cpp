@@ -167,9 +167,8 @@ std::optional<std::string> binding_warning(const comm::Job& job, size_t num_usab
     num_here += is_same_host(job, process) ? 1 : 0;
   if (num_usable * num_here * 2 > num_online) return {};
   return fmt::format(
-      "this process may use {} of {} CPUs; where its launcher bound it, mpirun --bind-to none "
-      "gives "
-      "it all",
+      "this process may use {} of {} CPUs; where its launcher bound it, it may use all with mpirun "
+      "--bind-to none",
       num_usable, num_online);
 }
 

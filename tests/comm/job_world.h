@@ -14,7 +14,7 @@
 
 namespace weft::comm {
 
-inline const Introduction kSelf{"1.2.3", "weft1/lanes16/kv-bf16/exact", "avx512", ""};
+inline const Introduction kSelf{"1.2.3", "weft1/lanes16/kv-bf16/exact", "avx512"};
 
 // So many of them, joined.
 class Jobs {

@@ -42,7 +42,7 @@ int own_process() {
 class TheJob final : public testing::Environment {
  public:
   static Job& get(JobOptions options = {}, const std::string& version = "1.2.3") {
-    if (!job()) job() = join_job(*launch(), {version, "numerics", "isa", ""}, options);
+    if (!job()) job() = join_job(*launch(), {version, "numerics", "isa"}, options);
     return *job();
   }
   void TearDown() override {

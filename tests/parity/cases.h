@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/job.h"
 #include "engine/engine.h"
 #include "parity/answer.h"
 
@@ -17,6 +18,7 @@ namespace weft::parity {
 struct Case {
   engine::EngineOptions options;
   int num_processes = 1;
+  comm::JobOptions job_options;
   Work work;
 };
 
@@ -105,6 +107,8 @@ inline Case parse_case(const std::string& words, const std::string& model_path) 
       o.num_speculative_tokens = std::stoi(v);
     else if (v = after("over"); !v.empty())  // processes
       c.num_processes = std::stoi(v);
+    else if (word == "apart")  // on machines of their own, which share no memory
+      c.job_options.shares_memory = false;
     else if (v = after("micro"); !v.empty())
       o.micro_batch_size = std::stoi(v);
     else if (v = after("cache"); !v.empty())

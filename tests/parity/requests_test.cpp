@@ -197,12 +197,12 @@ TEST_P(Requests, NeighboursDoNotShow) {
   const std::string path = model_path(GetParam().model);
   if (path.empty()) GTEST_SKIP() << "WEFT_TINY_MODELS is not set";
   if (!std::filesystem::exists(path)) FAIL() << path << " is missing";
-  const auto [options, num_processes, work] = parse_case(GetParam().words, path);
+  const auto [options, num_processes, job_options, work] = parse_case(GetParam().words, path);
   engine::EngineStats stats;
   const std::vector<Bits> found =
-      num_processes == 1
-          ? answers(engine::Engine::load(options), GetParam().count, stats)
-          : answers(engine::SpanningEngine(options, num_processes), GetParam().count, stats);
+      num_processes == 1 ? answers(engine::Engine::load(options), GetParam().count, stats)
+                         : answers(engine::SpanningEngine(options, num_processes, job_options),
+                                   GetParam().count, stats);
   const std::vector<Bits>& expected = alone(path, options.kv_type, GetParam().count);
   for (size_t i = 0; i < found.size(); ++i) EXPECT_EQ(found[i], expected[i]) << "request " << i;
   // The words that name a mechanism are there to use it.
@@ -256,27 +256,28 @@ INSTANTIATE_TEST_SUITE_P(
     name_of);
 
 // Over processes: a rank each and several, stages inside a process, between them and across;
-// uneven shares, windows, guesses, drafts. Few requests: processes mostly wait for each other.
+// uneven shares, windows, guesses, drafts; sums in memory that they share, and ("apart") by
+// messages. Few requests: processes mostly wait for each other.
 INSTANTIATE_TEST_SUITE_P(
     Processes, Requests,
     testing::Values(Mix{"llama.Q4_K.gguf", "over2 tp2", 8},
-                    Mix{"llama.Q4_K.gguf", "over3 tp3 kvf32", 8},
+                    Mix{"llama.Q4_K.gguf", "over3 apart tp3 kvf32", 8},
                     Mix{"llama.Q4_K.gguf", "over4 tp4 chunk48", 8},
-                    Mix{"llama.Q4_K.gguf", "over2 tp5 guess4", 20},
+                    Mix{"llama.Q4_K.gguf", "over2 apart tp5 guess4", 20},
                     Mix{"llama.Q4_K.gguf", "over2 weights=2,1,1 kvq8", 8},
-                    Mix{"llama.Q4_K.gguf", "over3 tp7", 8},
+                    Mix{"llama.Q4_K.gguf", "over3 apart tp7", 8},
                     Mix{"llama.Q4_K.gguf", "over2 pp2 cache400 guess4", 20},
                     Mix{"llama.Q4_K.gguf", "over3 pp3 seqs12 shortest", 8},
                     Mix{"llama.Q4_K.gguf", "over4 pp2 tp2 noprefix", 8},
-                    Mix{"llama.Q4_K.gguf", "over2 tp2 pp2 chunk48", 8},
+                    Mix{"llama.Q4_K.gguf", "over2 apart tp2 pp2 chunk48", 8},
                     Mix{"llama.Q4_K.gguf", "over3 tp2 pp3 micro4", 8},
-                    Mix{"gemma3.Q8_0.gguf", "over3 stages=5@1,1@3,1@1 wcache12 chunk40", 8},
-                    Mix{"gemma3.Q8_0.gguf", "over4 tp4 cache400 prefix", 20},
+                    Mix{"gemma3.Q8_0.gguf", "over3 apart stages=5@1,1@3,1@1 wcache12 chunk40", 8},
+                    Mix{"gemma3.Q8_0.gguf", "over4 apart tp4 cache400 prefix", 20},
                     Mix{"gemma2.Q8_0.gguf", "over2 tp3 pp2 guess4 seqs16", 20},
                     Mix{"gemma2.Q8_0.gguf", "over2 tp2 wcache9 guess3 draft=gemma2.Q4_0 always",
                         20},
                     Mix{"mistral.F32", "over2 pp2 cache400 chunk100", 20},
-                    Mix{"mistral.F32", "over3 tp3 unchunked wcache9", 8}),
+                    Mix{"mistral.F32", "over3 apart tp3 unchunked wcache9", 8}),
     name_of);
 
 INSTANTIATE_TEST_SUITE_P(
