@@ -14,6 +14,8 @@ import time
 import unittest
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import sessions
 from program import MODEL, PROGRAM, QUESTION, TIMEOUT_S, answer, environment, needs_the_model, weft
 
 SKIPPED = 77
@@ -39,19 +41,17 @@ def run(num_processes, *arguments):
     return finished(command(num_processes, *arguments))
 
 
-def processes_of_session(session):
-    """Process id -> rank, of those that still run; mpirun itself has none."""
+def ranks_of(session):
+    """Rank -> process id; mpirun itself has none."""
     found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
+    for folder in sessions.folders_of(session):
         try:
-            state = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(state[3]) != session or state[0] == "Z":
-                continue
             values = (folder / "environ").read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
-        ranks = [value for value in values if value.startswith(b"OMPI_COMM_WORLD_RANK=")]
-        found[int(folder.name)] = int(ranks[0].partition(b"=")[2]) if ranks else None
+        for value in values:
+            if value.startswith(b"OMPI_COMM_WORLD_RANK="):
+                found[int(value.partition(b"=")[2])] = int(folder.name)
     return found
 
 
@@ -66,16 +66,11 @@ class Processes:
         test.addCleanup(self.kill)
 
     def kill(self):
-        for pid in processes_of_session(self.process.pid):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        sessions.kill(self.process.pid)
         self.process.communicate()
 
     def signal_rank(self, rank, sign):
-        ranks = processes_of_session(self.process.pid)
-        os.kill(next(pid for pid, of in ranks.items() if of == rank), sign)
+        os.kill(ranks_of(self.process.pid)[rank], sign)
 
     def ends(self, limit_s):
         """Exit code and standard error of all; within a time that counts from here."""
@@ -83,10 +78,7 @@ class Processes:
         _, errors = self.process.communicate(timeout=TIMEOUT_S)
         passed = time.monotonic() - begin
         self.test.assertLess(passed, limit_s, errors.decode())
-        # mpirun may be gone a moment before those that it has killed.
-        while processes_of_session(self.process.pid) and time.monotonic() - begin < TIMEOUT_S:
-            time.sleep(0.05)
-        self.test.assertEqual(processes_of_session(self.process.pid), {})
+        self.test.assertEqual(sessions.left(self.process.pid), [])
         return self.process.returncode, errors.decode()
 
 

@@ -5,15 +5,16 @@
 Exit code 77, with the reason, where this machine or this build has no MPI.
 """
 
-import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 import unittest
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import sessions
 
 PROGRAM = ""
 SKIPPED = 77
@@ -32,34 +33,12 @@ def mpirun(num_processes, test, limit_s):
     try:
         output, _ = process.communicate(timeout=limit_s)
     finally:
-        left = processes_left(process.pid)
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        left = sessions.left(process.pid)
+        sessions.kill(process.pid)
         process.wait()
     if left:
         output += f"\nleft behind: {left}\n"
     return process.returncode, output, time.monotonic() - begin
-
-
-def processes_left(session):
-    """Of a session whose first process has ended: mpirun may end before the last one it killed."""
-    give_up = time.monotonic() + 5
-    while (left := processes_of_session(session)) and time.monotonic() < give_up:
-        time.sleep(0.05)
-    return left
-
-
-def processes_of_session(session):
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            state = (folder / "stat").read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(state[3]) == session and state[0] != "Z":
-            found.append(int(folder.name))
-    return found
 
 
 class OverMpi(unittest.TestCase):
