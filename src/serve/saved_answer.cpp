@@ -217,7 +217,8 @@ json parse_saved(std::string_view text) {
   Depth depth;
   nlohmann::json::sax_parse(text, &depth);
   if (depth.is_beyond())
-    throw Error(ErrorKind::kUsage, "the saved JSON is nested more deeply than any answer is");
+    throw Error(ErrorKind::kUsage, "the saved JSON is nested more deeply than any answer is", "",
+                "save the request and the answer as they were sent");
   return json::parse(text, nullptr, /*allow_exceptions=*/false);
 }
 
