@@ -65,6 +65,13 @@ std::vector<std::string> process_lines(const engine::SplitReport& split) {
   return lines;
 }
 
+std::string sums_line(const engine::SplitReport& split) {
+  return fmt::format(
+      "sums     rounded to {} between processes: which ranks they run shows in the bits "
+      "(--reduce int64: it does not)",
+      split.rounded_sums);
+}
+
 std::string split_line(const engine::Engine& engine) {
   const engine::SplitReport& split = engine.split();
   const size_t ranks = split.ranks.size();
@@ -140,7 +147,9 @@ std::vector<std::string> banner_lines(const engine::Engine& engine,
   };
   append(rank_lines(split.ranks, kRankRows - (split.draft_ranks.empty() ? 0 : 1), false));
   if (!split.draft_ranks.empty()) lines.push_back("draft    " + draft_line(split));
-  append(shortened(process_lines(split), kProcessLines, "processes"));
+  append(shortened(process_lines(split), kProcessLines - (split.rounded_sums.empty() ? 0 : 1),
+                   "processes"));
+  if (!split.rounded_sums.empty()) lines.push_back(sums_line(split));
   std::vector<std::string> asked;
   for (const std::string& line : split.asked_and_got) asked.push_back("  " + line);
   append(shortened(std::move(asked), kAskedLines, "ranks"));

@@ -18,6 +18,10 @@
 #include "engine/engine.h"
 #include "engine/packing.h"
 
+namespace weft::comm {
+class Job;
+}
+
 namespace weft::cli {
 
 inline constexpr int kInterruptedExit = 130;
@@ -43,6 +47,7 @@ struct EngineDoor {
   std::function<engine::VerifyReport(const std::string& path, int num_threads,
                                      const engine::OnPack&)>
       verify = {};
+  comm::Job* job = nullptr;  // whose processes `load` shares the ranks out over; null: none
 };
 
 struct Context {

@@ -94,6 +94,7 @@ struct Ending {
 Ending run_first(comm::Job& job, engine::Crew& crew, const std::vector<std::string>& arguments,
                  const Context& context) {
   EngineDoor door = context.engine;
+  door.job = &job;
   door.load = [&](const engine::EngineOptions& options, const engine::OnLoad& on_load,
                   const engine::OnOpen& on_open) { return crew.load(options, on_load, on_open); };
   const int code = run_program(arguments, {context.console, context.environment, door});

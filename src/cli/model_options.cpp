@@ -97,6 +97,12 @@ void ModelOptions::declare_placement(OptionSet* options) {
                 .help = "under mpirun: ranks of each process, where hosts differ: 3,1",
                 .unset = "as even as can be",
                 .may_be_empty = false});
+  options->add("--reduce", &reduce,
+               {"TYPE",
+                "under mpirun, for slow links: how sums travel between processes; all but int64 "
+                "round them, and the split then shows in the bits",
+                "",
+                {"int64", "f32", "bf16", "q8"}});
   options->add("--verify-weights", &engine.verify_weights,
                {"", "under mpirun: compare every byte of the model between hosts, not samples"});
 }
@@ -190,6 +196,11 @@ engine::EngineOptions ModelOptions::resolve(const Context& context, bool quiet) 
   // Of no guesses it would have no part in.
   if (!speculative_model.empty() && resolved.num_speculative_tokens > 0)
     resolved.speculative_model = obtain_model(speculative_model, context, quiet);
+  resolved.reduce = reduce == "f32"    ? comm::SumWire::kF32
+                    : reduce == "bf16" ? comm::SumWire::kBF16
+                    : reduce == "q8"   ? comm::SumWire::kQ8
+                                       : comm::SumWire::kInt64;
+  resolved.job = context.engine.job;
   resolved.prefix_caching = !no_prefix_caching;
   resolved.window_groups = !no_window_groups;
   resolved.chunked_prefill = !no_chunked_prefill;

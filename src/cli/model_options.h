@@ -16,6 +16,7 @@ struct ModelOptions {
   engine::EngineOptions engine;
   std::string pp_balance;  // empty: not given
   std::string placement = "auto", kv_cache_dtype = "auto", schedule_policy = "fcfs";
+  std::string reduce = "int64";
   std::string speculative_model;        // as typed
   int64_t num_speculative_tokens = -1;  // as typed; < 0: not given
   bool no_prefix_caching = false, no_chunked_prefill = false, no_window_groups = false;

@@ -106,9 +106,10 @@ std::string text_of(const engine::SamplingParams& p) {
 }  // namespace
 
 std::string LineDefaults::fingerprint() const {
+  const std::string numerics = reduce == "int64" ? kv_cache_dtype : kv_cache_dtype + "/" + reduce;
   const std::string said =
       digest_of({text_of(prompt), text_of(chat), text_of(completion), std::to_string(seed), system,
-                 chat_template ? "template" : "plain", hash_logits ? "hash" : "", kv_cache_dtype})
+                 chat_template ? "template" : "plain", hash_logits ? "hash" : "", numerics})
           .hex;
   if (!grammar) return said;
   return digest_of({said, std::to_string(static_cast<int>(grammar->kind)), grammar->source}).hex;

@@ -31,7 +31,8 @@ struct LineDefaults {
   std::optional<text::GrammarSpec> grammar = {};  // of prompts alone that name none
   bool chat_template = true;                      // of prompts alone
   bool hash_logits = false;
-  std::string kv_cache_dtype = "bf16";  // each type gives bits of its own
+  // Each gives bits of its own; of sums as far as they are rounded.
+  std::string kv_cache_dtype = "bf16", reduce = "int64";
 
   // A text that differs wherever one of them does.
   std::string fingerprint() const;

@@ -263,10 +263,9 @@ class RunCommand : public Command {
         .quiet = quiet_,
         .stats = stats_,
         .window = kWindowsOfFile * engine_options.max_num_seqs,
-        .defaults = line_defaults(engine_options.kv_type),
+        .defaults = line_defaults(engine_options),
         .model = model_name(),
-        .fingerprint =
-            [&] { return fleet::fingerprint(engine_options.model_path, engine_options.kv_type); },
+        .fingerprint = [&] { return fleet::fingerprint(engine_options); },
         .on_end = [&](const engine::Engine& engine) { write_trace(engine, context.console); }};
     const LoadEngine load = [&](const engine::OnOpen& on_open) {
       return load_engine(context, engine_options, on_open, quiet_);
@@ -276,7 +275,7 @@ class RunCommand : public Command {
 
   // Options that were given hold for every line that does not say otherwise. Where none was, a
   // prompt alone has the defaults of this command, a request of the API those of the API.
-  LineDefaults line_defaults(kernels::KvType kv_type) const {
+  LineDefaults line_defaults(const engine::EngineOptions& engine_options) const {
     LineDefaults defaults;
     defaults.chat.max_tokens = kOpenMaxTokens;
     defaults.prompt = generation_.sampling();
@@ -288,7 +287,8 @@ class RunCommand : public Command {
     defaults.grammar = grammar_.spec();
     defaults.chat_template = !no_chat_template_;
     defaults.hash_logits = logits_hash_;
-    defaults.kv_cache_dtype = kernels::name(kv_type);
+    defaults.kv_cache_dtype = kernels::name(engine_options.kv_type);
+    defaults.reduce = comm::name(engine_options.reduce);
     return defaults;
   }
 

@@ -114,7 +114,7 @@ class ServeCommand : public Command {
                                             const engine::EngineOptions& engine_options) const {
     fleet::LocalEngineOptions options;
     options.name = public_name(model_.model.empty() ? model_.hf_repo : model_.model);
-    options.fingerprint = fleet::fingerprint(engine_options.model_path, engine_options.kv_type);
+    options.fingerprint = fleet::fingerprint(engine_options);
     options.engine = engine_options;
     // Two may be late before /ready says that no step is taken.
     options.probe_ns = serve_.step_limit_s * 1'000'000'000 / 3;

@@ -139,8 +139,8 @@ class VerifyCommand : public Command {
       out << "the response has no system_fingerprint: another server's, perhaps\n";
     else if (!verdict.same_engine())
       out << fmt::format(
-          "the fingerprint was {} and is {}: another model file, cache type or version of the "
-          "arithmetic, so tokens may differ\n",
+          "the fingerprint was {} and is {}: another model file, cache type, kind of sum or "
+          "version of the arithmetic, so tokens may differ\n",
           verdict.saved_fingerprint, verdict.fingerprint);
     if (!verdict.by_tokens)
       out << "the response has no token_ids (ask with \"return_token_ids\": true): its text is "

@@ -9,7 +9,9 @@
 // are one family and share that fate. Memory given to a verb must outlive the verb in every
 // member, also where one of them throws (a rank's buffers are freed when all ranks have ended).
 //
-// Sums are of int64 (exact: any order, any algorithm), so no verb's result depends on timing.
+// Sums are of int64 (exact: any order, any algorithm), so no verb's result depends on timing. Two
+// verbs take sums that may be rounded before they leave a process (comm/sum_wire.h), where the
+// group was made so; their results depend on timing no more than the others'.
 // Waits spin briefly and then sleep: members may outnumber cores.
 // Thread rule: one thread at a time a member; `abort` may come from any thread. `phase` must be a
 // string that outlives the group (a literal), since other members may quote it later.
@@ -22,6 +24,8 @@
 #include <span>
 #include <string>
 #include <vector>
+
+#include "comm/sum_wire.h"
 
 namespace weft::comm {
 
@@ -38,6 +42,14 @@ class Communicator {
   // data: rows of row_length. Member r receives the sum of its rows, equal_part(r of size) of all,
   // in place; the rest is undefined. (MPI_Reduce_scatter: counts in whole rows.)
   virtual void reduce_scatter(std::span<int64_t> data, int64_t row_length, const char* phase) = 0;
+  // The same two of sums that travel between processes as the group's options say (`wire`). Within
+  // a process nothing is rounded.
+  virtual void all_reduce_sums(const SumRows& rows, const char* phase) {
+    all_reduce(rows.data, phase);
+  }
+  virtual void reduce_scatter_sums(const SumRows& rows, const char* phase) {
+    reduce_scatter(rows.data, rows.row_length, phase);
+  }
   // all: size() * mine.size() bytes, member r's part at r * mine.size().
   virtual void all_gather(std::span<const std::byte> mine, std::span<std::byte> all,
                           const char* phase) = 0;
@@ -68,6 +80,8 @@ struct GroupOptions {
   int64_t two_shot_bytes = -1;
   // Processes of one machine add up in memory that they share, where they can; false: by messages.
   bool shares_memory = true;
+  // Of all_reduce_sums and reduce_scatter_sums between processes; groups split from this one too.
+  SumWire wire = SumWire::kInt64;
 };
 
 std::unique_ptr<Communicator> make_solo();

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/range.h"
 #include "comm/reduce_crossover.h"
+#include "comm/sum_coder.h"
 
 namespace weft::comm {
 namespace {
@@ -171,6 +172,55 @@ void ProcessGroup::reduce_blocks(Verb verb, std::span<int64_t> data, Bounds boun
     if (other != index_) send(other, std::as_bytes(block(data, bounds, other)));
   finish([&](size_t i) {
     if (i < others) add(own, parts + static_cast<int64_t>(i) * num_bytes);
+  });
+}
+
+void ProcessGroup::all_reduce_sums(const SumRows& rows, const char* phase) {
+  if (!rounds()) return all_reduce(rows.data, phase);
+  const Range all{0, rows.num_rows()};
+  if (window(phase) == nullptr)
+    return exchange_sums(
+        Verb::kAllReduce, rows, [&](int) { return all; }, phase);
+  SumCoder(rows, options_.wire).round(all);
+  all_reduce(rows.data, phase);
+}
+
+void ProcessGroup::reduce_sums(const SumRows& rows, Bounds bounds, const char* phase) {
+  if (!rounds()) return reduce_blocks(rows.data, bounds, phase);
+  const auto rows_of = [&](int index) {
+    const auto i = static_cast<size_t>(index);
+    return Range{bounds[i] / rows.row_length, bounds[i + 1] / rows.row_length};
+  };
+  if (window(phase) == nullptr) return exchange_sums(Verb::kReduceScatter, rows, rows_of, phase);
+  SumCoder(rows, options_.wire).round({0, rows.num_rows()});
+  reduce_blocks(rows.data, bounds, phase);
+}
+
+void ProcessGroup::exchange_sums(Verb verb, const SumRows& rows, FunctionRef<Range(int)> rows_of,
+                                 const char* phase) {
+  const SumCoder coder(rows, options_.wire);
+  const Range own = rows_of(index_);
+  const auto others = static_cast<size_t>(size() - 1);
+  const int64_t own_bytes = coder.num_bytes(own);
+  std::byte* parts = at_least(parts_, own_bytes * static_cast<int64_t>(others));
+  std::byte* codes = at_least(copy_, coder.num_bytes({0, rows.num_rows()}));
+  begin(verb, phase);
+  for (int other = 0; other < size(); ++other)
+    if (other != index_)
+      receive(other, {parts + static_cast<int64_t>(transfers_.size()) * own_bytes,
+                      static_cast<size_t>(own_bytes)});
+  coder.write({0, rows.num_rows()}, codes);
+  for (int other = 0; other < size(); ++other) {
+    if (other == index_) continue;
+    const Range theirs = rows_of(other);
+    send(other,
+         {codes + theirs.begin * coder.row_bytes(), static_cast<size_t>(coder.num_bytes(theirs))});
+  }
+  finish([&](size_t i) {
+    if (i < others && !coder.add(own, parts + static_cast<int64_t>(i) * own_bytes))
+      part_->fail(fmt::format("{} sent to '{}' ({}) of {} what no sum can be",
+                              part_->name(transfers_[i].peer), phase, name_of(verb),
+                              part_->own_name()));
   });
 }
 

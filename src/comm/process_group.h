@@ -4,6 +4,8 @@
 //   all_reduce  one shot: everybody sends all to all and adds what arrives, in any order (sums are
 //               exact). Two shots: everybody adds its own block, then sends it to all.
 //               The crossover is measured at the first one, as between threads (thread_reduce.cpp).
+//   rounded     the sums of all_reduce_sums and reduce_sums, where the options name a wire
+//               (sum_wire.h): one shot each. A window adds what was rounded, whole.
 //
 // Processes of one machine take memory that they share instead (comm/window.h), which they open at
 // their first verb; where they cannot, they go on with messages.
@@ -56,6 +58,9 @@ class ProcessGroup {
   // This process's block lies in its place; afterwards all do.
   void gather_blocks(std::span<std::byte> all, Bounds bounds, const char* phase);
   void broadcast(std::span<std::byte> data, int root, const char* phase);
+  // As all_reduce and reduce_blocks (whose blocks are whole rows), of sums that may be rounded.
+  void all_reduce_sums(const SumRows& rows, const char* phase);
+  void reduce_sums(const SumRows& rows, Bounds bounds, const char* phase);
   // The first of `count` numbers of groups that no process of this group has used.
   int64_t agree_on_groups(int64_t count);
 
@@ -70,6 +75,10 @@ class ProcessGroup {
   void one_shot(std::span<int64_t> data, const char* phase);
   void two_shot(std::span<int64_t> data, const char* phase);
   void reduce_blocks(Verb verb, std::span<int64_t> data, Bounds bounds, const char* phase);
+  bool rounds() const { return options_.wire != SumWire::kInt64 && size() > 1; }
+  // Sends each other process its rows, rounded, and adds what comes to this one's.
+  void exchange_sums(Verb verb, const SumRows& rows, FunctionRef<Range(int)> rows_of,
+                     const char* phase);
   void gather_blocks(Verb verb, std::span<std::byte> all, Bounds bounds, const char* phase);
 
   // A verb: begin, its receives and sends, finish.

@@ -25,7 +25,8 @@ class SpanningMember final : public Communicator {
       : options_(options),
         first_ranks_(std::move(first_ranks)),
         between_(std::move(part), std::move(processes), number,
-                 {options.deadline + kPreciseFirst, options.two_shot_bytes, options.shares_memory}),
+                 {options.deadline + kPreciseFirst, options.two_shot_bytes, options.shares_memory,
+                  options.wire}),
         inside_(std::move(inside)),
         outboxes_(static_cast<size_t>(first_ranks_.back())),
         bounds_(first_ranks_.size()) {
@@ -40,6 +41,8 @@ class SpanningMember final : public Communicator {
   void barrier(const char* phase) override;
   void all_reduce(std::span<int64_t> data, const char* phase) override;
   void reduce_scatter(std::span<int64_t> data, int64_t row_length, const char* phase) override;
+  void all_reduce_sums(const SumRows& rows, const char* phase) override;
+  void reduce_scatter_sums(const SumRows& rows, const char* phase) override;
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all,
                   const char* phase) override;
   void all_gather_rows(std::span<std::byte> all, int64_t row_bytes, const char* phase) override;
@@ -85,10 +88,15 @@ class SpanningMember final : public Communicator {
   }
   // bounds_: the processes' blocks of `count` rows, in elements of which a row has row_length.
   void cut_rows(int64_t num_elements, int64_t row_length);
-  std::span<std::byte> own_block(std::span<std::byte> all) const {
+  template <typename T>
+  std::span<T> own_block(std::span<T> all) const {
     const auto i = static_cast<size_t>(between_.index());
     return all.subspan(static_cast<size_t>(bounds_[i]),
                        static_cast<size_t>(bounds_[i + 1] - bounds_[i]));
+  }
+  // bounds_: in elements.
+  void spread_own_block(std::span<int64_t> data, const char* phase) {
+    spread(std::as_writable_bytes(own_block(data)), phase);
   }
   void check_peer(int peer, const char* phase) const {
     WEFT_CHECK(peer >= 0 && peer < size() && peer != rank(), "{}: rank {} has no peer {} in {}",
@@ -130,8 +138,21 @@ void SpanningMember::reduce_scatter(std::span<int64_t> data, int64_t row_length,
   cut_rows(static_cast<int64_t>(data.size()), row_length);
   inside_->all_reduce(data, phase);
   if (speaks()) between_.reduce_blocks(data, bounds_, phase);
-  for (int64_t& bound : bounds_) bound *= static_cast<int64_t>(sizeof(int64_t));
-  spread(own_block(std::as_writable_bytes(data)), phase);
+  spread_own_block(data, phase);
+}
+
+// A process's part is whole until it leaves.
+void SpanningMember::all_reduce_sums(const SumRows& rows, const char* phase) {
+  inside_->all_reduce(rows.data, phase);
+  if (speaks()) between_.all_reduce_sums(rows, phase);
+  spread(std::as_writable_bytes(rows.data), phase);
+}
+
+void SpanningMember::reduce_scatter_sums(const SumRows& rows, const char* phase) {
+  cut_rows(static_cast<int64_t>(rows.data.size()), rows.row_length);
+  inside_->all_reduce(rows.data, phase);
+  if (speaks()) between_.reduce_sums(rows, bounds_, phase);
+  spread_own_block(rows.data, phase);
 }
 
 void SpanningMember::all_gather(std::span<const std::byte> mine, std::span<std::byte> all,

@@ -45,6 +45,7 @@ void for_each_field(Options& o, const Field& field) {
   field("stage_seconds", o.stage_seconds);
   field("ranks_per_process", o.ranks_per_process);
   field("verify_weights", o.verify_weights);
+  field("reduce", o.reduce);
 }
 
 template <typename T>
@@ -75,6 +76,7 @@ void check_choices(const EngineOptions& o) {
   check_choice(o.placement, Placement::kPooled);
   check_choice(o.schedule_policy, SchedulePolicy::kShortest);
   check_choice(o.kv_type, kernels::KvType::kQ8);
+  check_choice(o.reduce, comm::SumWire::kQ8);
   if (o.topology.balance) check_choice(*o.topology.balance, parallel::PipelineBalance::kMixed);
 }
 

@@ -18,6 +18,7 @@
 #include "engine/draft_plan.h"
 #include "engine/limits.h"
 #include "engine/model_source.h"
+#include "engine/numerics.h"
 #include "engine/process_agreement.h"
 #include "engine/replica.h"
 #include "engine/request_loop.h"
@@ -77,6 +78,7 @@ class LocalEngine final : public Engine {
  private:
   void join_processes();
   void place(ReplicaShape& shape);
+  void choose_reduce(ReplicaShape& shape);
   void choose_cache(ReplicaShape& shape, const OnOpen& on_open);
   void report_loaded_ranks();
   void start_draft();
@@ -173,6 +175,7 @@ LocalEngine::LocalEngine(const EngineOptions& options, const OnLoad& on_load, co
   shape.stage_seconds = options.stage_seconds;
   shape.num_kept_events = options.num_kept_events;
   shape.num_kept_steps = options.num_kept_steps;
+  choose_reduce(shape);
   if (!options.speculative_model.empty() && plans()) {
     draft_plan_ = plan_draft(options, *source_, shape);
     report_draft(*draft_plan_, split_report_);
@@ -212,6 +215,19 @@ void LocalEngine::place(ReplicaShape& shape) {
   const auto num_online = static_cast<size_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
   if (const auto warning = binding_warning(job, cpus.size(), num_online))
     shape.placement.warnings.push_back(*warning);
+}
+
+// What gives up the promise of bits is said, and so is what was asked for in vain.
+void LocalEngine::choose_reduce(ReplicaShape& shape) {
+  if (options_.reduce == comm::SumWire::kInt64) return;
+  shape.reduce = options_.reduce;
+  if (sums_id(options_.reduce, shape.splits, ranks_of_processes_) != kExactSums) {
+    split_report_.rounded_sums = comm::name(options_.reduce);
+    return;
+  }
+  split_report_.warnings.push_back(
+      fmt::format("--reduce {} rounds nothing here: no stage has its ranks in several processes",
+                  comm::name(options_.reduce)));
 }
 
 // Where processes share the ranks out, the least that any host's memory allows.

@@ -16,6 +16,7 @@
 
 #include "base/range.h"
 #include "cache/prefix_outline.h"
+#include "comm/sum_wire.h"
 #include "engine/pipeline_forecast.h"
 #include "engine/pipeline_report.h"
 #include "engine/pipeline_trace.h"
@@ -87,6 +88,9 @@ struct EngineOptions {
   comm::Job* job = nullptr;
   std::string ranks_per_process;  // "3,1"; empty: as even as can be
   bool verify_weights = false;    // compare every byte of the model between processes, not samples
+  // How the sums of a stage travel between processes. All but kInt64 give up that the split does
+  // not show in the bits (engine/numerics.h).
+  comm::SumWire reduce = comm::SumWire::kInt64;
 };
 
 // What one rank holds: a row of `inspect`'s table and of the banner.
@@ -132,6 +136,7 @@ struct SplitReport {
   std::vector<RankShare> draft_ranks;
   std::string draft_model;              // its name or path
   std::vector<ProcessShare> processes;  // empty where this one runs all ranks
+  std::string rounded_sums;             // "q8": between processes; empty: all sums are exact
 };
 
 struct ModelReport {

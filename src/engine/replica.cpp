@@ -87,8 +87,9 @@ std::vector<std::unique_ptr<comm::Communicator>> Replica::join_workers(Range loc
                     {shape_.num_blocks}};
   limits.num_blocks.insert(limits.num_blocks.end(), shape_.window_blocks.begin(),
                            shape_.window_blocks.end());
-  exchange_ = std::make_unique<StepExchange>(
-      *job_, std::move(processes), std::chrono::milliseconds(deadline_ms_), std::move(limits));
+  exchange_ = std::make_unique<StepExchange>(*job_, std::move(processes),
+                                             std::chrono::milliseconds(deadline_ms_), shape_.reduce,
+                                             std::move(limits));
   for (const TimeRow& row : shape_.time_rows())
     row_leaders_.push_back(static_cast<int>(row.workers.begin));
   answered_elsewhere_ = !exchange_->is_local(row_leaders_.back());

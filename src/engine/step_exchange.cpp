@@ -26,10 +26,11 @@ void check_size(int64_t size) {
 }  // namespace
 
 StepExchange::StepExchange(comm::Job& job, std::vector<Range> processes,
-                           std::chrono::milliseconds deadline, PlanLimits limits)
+                           std::chrono::milliseconds deadline, comm::SumWire wire,
+                           PlanLimits limits)
     : job_(job), processes_(std::move(processes)), limits_(std::move(limits)) {
   const int num_local = static_cast<int>(local_workers().size());
-  world_ = job_.members(num_local, {deadline});
+  world_ = job_.members(num_local, {.deadline = deadline, .wire = wire});
   plan_sizes_ = job_.members(num_local, {kNoDeadline});
   answer_sizes_ = job_.members(num_local, {deadline});
   bodies_ = job_.members(num_local, {deadline});

@@ -37,8 +37,9 @@ class StepExchange {
   enum class Heard { kPlan, kEnd, kTimes, kTimesAndWindow };
 
   // Collective. processes: the workers of each, in order; worker w is rank w of every group.
+  // wire: of sums between the workers' processes.
   StepExchange(comm::Job& job, std::vector<Range> processes, std::chrono::milliseconds deadline,
-               PlanLimits limits);
+               comm::SumWire wire, PlanLimits limits);
 
   bool plans() const { return job_.process() == 0; }
   Range local_workers() const { return processes_[static_cast<size_t>(job_.process())]; }

@@ -41,6 +41,7 @@ struct ReplicaShape {
   int64_t max_batch_tokens = 512;
   int64_t num_kept_events = 0, num_kept_steps = 0;  // as EngineOptions
   std::vector<double> stage_seconds;                // the same
+  comm::SumWire reduce = comm::SumWire::kInt64;     // the same
 
   // A row a stage, or one for a pool of all ranks.
   std::vector<TimeRow> time_rows() const;

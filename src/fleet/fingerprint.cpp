@@ -14,10 +14,9 @@ constexpr size_t kHexDigits = 16;
 
 }  // namespace
 
-std::string fingerprint(const std::string& model_path, kernels::KvType cache,
+std::string fingerprint(const std::string& model_path, const std::string& numerics,
                         checkpoint::FileDigests& digests) {
   Sha256 sum;
-  const std::string numerics = engine::numerics_id(cache);
   sum.add(std::as_bytes(std::span(numerics)));
   for (const std::filesystem::path& file : checkpoint::files_of_model(model_path)) {
     const std::string digest = digests.digest(file);
@@ -26,9 +25,9 @@ std::string fingerprint(const std::string& model_path, kernels::KvType cache,
   return "fp_" + sum.finish().substr(0, kHexDigits);
 }
 
-std::string fingerprint(const std::string& model_path, kernels::KvType cache) {
+std::string fingerprint(const engine::EngineOptions& options) {
   checkpoint::FileDigests digests = checkpoint::FileDigests::of_user();
-  return fingerprint(model_path, cache, digests);
+  return fingerprint(options.model_path, engine::numerics_id(options), digests);
 }
 
 }  // namespace weft::fleet

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "checkpoint/file_digests.h"
-#include "kernels/kernels.h"
+#include "engine/engine.h"
 
 namespace weft::fleet {
 
@@ -14,9 +14,9 @@ namespace weft::fleet {
 // split file all parts. Names of files do not count. A large file is read whole once, and known
 // again while it stays as it is (checkpoint/file_digests.h).
 // Error(kModel) where a file cannot be read.
-std::string fingerprint(const std::string& model_path, kernels::KvType cache,
+std::string fingerprint(const std::string& model_path, const std::string& numerics,
                         checkpoint::FileDigests& digests);
-// With what this user's runs remember.
-std::string fingerprint(const std::string& model_path, kernels::KvType cache);
+// Of what these options load, with what this user's runs remember.
+std::string fingerprint(const engine::EngineOptions& options);
 
 }  // namespace weft::fleet

@@ -214,9 +214,7 @@ void LocalEngine::run(const Load& load, std::promise<void>& ready) {
 void LocalEngine::describe() {
   const engine::EngineOptions& options = options_.engine;
   card_.name = options_.name;
-  card_.fingerprint = options_.fingerprint.empty()
-                          ? fingerprint(options.model_path, options.kv_type)
-                          : options_.fingerprint;
+  card_.fingerprint = options_.fingerprint.empty() ? fingerprint(options) : options_.fingerprint;
   card_.report = engine_->model();
   card_.split = engine_->split();
   const int64_t context = card_.report.context_length, longest = engine_->max_model_len();

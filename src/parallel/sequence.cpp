@@ -67,10 +67,13 @@ std::span<const int64_t* const> ExactReduce::reduce(const char* phase) {
     const auto views = communicator_.exchange(reinterpret_cast<const std::byte*>(own.data), phase);
     parts_.clear();
     for (const std::byte* view : views) parts_.push_back(reinterpret_cast<const int64_t*>(view));
-  } else if (shares_.shared_out()) {
-    communicator_.reduce_scatter(data, own.stride(), phase);
+    return parts_;
+  }
+  const comm::SumRows rows{data, own.stride(), own.num_rows, own.bad_index()};
+  if (shares_.shared_out()) {
+    communicator_.reduce_scatter_sums(rows, phase);
   } else {
-    communicator_.all_reduce(data, phase);
+    communicator_.all_reduce_sums(rows, phase);
   }
   return parts_;
 }

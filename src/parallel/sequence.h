@@ -9,6 +9,8 @@
 //          row travels as it was laid out, 1.5 bytes an element for 8-bit weights, not 8.
 //
 // Which member treats a token shows in no bit: sums are exact, the rest is a function of the token.
+// (Where a user has them rounded between processes, comm/sum_wire.h, a token's sum is that of its
+// parts as each process has them, in both ways the same.)
 // On shared memory both moves are reads of what the peers lend (comm.h, exchange); a transport that
 // lends nothing sends rows.
 //

@@ -55,6 +55,17 @@ TEST(Banner, NeverExceedsItsLines) {
   EXPECT_THAT(drafted, Contains(HasSubstr("Tinier guesses tokens ahead, on 2 ranks: weights")));
 }
 
+TEST(Banner, SaysWhatGivesUpTheBits) {
+  FakeState state;
+  EXPECT_THAT(joined(banner_lines(FakeEngine(state), {})), Not(HasSubstr("rounded")));
+  state.split.rounded_sums = "q8";
+  for (int process = 0; process < 9; ++process)
+    state.split.processes.push_back({"host", "avx512", {process, process + 1}});
+  const std::vector<std::string> lines = banner_lines(FakeEngine(state), {});
+  EXPECT_LE(lines.size(), kMaxBannerLines);
+  EXPECT_THAT(lines, Contains(HasSubstr("sums     rounded to q8 between processes")));
+}
+
 TEST(Banner, EqualNeighboursShareARow) {
   FakeState state;
   const engine::RankShare share = state.split.ranks[0];

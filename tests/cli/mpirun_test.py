@@ -111,6 +111,18 @@ class OverProcesses(unittest.TestCase):
         self.assertRegex(spanning.stderr, r"hosts +\S+: rank 0, \w+\n +\S+: rank 1, \w+\n")
         self.assertEqual(run(2, "--version").stdout.count("weft "), 1)
 
+    def test_rounded_sums_are_said(self):
+        asked = ["run", MODEL, "-p", QUESTION, "--tp", 2, "-n", 12, "--logits-hash"]
+        exact, rounded = run(2, *asked), run(2, *asked, "--reduce", "q8")
+        self.assertEqual(rounded.returncode, 0, rounded.stderr)
+        self.assertIn("sums     rounded to q8 between processes: which ranks they run shows in the "
+                      "bits (--reduce int64: it does not)", rounded.stderr)
+        self.assertNotIn("rounded", exact.stderr)
+        self.assertNotEqual(rounded.stdout.split()[-1], exact.stdout.split()[-1])
+        alone = weft(*asked, "--reduce", "q8")
+        self.assertEqual(alone.stdout, exact.stdout)
+        self.assertIn("--reduce q8 rounds nothing here", alone.stderr)
+
     def test_a_file_of_prompts_and_benches(self):
         with tempfile.TemporaryDirectory() as folder:
             lines = [{"prompt": f"{number} and {number} make", "max_tokens": 6, "temperature": 0}

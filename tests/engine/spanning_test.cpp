@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "engine/numerics.h"
 #include "engine/placement.h"
 #include "engine/process_agreement.h"
 #include "engine/spanning_engine.h"
@@ -33,6 +34,7 @@ TEST(Spanning, OptionsComeAsTheyWent) {
   options.kv_cache_bytes = int64_t{1} << 40;
   options.ranks_per_process = "3,1";
   options.verify_weights = true;
+  options.reduce = comm::SumWire::kQ8;
   const EngineOptions read = options_of_line(options_line(options));
   EXPECT_EQ(read.model_path, options.model_path);
   EXPECT_EQ(read.topology.pipeline_parallel, "13,13,4");
@@ -48,6 +50,9 @@ TEST(Spanning, OptionsComeAsTheyWent) {
     EXPECT_THROW(options_of_line(line.substr(0, size)), Error);
   std::string other = line;
   other.replace(other.find("\"kv_type\":3"), 11, "\"kv_type\":9");
+  EXPECT_THROW(options_of_line(other), Error);
+  other = line;
+  other.replace(other.find("\"reduce\":3"), 10, "\"reduce\":4");
   EXPECT_THROW(options_of_line(other), Error);
 }
 
@@ -235,6 +240,53 @@ TEST(Spanning, SeveralEnginesOneAfterAnother) {
     const GenerationResult result = engine->generate(greedy(some_ids(20), 8), {});
     EXPECT_EQ(result.token_ids, expected.token_ids);
     EXPECT_EQ(result.logits_hash, expected.logits_hash);
+  }
+}
+
+// The name under which an answer can be had again knows what shows in its bits, and no more.
+TEST(Spanning, RoundedSumsAreInTheNameOfTheBits) {
+  SKIP_WITHOUT_TINY_MODELS();
+  EngineOptions options = tiny_options(tiny_path("llama.F32"));
+  options.topology.tensor_parallel_size = 4;
+  options.reduce = comm::SumWire::kQ8;
+  EXPECT_EQ(numerics_id(options), "weft1/lanes16/kv-bf16/exact") << "one process";
+  comm::Jobs jobs(2);
+  options.job = &jobs[0];
+  const std::string halves = numerics_id(options);
+  EXPECT_THAT(halves, testing::MatchesRegex("weft1/lanes16/kv-bf16/q8@[0-9a-f]{16}"));
+  options.ranks_per_process = "2,2";
+  EXPECT_EQ(numerics_id(options), halves) << "the same cut";
+  options.ranks_per_process = "3,1";
+  EXPECT_NE(numerics_id(options), halves);
+  options.ranks_per_process = "";
+  options.reduce = comm::SumWire::kBF16;
+  EXPECT_THAT(numerics_id(options), HasSubstr("/bf16@"));
+  options.topology = {2, "2", "", "", {}};
+  EXPECT_EQ(numerics_id(options), "weft1/lanes16/kv-bf16/exact") << "no stage spans processes";
+  options.reduce = comm::SumWire::kInt64;
+  options.topology = {4, "", "", "", {}};
+  EXPECT_EQ(numerics_id(options), "weft1/lanes16/kv-bf16/exact");
+  jobs.leave();
+}
+
+TEST(Spanning, SumsAreRoundedWhereAsked) {
+  SKIP_WITHOUT_TINY_MODELS();
+  EngineOptions options = tiny_options(tiny_path("llama.F32"));
+  options.topology.tensor_parallel_size = 2;
+  const Request asked = greedy(some_ids(40), 8);
+  const uint64_t exact = Engine::load(options)->generate(asked, {}).logits_hash;
+  for (const auto wire : {comm::SumWire::kF32, comm::SumWire::kBF16, comm::SumWire::kQ8}) {
+    options.reduce = wire;
+    SpanningEngine spanning(options, 2);
+    EXPECT_EQ(spanning->split().rounded_sums, comm::name(wire));
+    const GenerationResult first = spanning->generate(asked, {});
+    EXPECT_NE(first.logits_hash, exact) << comm::name(wire);
+    EXPECT_EQ(spanning->generate(asked, {}).logits_hash, first.logits_hash);
+    const auto alone = Engine::load(options);
+    EXPECT_EQ(alone->generate(asked, {}).logits_hash, exact);
+    EXPECT_EQ(alone->split().rounded_sums, "");
+    EXPECT_THAT(alone->split().warnings,
+                testing::Contains(HasSubstr("rounds nothing here: no stage has its ranks in")));
   }
 }
 

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "engine/numerics.h"
 
 namespace weft::fleet {
 namespace {
@@ -15,6 +16,16 @@ namespace {
 namespace fs = std::filesystem;
 using checkpoint::FileDigests;
 using kernels::KvType;
+
+const std::string kNumerics = engine::numerics_id(KvType::kBF16);
+
+// As an engine of these options would be called.
+std::string named(const std::string& path, KvType cache = KvType::kBF16) {
+  engine::EngineOptions options;
+  options.model_path = path;
+  options.kv_type = cache;
+  return fingerprint(options);
+}
 
 class Fingerprint : public testing::Test {
  protected:
@@ -45,20 +56,20 @@ class Fingerprint : public testing::Test {
 };
 
 TEST_F(Fingerprint, IsOfBytesAndCacheTypeNotOfNames) {
-  const std::string a = fingerprint(write("a.gguf", "model"), KvType::kBF16);
+  const std::string a = named(write("a.gguf", "model"));
   EXPECT_THAT(a, testing::MatchesRegex("fp_[0-9a-f]+"));
   EXPECT_EQ(a.size(), 19u);
-  EXPECT_EQ(fingerprint(write("b.gguf", "model"), KvType::kBF16), a);
-  EXPECT_NE(fingerprint(write("c.gguf", "modem"), KvType::kBF16), a);
-  EXPECT_NE(fingerprint((folder_ / "a.gguf").string(), KvType::kQ8), a);
+  EXPECT_EQ(named(write("b.gguf", "model")), a);
+  EXPECT_NE(named(write("c.gguf", "modem")), a);
+  EXPECT_NE(named((folder_ / "a.gguf").string(), KvType::kQ8), a);
 }
 
 TEST_F(Fingerprint, IsOfEveryByteOfALargeFile) {
   FileDigests none("");
   std::set<std::string> seen;
   for (const int64_t at : {8 << 20, (8 << 20) + 5, (9 << 20) + 70'001, 50'000'003, (99 << 20) - 7})
-    EXPECT_TRUE(seen.insert(fingerprint(large("a.gguf", at), KvType::kBF16, none)).second) << at;
-  EXPECT_FALSE(seen.insert(fingerprint(large("b.gguf", 50'000'003), KvType::kBF16, none)).second);
+    EXPECT_TRUE(seen.insert(fingerprint(large("a.gguf", at), kNumerics, none)).second) << at;
+  EXPECT_FALSE(seen.insert(fingerprint(large("b.gguf", 50'000'003), kNumerics, none)).second);
 }
 
 TEST_F(Fingerprint, MissesNoChangeBetweenItsPieces) {
@@ -115,18 +126,18 @@ TEST_F(Fingerprint, CountsAllFilesOfAModel) {
   write("model-00001-of-00002.gguf", "one");
   write("model-00002-of-00002.gguf", "two");
   const std::string first = (folder_ / "model-00001-of-00002.gguf").string();
-  const std::string a = fingerprint(first, KvType::kBF16);
+  const std::string a = named(first);
   write("model-00002-of-00002.gguf", "TWO");
-  EXPECT_NE(fingerprint(first, KvType::kBF16), a);
-  const std::string b = fingerprint(folder_.string(), KvType::kBF16);
+  EXPECT_NE(named(first), a);
+  const std::string b = named(folder_.string());
   write("README.md", "words");
-  EXPECT_EQ(fingerprint(folder_.string(), KvType::kBF16), b);
+  EXPECT_EQ(named(folder_.string()), b);
   write("config.json", "{}");
-  EXPECT_NE(fingerprint(folder_.string(), KvType::kBF16), b);
+  EXPECT_NE(named(folder_.string()), b);
 }
 
 TEST_F(Fingerprint, AFileThatIsNotThereIsAnError) {
-  EXPECT_THROW(fingerprint((folder_ / "none.gguf").string(), KvType::kBF16), Error);
+  EXPECT_THROW(named((folder_ / "none.gguf").string()), Error);
 }
 
 }  // namespace

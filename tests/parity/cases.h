@@ -109,6 +109,12 @@ inline Case parse_case(const std::string& words, const std::string& model_path) 
       c.num_processes = std::stoi(v);
     else if (word == "apart")  // on machines of their own, which share no memory
       c.job_options.shares_memory = false;
+    else if (word == "reduce=f32")
+      o.reduce = comm::SumWire::kF32;
+    else if (word == "reduce=bf16")
+      o.reduce = comm::SumWire::kBF16;
+    else if (word == "reduce=q8")
+      o.reduce = comm::SumWire::kQ8;
     else if (v = after("micro"); !v.empty())
       o.micro_batch_size = std::stoi(v);
     else if (v = after("cache"); !v.empty())

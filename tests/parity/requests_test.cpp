@@ -163,16 +163,9 @@ std::vector<Bits> answers(Loaded&& engine, uint64_t count, engine::EngineStats& 
   return all;
 }
 
-// Each alone on one rank, nothing shared and nothing cached.
-const std::vector<Bits>& alone(const std::string& path, kernels::KvType kv, uint64_t count) {
-  static std::map<std::string, std::vector<Bits>> known;
-  std::vector<Bits>& all = known[path + std::string(name(kv))];
-  engine::EngineOptions options = parse_case("", path).options;
-  options.placement = engine::Placement::kAuto;
-  options.max_num_seqs = 1;
-  options.prefix_caching = options.window_groups = false;
-  options.kv_type = kv;
-  const auto engine = engine::Engine::load(options);
+// What `alone` goes through, one request after another.
+template <typename Loaded>
+void answer_singly(Loaded&& engine, uint64_t count, std::vector<Bits>& all) {
   Grammars grammars(*engine);
   for (uint64_t i = all.size(); i < count; ++i) {
     engine->submit(request_of(i, engine->model().vocab_size, grammars));
@@ -181,6 +174,27 @@ const std::vector<Bits>& alone(const std::string& path, kernels::KvType kv, uint
     })) {
     }
   }
+}
+
+// Each alone on one rank, nothing shared and nothing cached. Where sums are rounded between
+// processes, alone on the same ranks of them.
+const std::vector<Bits>& alone(const Case& c, uint64_t count) {
+  static std::map<std::string, std::vector<Bits>> known;
+  engine::EngineOptions options = parse_case("", c.options.model_path).options;
+  options.placement = engine::Placement::kAuto;
+  options.max_num_seqs = 1;
+  options.prefix_caching = options.window_groups = false;
+  options.kv_type = c.options.kv_type;
+  if (c.options.reduce == comm::SumWire::kInt64) {
+    std::vector<Bits>& all = known[options.model_path + std::string(name(options.kv_type))];
+    if (all.size() < count) answer_singly(engine::Engine::load(options), count, all);
+    return all;
+  }
+  options.reduce = c.options.reduce;
+  options.topology = c.options.topology;
+  std::vector<Bits>& all = known["rounded"];
+  all.clear();
+  answer_singly(engine::SpanningEngine(options, c.num_processes), count, all);
   return all;
 }
 
@@ -197,13 +211,14 @@ TEST_P(Requests, NeighboursDoNotShow) {
   const std::string path = model_path(GetParam().model);
   if (path.empty()) GTEST_SKIP() << "WEFT_TINY_MODELS is not set";
   if (!std::filesystem::exists(path)) FAIL() << path << " is missing";
-  const auto [options, num_processes, job_options, work] = parse_case(GetParam().words, path);
+  const Case c = parse_case(GetParam().words, path);
+  const auto& [options, num_processes, job_options, work] = c;
   engine::EngineStats stats;
   const std::vector<Bits> found =
       num_processes == 1 ? answers(engine::Engine::load(options), GetParam().count, stats)
                          : answers(engine::SpanningEngine(options, num_processes, job_options),
                                    GetParam().count, stats);
-  const std::vector<Bits>& expected = alone(path, options.kv_type, GetParam().count);
+  const std::vector<Bits>& expected = alone(c, GetParam().count);
   for (size_t i = 0; i < found.size(); ++i) EXPECT_EQ(found[i], expected[i]) << "request " << i;
   // The words that name a mechanism are there to use it.
   const std::string words = GetParam().words;
@@ -278,6 +293,14 @@ INSTANTIATE_TEST_SUITE_P(
                         20},
                     Mix{"mistral.F32", "over2 pp2 cache400 chunk100", 20},
                     Mix{"mistral.F32", "over3 apart tp3 unchunked wcache9", 8}),
+    name_of);
+
+// Sums that are rounded between processes: which ranks these run shows, nothing else does.
+INSTANTIATE_TEST_SUITE_P(
+    Rounded, Requests,
+    testing::Values(Mix{"llama.Q4_K.gguf", "over2 apart tp5 guess4 reduce=q8", 20},
+                    Mix{"llama.Q4_K.gguf", "over4 tp3 pp2 chunk48 reduce=bf16", 8},
+                    Mix{"gemma2.Q8_0.gguf", "over3 apart tp3 cache400 reduce=f32", 20}),
     name_of);
 
 INSTANTIATE_TEST_SUITE_P(
