@@ -13,9 +13,8 @@
 namespace weft::engine {
 namespace {
 
-int64_t residual_floats(const model::Batch& batch, const model::HiddenState& hidden) {
-  return batch.num_tokens() * hidden.stride;
-}
+// Of rows of the hidden state, whose strides are whole ones: what slices are cut into.
+constexpr int64_t kLineFloats = 16;
 
 }  // namespace
 
@@ -125,7 +124,7 @@ void Worker::run(const StepPlan& plan, MaskWork& masks, StepAnswer& answer,
     } else {
       hand_over(parts_[p - 1], &part);
     }
-    part.stage->forward(batch_);
+    part.stage->forward(batch_, /*gathers=*/!keeps_shares(part));
     if (part.head) {
       part.head->run(batch_, answer.rows);
       if (answers()) part.head->read_states(batch_, answer.states);
@@ -196,40 +195,77 @@ Range Worker::workers_of_stage(int stage) const {
   return {s.first_rank, s.first_rank + s.num_ranks()};  // dedicated: worker = rank
 }
 
-// Stages of different widths: member j of the next stage takes its hidden state from member
-// j % width of the one before, which all hold the same.
+// Both have as many workers and layers: token by token, a worker of the next one needs what the
+// same one of this holds.
+bool Worker::are_alike(int stage, int next) const {
+  const model::StageSplit& from = shape_.splits[static_cast<size_t>(stage)];
+  const model::StageSplit& to = shape_.splits[static_cast<size_t>(next)];
+  return from.shards.size() == to.shards.size() && !from.layers.empty() && !to.layers.empty();
+}
+
+bool Worker::keeps_shares(const StagePart& part) const {
+  return !part.split->last && are_alike(part.index, part.index + 1);
+}
+
+// Of few tokens every worker of a stage holds all rows. Where the next one is in a process of its
+// own, what travels to its workers is a slice each, which they put together in their memory.
+bool Worker::sends_slices(int stage, int next) const {
+  if (!are_alike(stage, next)) return false;
+  const auto process = [this](int64_t worker) {
+    return shape_.placement.workers[static_cast<size_t>(worker)].process;
+  };
+  const Range senders = workers_of_stage(stage), receivers = workers_of_stage(next);
+  const int there = process(receivers.begin);
+  return there == process(receivers.end - 1) && there != process(senders.end - 1);
+}
+
+Worker::Handed Worker::handed(StagePart& part, int stage, int next) const {
+  const model::HiddenState hidden = part.stage->hidden();
+  const bool is_alike = are_alike(stage, next);
+  const Range tokens = is_alike ? part.stage->own_tokens() : Range{0, batch_.num_tokens()};
+  Range lines{tokens.begin * hidden.stride / kLineFloats, tokens.end * hidden.stride / kLineFloats};
+  const bool is_slice = sends_slices(stage, next) && !part.stage->shares_tokens_out();
+  if (is_slice)
+    lines = equal_part(lines, part.shards.begin, static_cast<int64_t>(part.split->shards.size()));
+  return {std::as_writable_bytes(std::span(hidden.residual + lines.begin * kLineFloats,
+                                           static_cast<size_t>(lines.size() * kLineFloats))),
+          std::as_writable_bytes(
+              std::span(hidden.bad_layer + tokens.begin, static_cast<size_t>(tokens.size()))),
+          is_slice};
+}
+
+// Of stages of different widths member j of the next one takes the state from member j % width of
+// the one before, which all hold the same.
 void Worker::receive(StagePart& part) {
   const Range senders = workers_of_stage(part.index - 1);
   const int from = static_cast<int>(senders.begin + part.shards.begin % senders.size());
+  const Handed handed = this->handed(part, part.index - 1, part.index);
+  world_->recv(from, handed.residual, "hidden state of the stage before");
+  world_->recv(from, handed.bad_layer, "checks of the stage before");
+  if (!handed.is_slice) return;
   const model::HiddenState hidden = part.stage->hidden();
-  world_->recv(from,
-               std::as_writable_bytes(std::span(
-                   hidden.residual, static_cast<size_t>(residual_floats(batch_, hidden)))),
-               "hidden state of the stage before");
-  world_->recv(
-      from,
-      std::as_writable_bytes(std::span(hidden.bad_layer, static_cast<size_t>(batch_.num_tokens()))),
-      "checks of the stage before");
+  part.communicator->all_gather_rows(
+      std::as_writable_bytes(
+          std::span(hidden.residual, static_cast<size_t>(batch_.num_tokens() * hidden.stride))),
+      kLineFloats * static_cast<int64_t>(sizeof(float)), "hidden state of the stage before");
 }
 
 void Worker::hand_over(StagePart& from, StagePart* next) {
-  const model::HiddenState hidden = from.stage->hidden();
-  const size_t floats = static_cast<size_t>(residual_floats(batch_, hidden));
-  const size_t tokens = static_cast<size_t>(batch_.num_tokens());
   if (next != nullptr) {
-    const model::HiddenState to = next->stage->hidden();
-    std::memcpy(to.residual, hidden.residual, floats * sizeof(float));
+    const model::HiddenState hidden = from.stage->hidden(), to = next->stage->hidden();
+    const auto tokens = static_cast<size_t>(batch_.num_tokens());
+    std::memcpy(to.residual, hidden.residual,
+                tokens * static_cast<size_t>(hidden.stride) * sizeof(float));
     std::memcpy(to.bad_layer, hidden.bad_layer, tokens * sizeof(int32_t));
     return;
   }
+  const Handed handed = this->handed(from, from.index, from.index + 1);
   const Range receivers = workers_of_stage(from.index + 1);
   const int64_t width = static_cast<int64_t>(from.split->shards.size());
   for (int64_t j = from.shards.begin; j < receivers.size(); j += width) {
     const int to = static_cast<int>(receivers.begin + j);
-    world_->send(to, std::as_bytes(std::span<const float>(hidden.residual, floats)),
-                 "hidden state for the next stage");
-    world_->send(to, std::as_bytes(std::span<const int32_t>(hidden.bad_layer, tokens)),
-                 "checks for the next stage");
+    world_->send(to, handed.residual, "hidden state for the next stage");
+    world_->send(to, handed.bad_layer, "checks for the next stage");
   }
 }
 

@@ -107,6 +107,15 @@ class Worker {
   void fill_batch(const StepPlan& plan);
   void make_masks(MaskWork& masks);
   void find_bad_layers(const model::HiddenState& hidden, StepAnswer& answer) const;
+  // Between two stages: what of the hidden state one worker sends, and which place it takes.
+  struct Handed {
+    std::span<std::byte> residual, bad_layer;
+    bool is_slice = false;  // to be gathered by the stage that takes it
+  };
+  bool are_alike(int stage, int next) const;
+  bool keeps_shares(const StagePart& part) const;
+  bool sends_slices(int stage, int next) const;
+  Handed handed(StagePart& part, int stage, int next) const;
   void receive(StagePart& part);
   void hand_over(StagePart& from, StagePart* next);
   // Sleeps until the stage has worked for as long as it is to seem, from begin_ns on.

@@ -124,7 +124,7 @@ void Stage::embed(const Batch& batch) {
   });
 }
 
-void Stage::forward(const Batch& batch) {
+void Stage::forward(const Batch& batch, bool gathers) {
   if (weights_.vectors().empty()) return;  // a stage of the head alone
   const NextInput first = attention_input(0);
   const Range own = shares_.own();
@@ -133,7 +133,7 @@ void Stage::forward(const Batch& batch) {
   gather(first);
   clock_.enter(Activity::kCompute);
   for (size_t layer = 0; layer < weights_.vectors().size(); ++layer) run_layer(layer, batch);
-  gather_hidden();
+  if (gathers) gather_hidden();
 }
 
 void Stage::run_layer(size_t layer, const Batch& batch) {

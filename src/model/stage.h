@@ -36,8 +36,8 @@
 
 namespace weft::model {
 
-// The hidden state of a step: one row a token, the same on every worker of a stage once its layers
-// have run. Within them a worker keeps its own tokens' rows alone (parallel::TokenShares).
+// The hidden state of a step: one row a token, the same on every worker of a stage once it was
+// gathered. Within the layers a worker keeps its own tokens' rows alone (parallel::TokenShares).
 struct HiddenState {
   float* residual = nullptr;     // [num_tokens, stride]
   int32_t* bad_layer = nullptr;  // [num_tokens]; -1: every sum was in range
@@ -59,9 +59,13 @@ class Stage {
   void begin(const Batch& batch);
   // First stage: looks the tokens up.
   void embed(const Batch& batch);
-  // Runs this stage's layers over the hidden state.
-  void forward(const Batch& batch);
+  // Runs this stage's layers over the hidden state, of which it reads the rows of own_tokens(), and
+  // writes those; with `gathers` every worker then holds all rows.
+  void forward(const Batch& batch, bool gathers);
   HiddenState hidden() { return hidden_; }
+  // All of them where tokens are not shared out.
+  Range own_tokens() const { return shares_.own(); }
+  bool shares_tokens_out() const { return shares_.shared_out(); }
 
   const kernels::KernelTable& table() const { return table_; }
   ThreadTeam& team() { return team_; }
