@@ -75,6 +75,13 @@ void check_same(const std::vector<Introduced>& all, std::string_view what,
 
 }  // namespace
 
+bool on_same_host(const Introduced& a, const Introduced& b) {
+  const auto start_of = [](const Introduced& introduced) {
+    return std::string_view(introduced.machine).substr(0, introduced.machine.find('/'));
+  };
+  return a.peer.host == b.peer.host && start_of(a) == start_of(b);
+}
+
 Introduced introduce(const Introduction& self, const std::string& host) {
   return {{self, host, static_cast<int64_t>(getpid())}, machine_id()};
 }

@@ -17,9 +17,13 @@ using IntroductionBlock = std::array<std::byte, kIntroductionBytes>;
 
 struct Introduced {
   Peer peer;
-  // Processes whose machines are equal see each other's process ids.
+  // Processes whose machines are equal see each other's process ids: "START/IDS".
   std::string machine;
 };
+
+// Whether two processes have cores and memory of one host between them: it has one name, and it was
+// started once (two machines of one name were not).
+bool on_same_host(const Introduced& a, const Introduced& b);
 
 // This process: its host as the link calls it, its id, its machine.
 Introduced introduce(const Introduction& self, const std::string& host);

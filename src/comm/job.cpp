@@ -44,6 +44,11 @@ class LinkJob final : public Job {
   const Peer& peer(int process) const override {
     return part_->introduced().at(static_cast<size_t>(process)).peer;
   }
+  bool on_this_host(int process) const override {
+    const std::vector<Introduced>& all = part_->introduced();
+    return on_same_host(all.at(static_cast<size_t>(process)),
+                        all.at(static_cast<size_t>(link_->process())));
+  }
   std::vector<std::unique_ptr<Communicator>> members(int num_local, GroupOptions options) override;
   std::unique_ptr<Communicator> library_member() override { return link_->library_member(); }
   bool on_one_machine() const override { return part_->on_one_machine(all_processes(*link_)); }

@@ -70,6 +70,8 @@ class Job {
   virtual int process() const = 0;
   virtual int num_processes() const = 0;
   virtual const Peer& peer(int process) const = 0;
+  // Whether it shares this one's cores and memory.
+  virtual bool on_this_host(int process) const = 0;
 
   // Collective over the processes. The members of a group of all ranks, of which this process runs
   // num_local (1 to 64; processes may differ); ranks go by process. In every group that is split

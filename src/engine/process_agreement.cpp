@@ -34,10 +34,6 @@ std::vector<T> gather(comm::Communicator& processes, std::span<const T> mine, co
   return all;
 }
 
-bool is_same_host(const comm::Job& job, int process) {
-  return job.peer(process).host == job.peer(job.process()).host;
-}
-
 // Of this host: the ranks of the processes before this one, its own, and all.
 struct RanksOfHost {
   int64_t before = 0, own = 0, all = 0;
@@ -46,7 +42,7 @@ struct RanksOfHost {
 RanksOfHost ranks_of_host(const comm::Job& job, const std::vector<Range>& ranks) {
   RanksOfHost found;
   for (int process = 0; process < job.num_processes(); ++process) {
-    if (!is_same_host(job, process)) continue;
+    if (!job.on_this_host(process)) continue;
     const int64_t count = ranks[static_cast<size_t>(process)].size();
     found.all += count;
     if (process < job.process()) found.before += count;
@@ -92,7 +88,7 @@ std::vector<int> share_cpus(const comm::Job& job, comm::Communicator& processes,
   const std::vector<CpuSet> all = gather<CpuSet>(processes, std::span(&mine, 1), "CPUs");
   int64_t sharing = 0, before = 0;
   for (int process = 0; process < job.num_processes(); ++process) {
-    const bool shares = is_same_host(job, process) && all[static_cast<size_t>(process)] == mine;
+    const bool shares = job.on_this_host(process) && all[static_cast<size_t>(process)] == mine;
     sharing += shares ? 1 : 0;
     before += shares && process < job.process() ? 1 : 0;
   }
@@ -124,7 +120,7 @@ std::pair<SplitReport, EngineOptions> part_of_host(const comm::Job& job,
   SplitReport here = split;
   here.ranks.clear();
   for (int process = 0; process < job.num_processes(); ++process) {
-    if (!is_same_host(job, process)) continue;
+    if (!job.on_this_host(process)) continue;
     const Range own = ranks[static_cast<size_t>(process)];
     here.ranks.insert(here.ranks.end(), split.ranks.begin() + own.begin,
                       split.ranks.begin() + own.end);
@@ -164,7 +160,7 @@ std::optional<std::string> binding_warning(const comm::Job& job, size_t num_usab
                                            size_t num_online) {
   size_t num_here = 0;
   for (int process = 0; process < job.num_processes(); ++process)
-    num_here += is_same_host(job, process) ? 1 : 0;
+    num_here += job.on_this_host(process) ? 1 : 0;
   if (num_usable * num_here * 2 > num_online) return {};
   return fmt::format(
       "this process may use {} of {} CPUs; where its launcher bound it, it may use all with mpirun "

@@ -298,6 +298,17 @@ TEST(Introduction, MismatchesAreNamedWithBothHostsAndWhatToDo) {
   EXPECT_THAT(join_text(kSelf, other), AllOf(HasSubstr("numerics"), HasSubstr("kv-f32")));
 }
 
+TEST(Introduction, MachinesOfOneNameAreTwo) {
+  const Introduced here = introduce(kSelf, "node");
+  EXPECT_TRUE(on_same_host(here, introduce(kSelf, "node")));
+  EXPECT_FALSE(on_same_host(here, introduce(kSelf, "other")));
+  Introduced there = here;
+  there.machine = "another start/1";
+  EXPECT_FALSE(on_same_host(here, there));
+  there.machine = here.machine + "1";
+  EXPECT_TRUE(on_same_host(here, there)) << "a container of the same name";
+}
+
 TEST(Introduction, BlocksThatAreNoneAreRefused) {
   IntroductionBlock block = to_block(introduce(kSelf, "a"));
   EXPECT_EQ(from_block(block, 1).peer.said.version, "1.2.3");
