@@ -90,11 +90,23 @@ ActivityTotals ActivityClock::totals() const {
   }
 }
 
-ActivityClock::Events ActivityClock::events() const {
+int64_t ActivityClock::event_at(int64_t ns) const {
+  const int64_t count = num_events_.load(kRead);
+  int64_t low = std::max<int64_t>(0, count - num_kept_), high = count;
+  while (high - low > 1) {
+    const int64_t middle = low + (high - low) / 2;
+    const Slot& slot = slots_[static_cast<size_t>(middle % num_kept_)];
+    (slot.begin_ns.load(kRead) <= ns ? low : high) = middle;
+  }
+  return low;
+}
+
+ActivityClock::Events ActivityClock::events(int64_t first, int64_t most) const {
   Events out;
   if (num_kept_ == 0) return out;
-  const int64_t count = num_events_.load(kRead);
-  const int64_t first = std::max<int64_t>(0, count - num_kept_);
+  int64_t count = num_events_.load(kRead);
+  first = std::clamp(first, std::max<int64_t>(0, count - num_kept_), count);
+  count = std::min(count, first + std::clamp<int64_t>(most, 0, num_kept_));
   out.events.reserve(static_cast<size_t>(count - first));
   for (int64_t i = first; i < count; ++i) {
     const Slot& slot = slots_[static_cast<size_t>(i % num_kept_)];

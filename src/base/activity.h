@@ -83,9 +83,15 @@ class ActivityClock {
   struct Events {
     std::vector<ActivityEvent> events;  // in order; each ends where the next begins
     int64_t end_ns = 0;                 // of the last one
-    int64_t num_dropped = 0;            // earlier ones that were overwritten
+    int64_t num_dropped = 0;            // earlier ones: overwritten, or not asked for
   };
-  Events events() const;
+  Events events() const { return events(0, num_kept_); }
+  // Of those still there the ones from a number on, at most so many. They count from 0.
+  Events events(int64_t first, int64_t most) const;
+  // Since the beginning.
+  int64_t num_events() const { return num_events_.load(std::memory_order_acquire); }
+  // The number of the one that was under way at a moment, or of the first that is still there.
+  int64_t event_at(int64_t ns) const;
 
  private:
   // Two words, so that a reader sees each whole.

@@ -42,6 +42,9 @@ void TraceOption::write(const engine::Engine& engine, std::ostream& says) const 
     if (!reaches_back) dropped = std::max(dropped, worker.activity.num_dropped);
   }
   says << fmt::format("writing the trace to {}", *file_) << std::endl;
+  if (trace.clock_error_ns > 0)
+    says << fmt::format("moments of other processes are right to within {:.3f} ms\n",
+                        static_cast<double>(trace.clock_error_ns) * 1e-6);
   std::ofstream out(*file_);
   serve::write_trace(trace, engine.split(), out);
   out.close();

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/range.h"
+#include "comm/enquiries.h"
 #include "comm/job_of_link.h"
 #include "comm/job_part.h"
 #include "comm/job_watch.h"
@@ -34,9 +35,12 @@ class LinkJob final : public Job {
       : link_(std::move(link)),
         part_(std::make_shared<JobPart>(*link_)),
         shares_memory_(options.shares_memory),
+        clock_ahead_ns_(options.clock_ahead.count()),
         all_(part_, all_processes(*link_), 0, {options.deadline, kOneShot, false}) {
     introduce_all(self);
-    watch_ = std::make_unique<JobWatch>(*part_, options);
+    enquiries_ = std::make_unique<Enquiries>(*part_, options.clock_ahead);
+    watch_ = std::make_unique<JobWatch>(*part_, *enquiries_, options);
+    enquiries_->read_clocks();
   }
 
   int process() const override { return link_->process(); }
@@ -63,11 +67,26 @@ class LinkJob final : public Job {
     return family.aborted() ? std::optional(family.reason()) : std::nullopt;
   }
 
+  void set_reporter(Reporter reporter) override { enquiries_->set_reporter(std::move(reporter)); }
+  std::optional<std::vector<std::byte>> ask(int process, const ReportQuestion& about) override {
+    return enquiries_->ask(process, about);
+  }
+  void ask_later(int process, const ReportQuestion& about) override {
+    enquiries_->ask_later(process, about);
+  }
+  std::optional<std::vector<std::byte>> answer_so_far(int process) override {
+    return enquiries_->answer_so_far(process);
+  }
+  void read_clocks() override { enquiries_->read_clocks(); }
+  PeerClock clock(int process) const override { return enquiries_->clock(process); }
+  int64_t clock_ahead_ns() const override { return clock_ahead_ns_; }
+
   void suspect() override { part_->suspect(); }
 
   void leave() override {
     watch_->leave();
     watch_.reset();
+    enquiries_->hang_up();
     link_->leave();
   }
 
@@ -88,7 +107,9 @@ class LinkJob final : public Job {
   const std::unique_ptr<Link> link_;
   const std::shared_ptr<JobPart> part_;
   const bool shares_memory_;
+  const int64_t clock_ahead_ns_;
   ProcessGroup all_;
+  std::unique_ptr<Enquiries> enquiries_;
   std::unique_ptr<JobWatch> watch_;
 };
 

@@ -16,8 +16,11 @@
 // Thread rule: a Job belongs to one thread; `abort` and what `members` gives as comm.h says.
 #pragma once
 
+#include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,6 +28,7 @@
 
 #include "base/options.h"
 #include "comm/comm.h"
+#include "comm/peer_clock.h"
 
 namespace weft::comm {
 
@@ -61,7 +65,19 @@ struct JobOptions {
   // Processes of one machine share memory, where their groups do (comm.h); false: as if each were
   // on a machine of its own.
   bool shares_memory = true;
+  // Of a test: what this process says of its clock is ahead of what it shows.
+  std::chrono::nanoseconds clock_ahead{0};
 };
+
+// What the first process asks of another one, in words of those who ask and answer.
+struct ReportQuestion {
+  int64_t kind = 0;
+  std::array<int64_t, 3> about{};
+};
+inline constexpr size_t kMostReportBytes = 32 * 1024 - 16;
+// Fills in the answer, which is empty. It is called by the thread that watches over the process:
+// it may neither block nor throw.
+using Reporter = std::function<void(const ReportQuestion& about, std::vector<std::byte>& answer)>;
 
 class Job {
  public:
@@ -91,6 +107,23 @@ class Job {
   virtual void abort(const std::string& reason) = 0;
   // That reason, once there is one. From any thread.
   virtual std::optional<std::string> failure() const = 0;
+
+  // What the first process may ask of the others at any time, whatever their ranks are in; no step
+  // pays for it (comm/enquiries.h).
+  // In the others: what they answer. Once this returns, the one before is not called any more.
+  virtual void set_reporter(Reporter reporter) = 0;
+  // In the first; any thread. An answer takes some 20 ms, after a second there is none.
+  virtual std::optional<std::vector<std::byte>> ask(int process, const ReportQuestion& about) = 0;
+  // The same without waiting: the answer is what answer_so_far gives later, once. One question at
+  // a time; another one is not asked.
+  virtual void ask_later(int process, const ReportQuestion& about) = 0;
+  virtual std::optional<std::vector<std::byte>> answer_so_far(int process) = 0;
+  // Clocks of the others were read at the start; they are again where that was long ago. Takes some
+  // 20 ms a process.
+  virtual void read_clocks() = 0;
+  virtual PeerClock clock(int process) const = 0;
+  // JobOptions::clock_ahead in nanoseconds: added to moments that are told to the first process.
+  virtual int64_t clock_ahead_ns() const = 0;
 
   // The launcher has told this process to end. Within half a second every wait ends with the name
   // of the process that is lost, or with the launcher's word where none is. Async-signal-safe.

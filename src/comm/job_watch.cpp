@@ -41,7 +41,8 @@ std::span<std::byte> bytes_of(T& object) {
 
 }  // namespace
 
-JobWatch::JobWatch(JobPart& part, JobOptions options) : part_(part), options_(options) {
+JobWatch::JobWatch(JobPart& part, Enquiries& enquiries, JobOptions options)
+    : part_(part), enquiries_(enquiries), options_(options) {
   const std::vector<Introduced>& all = part_.introduced();
   const int self = part_.link().process();
   const Introduced& own = all[static_cast<size_t>(self)];
@@ -94,6 +95,7 @@ void JobWatch::run() {
     const int64_t passed = std::min(now - looked, kLongestLookNs);
     looked = now;
     int64_t under_way = 0;
+    bool is_asked = false;
     try {
       for (const auto& neighbour : neighbours_) look_at(*neighbour, passed);
       const char* const activity = part_.activity();
@@ -112,6 +114,7 @@ void JobWatch::run() {
         say_last(Kind::kLeaving, "");
       }
       under_way = part_.sweep();
+      is_asked = enquiries_.look();
     } catch (const Error& error) {
       part_.family()->abort(error.summary());
     }
@@ -119,9 +122,10 @@ void JobWatch::run() {
       left_.set_bits(1);
       left_.wake();
     }
-    if (under_way == 0) idle = now;
-    const int64_t busy = now - idle > kKeenForNs || under_way == 0 ? kBusyNs : kKeenNs;
-    sleep_for(under_way > 0 || leaving_.load() ? busy : kIdleNs);
+    const bool is_busy = under_way > 0 || is_asked;
+    if (!is_busy) idle = now;
+    const int64_t busy = now - idle > kKeenForNs || !is_busy ? kBusyNs : kKeenNs;
+    sleep_for(is_busy || leaving_.load() ? busy : kIdleNs);
   }
 }
 

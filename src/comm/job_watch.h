@@ -8,6 +8,7 @@
 //   failed   it says so itself
 //
 // It sleeps for 20 ms at a time, and less while messages are under way that only looks move on.
+// Between, it answers what the first process asks (enquiries.h).
 #pragma once
 
 #include <poll.h>
@@ -22,6 +23,7 @@
 #include <vector>
 
 #include "base/wait_word.h"
+#include "comm/enquiries.h"
 #include "comm/job.h"
 #include "comm/job_part.h"
 #include "comm/link.h"
@@ -30,8 +32,8 @@ namespace weft::comm {
 
 class JobWatch {
  public:
-  // part outlives it; the processes have introduced themselves.
-  JobWatch(JobPart& part, JobOptions options);
+  // Both outlive it; the processes have introduced themselves.
+  JobWatch(JobPart& part, Enquiries& enquiries, JobOptions options);
   ~JobWatch();
 
   // Tells the others that this process leaves and waits until all leave. Throws
@@ -70,6 +72,7 @@ class JobWatch {
   bool has_left() const;
 
   JobPart& part_;
+  Enquiries& enquiries_;
   const JobOptions options_;
   std::vector<std::unique_ptr<Neighbour>> neighbours_;  // transfers stay where they are
   std::vector<pollfd> wakers_;                          // of its sleep

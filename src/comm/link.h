@@ -73,6 +73,7 @@ class Link {
 
 // Tags have 23 bits, which is what the smallest of Open MPI's transports (UCX) has:
 //   kind 2 | group 9 | collective: verb 4, call 8  |  message: from 6, to 6 (members of a process)
+// Of kind 0: notices of the watch, and what enquiries.h asks and answers.
 namespace tag {
 inline constexpr int kNotice = 0;
 inline constexpr int kMaxTag = (1 << 23) - 1;

@@ -45,10 +45,6 @@ BatchTiming BatchRun::run() {
     timing.step_s.push_back(seconds_between(begin_ns, now_ns()));
   }
   replica_.settle();
-  // A batch above the tokens of one plan reads the weights once a plan.
-  const int64_t plans = ceil_div(workload_.batch_size, replica_.shape().max_batch_tokens);
-  for (int w = 0; w < replica_.num_workers(); ++w)
-    timing.step_weight_bytes += plans * replica_.worker(w).step_weight_bytes();
   if (workload_.hash_logits) {
     for (const Sequence& sequence : sequences_) timing.logits_hash.push_back(sequence.hash);
   }

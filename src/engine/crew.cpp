@@ -46,6 +46,7 @@ void for_each_field(Options& o, const Field& field) {
   field("ranks_per_process", o.ranks_per_process);
   field("verify_weights", o.verify_weights);
   field("reduce", o.reduce);
+  field("num_kept_events", o.num_kept_events);
 }
 
 template <typename T>

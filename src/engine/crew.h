@@ -35,8 +35,8 @@ class Crew {
   bool is_loading_ = false;                        // or has failed to
 };
 
-// The options as one line, and back: what of them decides the engine of every process (not its job,
-// nor what it keeps for reports). Error(kCommunication) for a line that is none.
+// The options as one line, and back: what of them every process needs (not its job, nor the kept
+// steps, which only the first one plans). Error(kCommunication) for a line that is none.
 std::string options_line(const EngineOptions& options);
 EngineOptions options_of_line(const std::string& line);
 

@@ -99,6 +99,7 @@ class LocalEngine final : public Engine {
   std::unique_ptr<RequestLoop> loop_;
   ClockMarks window_;
   int64_t max_model_len_ = 0;
+  int64_t step_weight_bytes_ = 0;  // that a decoding step reads on all ranks
   double load_seconds_ = 0;
   std::atomic<bool> cancelled_{false};
 };
@@ -258,13 +259,15 @@ void LocalEngine::choose_cache(ReplicaShape& shape, const OnOpen& on_open) {
 // Every process knows what all ranks hold.
 void LocalEngine::report_loaded_ranks() {
   report_loaded(*replica_, split_report_.ranks);
+  for (int w = 0; w < replica_->num_workers(); ++w)
+    step_weight_bytes_ += replica_->worker(w).step_weight_bytes();
   if (!processes_) return;
   for (size_t process = 0; process < ranks_of_processes_.size(); ++process) {
     const comm::Peer& peer = options_.job->peer(static_cast<int>(process));
     split_report_.processes.push_back(
         {peer.host, peer.said.instruction_set, ranks_of_processes_[process]});
   }
-  std::vector<int64_t> bytes;
+  std::vector<int64_t> bytes{step_weight_bytes_};
   for (const RankShare& rank : split_report_.ranks) {
     const bool is_here = replica_->runs(rank.rank);
     for (const int64_t part :
@@ -273,6 +276,7 @@ void LocalEngine::report_loaded_ranks() {
   }
   processes_->all_reduce(bytes, "bytes of all ranks");
   auto part = bytes.begin();
+  step_weight_bytes_ = *part++;
   for (RankShare& rank : split_report_.ranks) {
     rank.weight_bytes = *part++;
     rank.kv_bytes = *part++;
@@ -322,7 +326,8 @@ PipelineTrace LocalEngine::trace_since(int64_t begin_ns) const {
   trace.begin_ns = begin_ns;
   trace.pooled = pooled();
   trace.steps = replica_->steps_since(begin_ns);
-  std::vector<ActivityClock::Events> events = replica_->events();
+  std::vector<ActivityClock::Events> events =
+      replica_->events_since(begin_ns, trace.clock_error_ns);
   const std::vector<TimeRow> rows = replica_->shape().time_rows();
   for (size_t row = 0; row < rows.size(); ++row) {
     const Range workers = rows[row].workers;
@@ -391,9 +396,7 @@ GenerationResult LocalEngine::generate(const Request& request, const OnText& on_
   // A step gives its token and the guesses that were right.
   const auto num_steps =
       static_cast<int64_t>(result->token_ids.size()) - 1 - result->speculation.accepted_tokens;
-  for (int w = 0; w < replica_->num_workers(); ++w)
-    result->weight_bytes_read +=
-        std::max<int64_t>(0, num_steps) * replica_->worker(w).step_weight_bytes();
+  result->weight_bytes_read = std::max<int64_t>(0, num_steps) * step_weight_bytes_;
   if (is_alone && loop_->is_idle())
     result->ranks = report_between(before, replica_->marks(), replica_->shape().time_rows()).ranks;
   return std::move(*result);
@@ -426,7 +429,11 @@ BatchTiming LocalEngine::run_batch(const BatchWorkload& workload) {
   prepare_this_thread();  // the caller leads worker 0
   loop_->clear_cache();
   try {
-    return BatchRun(*replica_, *pools_, workload, source_->config.vocab_size).run();
+    BatchTiming timing = BatchRun(*replica_, *pools_, workload, source_->config.vocab_size).run();
+    // A batch above the tokens of one plan reads the weights once a plan.
+    const int64_t plans = ceil_div(workload.batch_size, replica_->shape().max_batch_tokens);
+    timing.step_weight_bytes = plans * step_weight_bytes_;
+    return timing;
   } catch (...) {
     try {
       replica_->settle();  // ready for what comes next; a replica that failed says so then

@@ -177,7 +177,7 @@ struct GenerationResult {
   std::vector<std::vector<float>> prompt_logits;           // [prompt][vocab], where asked for
   uint64_t logits_hash = 0;
   double prompt_s = 0, generation_s = 0;
-  int64_t weight_bytes_read = 0;  // by generation steps
+  int64_t weight_bytes_read = 0;  // by generation steps, on all ranks
   SpeculationStats speculation;
   std::vector<RankTimes> ranks;  // of the request's time
 };
@@ -197,7 +197,7 @@ struct BatchTiming {
   double prompt_s = 0;                // all prompts, to the first generated token of each
   std::vector<double> step_s;         // [output_len - 1] steps of batch_size tokens
   std::vector<uint64_t> logits_hash;  // [batch_size], where asked for
-  int64_t step_weight_bytes = 0;      // weights that each step reads
+  int64_t step_weight_bytes = 0;      // weights that each step reads, on all ranks
 };
 
 // The largest steps that a forecast will be asked for.

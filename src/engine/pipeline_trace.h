@@ -22,6 +22,9 @@ struct PipelineTrace {
   bool pooled = false;
   std::vector<WorkerTrace> workers;
   std::vector<StepRecord> steps;  // of the window; the last ones
+  // All moments are by the clock of the process that plans. Those of workers of other processes are
+  // off by so much at most.
+  int64_t clock_error_ns = 0;
 };
 
 }  // namespace weft::engine

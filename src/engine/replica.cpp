@@ -134,6 +134,19 @@ void Replica::start_all(const std::shared_ptr<Replica>& self) {
   throw_if_failed();
   report_loaded(0);  // the last one may have found another one reporting
   on_load_ = nullptr;
+  if (exchange_) begin_reports();
+}
+
+void Replica::begin_reports() {
+  if (exchange_->plans()) {
+    reports_ =
+        std::make_unique<WorkerReports>(*job_, exchange_->processes(), shape_.num_kept_events);
+    return;
+  }
+  ReportingWorkers workers;
+  for (const auto& worker : workers_) workers.clocks.push_back(&worker->clock());
+  workers.times = [this] { return times_here(); };
+  job_->set_reporter(reporter_of(std::move(workers), job_->clock_ahead_ns()));
 }
 
 void Replica::start_worker(int index) {
@@ -273,11 +286,14 @@ std::vector<WorkerTimes> Replica::times_here() const {
   return times;
 }
 
-// While steps are under way, what was known before stays: nobody waits for an answer to this.
+// While steps are under way nobody waits for an answer to this.
 void Replica::ask_others(bool begins_window) {
-  if (!exchange_ || !exchange_->plans() || in_flight() > 0 || failed_.load()) return;
+  if (!reports_ || failed_.load()) return;
   times_.resize(shape_.placement.workers.size());
-  guarded([&] { exchange_->ask_times(begins_window, times_); });
+  if (in_flight() > 0)
+    reports_->refresh_times(begins_window, times_);
+  else
+    guarded([&] { exchange_->ask_times(begins_window, times_); });
 }
 
 ClockMarks Replica::marks(bool begins_window) {
@@ -297,10 +313,15 @@ ClockMarks Replica::marks(bool begins_window) {
   return marks;
 }
 
-std::vector<ActivityClock::Events> Replica::events() const {
+std::vector<ActivityClock::Events> Replica::events_since(int64_t begin_ns,
+                                                         int64_t& error_ns) const {
   std::vector<ActivityClock::Events> events(shape_.placement.workers.size());
+  error_ns = reports_ ? reports_->events(begin_ns, events) : 0;
   auto place = events.begin() + local_workers().begin;
-  for (const auto& worker : workers_) *place++ = worker->clock().events();
+  for (const auto& worker : workers_) {
+    const ActivityClock& clock = worker->clock();
+    *place++ = clock.events(clock.event_at(begin_ns), clock.num_kept());
+  }
   return events;
 }
 
@@ -327,6 +348,7 @@ const Worker& Replica::worker_of(int rank) const {
 
 void Replica::submit(const StepContext& context) {
   const uint64_t step = num_submitted_++;
+  const int64_t submitted_ns = now_ns();  // nobody begins before
   Slot& slot = slots_[step % kRingSlots];
   StepPlan& plan = slot.plan;
   plan.id = step;
@@ -339,7 +361,7 @@ void Replica::submit(const StepContext& context) {
     StepRecord record = record_of(plan);
     if (context.load) record.load = *context.load;
     record.num_needed = context.num_needed.value_or(num_awaited_);
-    record.submitted_ns = now_ns();
+    record.submitted_ns = submitted_ns;
     record.context = context;
     step_log_.add(record);
   }
@@ -389,6 +411,7 @@ void Replica::throw_if_failed() {
 }
 
 void Replica::stop() {
+  if (exchange_ && !exchange_->plans()) job_->set_reporter(nullptr);
   // Steps under way are finished first: one that only some ranks begin, the others wait for.
   if (!failed_.load()) guarded([this] { await_workers(num_submitted_); });
   if (!failed_.load() && exchange_ && exchange_->plans())

@@ -30,6 +30,7 @@
 #include "engine/step_exchange.h"
 #include "engine/step_log.h"
 #include "engine/worker.h"
+#include "engine/worker_reports.h"
 
 namespace weft::engine {
 
@@ -79,9 +80,11 @@ class Replica {
   // The planner is at work. Replica's own verbs keep the clock by themselves.
   void plan() { clock().enter(Activity::kSchedule); }
 
-  // May be asked while steps run.
+  // May be asked while steps run: times of other processes' workers are then of a while ago.
   ClockMarks marks(bool begins_window = false);
-  std::vector<ActivityClock::Events> events() const;  // [workers]
+  // [workers], from the one under way at a moment on; any thread. error_ns: how far moments of
+  // other processes' workers may be off.
+  std::vector<ActivityClock::Events> events_since(int64_t begin_ns, int64_t& error_ns) const;
   ClockMarks begin_window();
   // The steps submitted from a moment on, as far as they are kept.
   std::vector<StepRecord> steps_since(int64_t begin_ns) const { return step_log_.since(begin_ns); }
@@ -110,6 +113,7 @@ class Replica {
   void await_others(Slot& slot);
   void ask_others(bool begins_window);
   std::vector<WorkerTimes> times_here() const;
+  void begin_reports();
   void answer_elsewhere(int index, const Slot& slot);
   void start_all(const std::shared_ptr<Replica>& self);
   void start_worker(int index);
@@ -131,6 +135,7 @@ class Replica {
   uint64_t max_in_flight_;
   comm::Job* job_;
   std::unique_ptr<StepExchange> exchange_;  // where the replica spans processes
+  std::unique_ptr<WorkerReports> reports_;  // the same, in the one that plans
   std::vector<int> row_leaders_;            // of time_rows(): the first worker of each
   bool answered_elsewhere_ = false;         // the last stage begins in another process
   std::vector<WorkerTimes> times_;          // [workers], where the replica spans processes

@@ -89,9 +89,7 @@ void StepExchange::ask_times(bool begins_window, std::vector<WorkerTimes>& times
     const int64_t away_ns = their_ns - (asked_ns + way_ns);
     if (std::abs(away_ns) <= way_ns) continue;
     for (WorkerTimes& worker : theirs)
-      for (int64_t* moment :
-           {&worker.totals.at_ns, &worker.totals.first_work_ns, &worker.totals.last_work_ns})
-        if (*moment != 0) *moment -= away_ns;
+      move_work(worker.totals, [&](int64_t ns) { return ns - away_ns; });
   }
 }
 

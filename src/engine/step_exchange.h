@@ -5,6 +5,7 @@
 //   the others   hear plan n, run it, and whoever leads a stage there answers
 //   process 0    awaits the answers of step n, in order
 //   process 0    asks for times, while no step is under way; the others tell their workers'
+//                (while one is: engine/worker_reports.h)
 //
 // Each message is its size and then its bytes. Sizes travel in groups of their own: a wait for the
 // next plan has no deadline (nobody may ask anything for a week; a process that is lost is found by
@@ -17,20 +18,14 @@
 #include <memory>
 #include <vector>
 
-#include "base/activity.h"
 #include "base/range.h"
 #include "comm/comm.h"
 #include "comm/job.h"
 #include "engine/step.h"
 #include "engine/step_wire.h"
+#include "engine/worker_reports.h"
 
 namespace weft::engine {
-
-// Of a worker of another process, by this process's clock.
-struct WorkerTimes {
-  ActivityTotals totals;
-  int64_t reduce_bytes = 0;
-};
 
 class StepExchange {
  public:
@@ -42,6 +37,7 @@ class StepExchange {
                comm::SumWire wire, PlanLimits limits);
 
   bool plans() const { return job_.process() == 0; }
+  const std::vector<Range>& processes() const { return processes_; }
   Range local_workers() const { return processes_[static_cast<size_t>(job_.process())]; }
   bool is_local(int64_t worker) const { return local_workers().contains(worker); }
   // The members of all workers' group that run here; once.

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "base/option_values.h"
+#include "serve/aside.h"
 #include "serve/chrome_trace.h"
 #include "serve/error_object.h"
 
@@ -80,9 +81,10 @@ void add_admin_routes(Router* router, const AdminSources& sources) {
   router->add("POST", "/drain", act(sources, sources.drain));
   router->add("POST", "/reset_prefix_cache",
               act(sources, [engine] { engine->reset_prefix_cache(); }));
-  router->add("GET", "/trace", [sources](const std::shared_ptr<Exchange>& exchange) {
-    respond_trace(sources, *exchange);
-  });
+  router->add("GET", "/trace",
+              aside(sources.traces, [sources](const std::shared_ptr<Exchange>& exchange) {
+                respond_trace(sources, *exchange);
+              }));
   router->add("GET", "/status", [sources](const std::shared_ptr<Exchange>& exchange) {
     respond_json(*exchange, status_json(sources.engine->status(), sources.is_draining()));
   });

@@ -14,6 +14,7 @@
 
 #include "fleet/engine_client.h"
 #include "serve/router.h"
+#include "serve/task_pool.h"
 
 namespace weft::serve {
 
@@ -21,6 +22,7 @@ struct AdminSources {
   std::shared_ptr<fleet::EngineClient> engine;
   std::function<bool()> is_draining;
   std::function<void()> drain;  // must not block
+  TaskPool* traces = nullptr;   // whose threads read and write them; outlives the routes
 };
 void add_admin_routes(Router* router, const AdminSources& sources);
 

@@ -48,7 +48,11 @@ class Writer {
     name_rows();
     for (const engine::WorkerTrace& worker : trace_.workers) write_worker(worker);
     for (const engine::StepRecord& step : trace_.steps) write_counters(step);
-    out_ << "\n]}\n";
+    out_ << "\n]";
+    if (!split_.processes.empty())
+      fmt::print(out_, R"(,"otherData":{{"clock_error_us":{:.3f}}})",
+                 static_cast<double>(trace_.clock_error_ns) * 1e-3);
+    out_ << "}\n";
   }
 
  private:
@@ -75,11 +79,17 @@ class Writer {
       const int process = process_of(worker);
       if (process != named) name("process_name", process, 0, row_name(worker));
       named = process;
-      name("thread_name", process, worker.ranks.begin,
-           worker.ranks.size() == 1
-               ? fmt::format("rank {}", worker.ranks.begin)
-               : fmt::format("ranks {}-{}, one pool", worker.ranks.begin, worker.ranks.end - 1));
+      name("thread_name", process, worker.ranks.begin, worker_name(worker));
     }
+  }
+
+  std::string worker_name(const engine::WorkerTrace& worker) const {
+    const int64_t first = worker.ranks.begin;
+    if (worker.ranks.size() > 1)
+      return fmt::format("ranks {}-{}, one pool", first, worker.ranks.end - 1);
+    for (const engine::ProcessShare& process : split_.processes)
+      if (process.ranks.contains(first)) return fmt::format("rank {} ({})", first, process.host);
+    return fmt::format("rank {}", first);
   }
 
   std::string row_name(const engine::WorkerTrace& worker) const {

@@ -10,7 +10,9 @@
 
 namespace weft::serve {
 
-// Events in order of workers, then of time. `split` names stages and layers.
+// Events in order of workers, then of time. `split` names stages and layers, and where several
+// processes run the ranks their hosts; how far moments of other hosts may be off is then said under
+// otherData.
 void write_trace(const engine::PipelineTrace& trace, const engine::SplitReport& split,
                  std::ostream& out);
 

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "serve/access_log.h"
 #include "serve/admin_routes.h"
+#include "serve/aside.h"
 #include "serve/cache_data.h"
 #include "serve/health_routes.h"
 #include "serve/metered_client.h"
@@ -21,6 +22,8 @@ namespace {
 constexpr double kSecondsForErrors = 1;
 // Once answers were cut, their routes cancel, and that takes a step or two.
 constexpr double kSecondsAfterACut = 2;
+// Each page asks for one every second or so, and waits for it.
+constexpr size_t kMostTracesWaiting = 64;
 
 HttpServerOptions one_thread(HttpServerOptions options) {
   options.num_threads = 1;
@@ -78,7 +81,7 @@ struct Gateway::Inside {
     add_page_routes();
     add_admin_routes(&admin_router,
                      {engine, [this] { return asked_to_drain || http.is_draining(); },
-                      [this] { asked_to_drain = true; }});
+                      [this] { asked_to_drain = true; }, &traces});
   }
 
   void add_page_routes() {
@@ -86,7 +89,7 @@ struct Gateway::Inside {
       router.add("GET", std::string(file.path), respond_page_file);
     const EngineOf engine_of = [engine = engine] { return engine; };
     router.add("GET", "/weft/state", state_route(engine_of));
-    router.add("GET", "/weft/timeline", timeline_route(engine_of));
+    router.add("GET", "/weft/timeline", aside(&traces, timeline_route(engine_of)));
     router.add("GET", "/weft/cache", cache_route(engine_of));
   }
 
@@ -100,6 +103,8 @@ struct Gateway::Inside {
   std::atomic<int64_t> num_left{0}, num_slow{0};  // while it drains
   std::atomic<bool> cuts{false};
   int port = 0, admin_port = 0;
+  // A trace may be megabytes, and in part on other hosts.
+  TaskPool traces{1, kMostTracesWaiting};
   // They stop before what their routes use is gone.
   HttpServer http, admin_http;
 };

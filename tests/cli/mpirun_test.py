@@ -19,6 +19,7 @@ import sessions
 from program import MODEL, PROGRAM, QUESTION, TIMEOUT_S, answer, environment, needs_the_model, weft
 
 SKIPPED = 77
+HOSTS = Path(__file__).resolve().parents[2] / "tools" / "hosts"
 MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none"]
 LONG_ANSWER = ["-p", QUESTION, "-n", 1500, "--ignore-eos"]
 
@@ -122,6 +123,43 @@ class OverProcesses(unittest.TestCase):
         alone = weft(*asked, "--reduce", "q8")
         self.assertEqual(alone.stdout, exact.stdout)
         self.assertIn("--reduce q8 rounds nothing here", alone.stderr)
+
+    def test_a_trace_has_the_ranks_of_all_hosts_on_one_clock(self):
+        with tempfile.TemporaryDirectory() as folder:
+            trace = Path(folder) / "trace.json"
+            asked = ["run", MODEL, "-p", QUESTION, "-n", 12, "--tp", 2, "--threads", 1, "--trace",
+                     trace]
+            for on_hosts in ([], [sys.executable, "-B", HOSTS, "2", "--clock", "5000s", "--"]):
+                done = finished([*on_hosts, *command(2, *asked)])
+                if on_hosts and done.returncode == SKIPPED:
+                    self.skipTest(done.stderr.strip())
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertIn("moments of other processes are right to within", done.stderr)
+                self.check_one_clock(json.loads(trace.read_text()),
+                                     ["h1", "h2"] if on_hosts else None)
+
+    # Ranks of one stage meet in each of its layers, so that they are in a step at the same time.
+    def check_one_clock(self, trace, hosts):
+        error_us = trace["otherData"]["clock_error_us"]
+        self.assertLess(error_us, 100_000)
+        names = [event["args"]["name"] for event in trace["traceEvents"]
+                 if event["name"] == "thread_name"]
+        self.assertEqual(len(names), 2)
+        for name, host in zip(names, hosts or ["", ""]):
+            self.assertRegex(name, rf"^rank \d \({host or '.+'}\)$")
+        steps = {0: {}, 1: {}}
+        for event in trace["traceEvents"]:
+            if event.get("cat") == "work" and "step" in event["args"]:
+                begin, end = event["ts"], event["ts"] + event["dur"]
+                known = steps[event["tid"]].get(event["args"]["step"], (begin, end))
+                steps[event["tid"]][event["args"]["step"]] = (min(begin, known[0]),
+                                                              max(end, known[1]))
+        self.assertGreater(len(steps[0]), 10)
+        self.assertEqual(set(steps[0]), set(steps[1]))
+        for step, (begin, end) in steps[0].items():
+            other_begin, other_end = steps[1][step]
+            self.assertLess(begin, other_end + error_us)
+            self.assertLess(other_begin, end + error_us)
 
     def test_a_file_of_prompts_and_benches(self):
         with tempfile.TemporaryDirectory() as folder:

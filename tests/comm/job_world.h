@@ -16,15 +16,18 @@ namespace weft::comm {
 
 inline const Introduction kSelf{"1.2.3", "weft1/lanes16/kv-bf16/exact", "avx512"};
 
-// So many of them, joined.
+// So many of them, joined. The clock of each is as far ahead of that of the one before it as the
+// options say.
 class Jobs {
  public:
   explicit Jobs(int num_processes, JobOptions options = {})
       : board_(std::make_shared<Switchboard>(num_processes)),
         jobs_(static_cast<size_t>(num_processes)) {
     on_each([&](int process) {
+      JobOptions own = options;
+      own.clock_ahead = process * options.clock_ahead;
       jobs_[static_cast<size_t>(process)] =
-          make_job(std::make_unique<MemoryLink>(board_, process), kSelf, options);
+          make_job(std::make_unique<MemoryLink>(board_, process), kSelf, own);
     });
   }
 
