@@ -76,6 +76,12 @@ std::string JobPart::doing() const {
   return fmt::format("{} ('{}')", activity(), phase_.load(std::memory_order_relaxed));
 }
 
+size_t JobPart::say_doing(std::span<char> text) const {
+  const auto said = fmt::format_to_n(text.data(), text.size(), "{} ('{}')", activity(),
+                                     phase_.load(std::memory_order_relaxed));
+  return std::min(said.size, text.size());
+}
+
 void JobPart::finish(std::span<Transfer> transfers, const Awaited& awaited,
                      FunctionRef<void(size_t)> over) {
   enter(awaited.phase);

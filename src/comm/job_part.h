@@ -72,6 +72,8 @@ class JobPart {
   void begin(const char* activity) { activity_.store(activity, std::memory_order_relaxed); }
   const char* activity() const { return activity_.load(std::memory_order_relaxed); }
   std::string doing() const;  // "prompt ('attention')"
+  // The same, as far as it has room; how many bytes it takes.
+  size_t say_doing(std::span<char> text) const;
 
   // Waits until no transfer is pending; over(i) is called for each that was, as it ends. Throws
   // Error(kCommunication), after every other wait of the job was told to end with the same reason.

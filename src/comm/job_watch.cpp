@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "base/clock.h"
@@ -51,6 +52,7 @@ JobWatch::JobWatch(JobPart& part, Enquiries& enquiries, JobOptions options)
     const Introduced& other = all[static_cast<size_t>(process)];
     auto neighbour = std::make_unique<Neighbour>();
     neighbour->process = process;
+    neighbour->doing.reserve(sizeof(Notice::text));  // so that no notice takes memory later
     neighbour->doing = "start";
     const bool same_machine = !own.machine.empty() && other.machine == own.machine;
     if (same_machine && other.peer.pid != own.peer.pid)
@@ -177,7 +179,7 @@ void JobWatch::hear(Neighbour& neighbour) {
   const bool known = notice.magic == kMagic && notice.kind >= Kind::kAlive &&
                      notice.kind <= Kind::kSuspects && notice.length <= sizeof(notice.text);
   if (!known) return lost(neighbour, "sent a notice that this version does not know");
-  const std::string text(notice.text, notice.length);
+  const std::string_view text(notice.text, notice.length);
   neighbour.silent_ns = 0;
   neighbour.answered = true;
   switch (notice.kind) {
@@ -189,7 +191,7 @@ void JobWatch::hear(Neighbour& neighbour) {
       break;
     case Kind::kFailed:
       neighbour.leaving = true;  // it has nothing more to say
-      part_.family()->abort(text);
+      part_.family()->abort(std::string(text));
       return;
     case Kind::kLeaving:
       neighbour.leaving = true;
@@ -198,16 +200,15 @@ void JobWatch::hear(Neighbour& neighbour) {
   listen(neighbour);
 }
 
+// Takes no memory from the system: it is said while tokens are made.
 void JobWatch::say_alive() {
-  const std::string doing = part_.doing();
   const Kind kind = part_.suspects() ? Kind::kSuspects : Kind::kAlive;
   for (const auto& neighbour : neighbours_) {
     // One at a time: a frozen process is not to find a pile of them.
     if (neighbour->saying.pending || said_last_) continue;
     Notice& notice = neighbour->said;
-    notice = {kMagic, kind, static_cast<uint32_t>(doing.size()), {}};
-    notice.length = std::min<uint32_t>(notice.length, sizeof(notice.text));
-    std::memcpy(notice.text, doing.data(), notice.length);
+    notice = {kMagic, kind, 0, {}};
+    notice.length = static_cast<uint32_t>(part_.say_doing(notice.text));
     part_.link().send(neighbour->saying, neighbour->process, kTag, bytes_of(notice), Until::kTaken);
   }
 }

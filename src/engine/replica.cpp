@@ -215,7 +215,7 @@ void Replica::answer_elsewhere(int index, const Slot& slot) {
   const auto row = std::find(row_leaders_.begin(), row_leaders_.end(), worker);
   if (row == row_leaders_.end()) return;
   const bool answers = row + 1 == row_leaders_.end();
-  exchange_->answer(worker, answers ? slot.answer : StepAnswer{},
+  exchange_->answer(worker, answers ? slot.answer : no_answer_,
                     slot.work_ns[static_cast<size_t>(row - row_leaders_.begin())]);
 }
 

@@ -138,6 +138,7 @@ class Replica {
   std::unique_ptr<WorkerReports> reports_;  // the same, in the one that plans
   std::vector<int> row_leaders_;            // of time_rows(): the first worker of each
   bool answered_elsewhere_ = false;         // the last stage begins in another process
+  const StepAnswer no_answer_{};            // of those who only tell their time
   std::vector<WorkerTimes> times_;          // [workers], where the replica spans processes
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;

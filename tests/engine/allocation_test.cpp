@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "engine/spanning_engine.h"
 #include "engine/tiny_engine.h"
 #include "text/grammar.h"
 
@@ -16,7 +17,7 @@ std::atomic<bool> counting{false};
 std::atomic<int64_t> num_allocations{0}, num_bytes{0};
 
 void* counted_memory(std::size_t size, std::size_t alignment) {
-  if (counting.load(std::memory_order_relaxed)) {
+  if (counting.load(std::memory_order_relaxed) && weft::comm::MemoryLink::depth == 0) {
     num_allocations.fetch_add(1);
     num_bytes.fetch_add(static_cast<int64_t>(size));
   }
@@ -77,8 +78,7 @@ class OpenGrammar final : public text::Grammar {
   std::span<const int32_t> end_ids_;
 };
 
-int64_t allocations_of_steps(const char* pipeline, int64_t guesses, int64_t& generated,
-                             const char* draft = nullptr, bool has_grammar = false) {
+EngineOptions options_of(const char* pipeline, int64_t guesses, const char* draft) {
   EngineOptions options = tiny_options(tiny_path("llama.Q4_K"));
   options.max_model_len = 400;
   options.max_num_seqs = 8;
@@ -91,7 +91,10 @@ int64_t allocations_of_steps(const char* pipeline, int64_t guesses, int64_t& gen
   options.num_kept_events = options.num_kept_steps = 1000;
   if (draft != nullptr) options.speculative_model = tiny_path(draft);
   options.always_speculate = draft != nullptr;
-  const auto engine = Engine::load(options);
+  return options;
+}
+
+int64_t allocations_of_steps(Engine& engine, int64_t& generated, bool has_grammar = false) {
   for (int i = 0; i < 8; ++i) {
     Request request;
     request.prompt_ids = some_ids(20 + i);
@@ -99,20 +102,26 @@ int64_t allocations_of_steps(const char* pipeline, int64_t guesses, int64_t& gen
     request.sampling.temperature = i % 2 == 0 ? 0.0f : 1.0f;
     request.sampling.seed = static_cast<uint64_t>(i);
     request.sampling.ignore_eos = true;
-    if (has_grammar) request.grammar = std::make_shared<const OpenGrammar>(engine->model().end_ids);
-    engine->submit(request);
+    if (has_grammar) request.grammar = std::make_shared<const OpenGrammar>(engine.model().end_ids);
+    engine.submit(request);
   }
   // The ring's slots and every buffer have had their largest step after these.
-  for (int i = 0; i < 160; ++i) engine->step({});
-  const int64_t before = engine->stats().generated_tokens;
+  for (int i = 0; i < 160; ++i) engine.step({});
+  const int64_t before = engine.stats().generated_tokens;
   num_allocations = 0;
   counting = true;
-  for (int i = 0; i < 60; ++i) engine->step({});
+  for (int i = 0; i < 60; ++i) engine.step({});
   counting = false;
-  generated = engine->stats().generated_tokens - before;
-  while (engine->step({})) {
+  generated = engine.stats().generated_tokens - before;
+  while (engine.step({})) {
   }
   return num_allocations;
+}
+
+int64_t allocations_of_steps(const char* pipeline, int64_t guesses, int64_t& generated,
+                             const char* draft = nullptr, bool has_grammar = false) {
+  const auto engine = Engine::load(options_of(pipeline, guesses, draft));
+  return allocations_of_steps(*engine, generated, has_grammar);
 }
 
 TEST(Allocations, AreNoneInSteadyDecoding) {
@@ -122,6 +131,23 @@ TEST(Allocations, AreNoneInSteadyDecoding) {
   EXPECT_EQ(generated, 8 * 60);
   EXPECT_EQ(allocations_of_steps("2", 0, generated), 0);
   EXPECT_GT(generated, 60);
+}
+
+// The first process's, those of the others and of the threads that watch over them; what is said
+// between them by messages, or in memory that they share.
+TEST(Allocations, AreNoneOverProcesses) {
+  SKIP_WITHOUT_TINY_MODELS();
+  for (const bool shares_memory : {false, true}) {
+    int64_t generated = 0;
+    EngineOptions options = options_of("", 0, nullptr);
+    options.topology.tensor_parallel_size = 3;
+    SpanningEngine by_tensors(options, 2, {.shares_memory = shares_memory});
+    EXPECT_EQ(allocations_of_steps(*by_tensors, generated), 0) << shares_memory;
+    EXPECT_EQ(generated, 8 * 60);
+    SpanningEngine by_stages(options_of("3", 0, nullptr), 3, {.shares_memory = shares_memory});
+    EXPECT_EQ(allocations_of_steps(*by_stages, generated), 0) << shares_memory;
+    EXPECT_GT(generated, 60);
+  }
 }
 
 // By what came before, in answers of a small model, which repeat themselves.
