@@ -127,8 +127,8 @@ class OverProcesses(unittest.TestCase):
     def test_a_trace_has_the_ranks_of_all_hosts_on_one_clock(self):
         with tempfile.TemporaryDirectory() as folder:
             trace = Path(folder) / "trace.json"
-            asked = ["run", MODEL, "-p", QUESTION, "-n", 12, "--tp", 2, "--threads", 1, "--trace",
-                     trace]
+            asked = ["run", MODEL, "-p", QUESTION, "-n", 20, "--ignore-eos", "--tp", 2,
+                     "--threads", 1, "--trace", trace]
             for on_hosts in ([], [sys.executable, "-B", HOSTS, "2", "--clock", "5000s", "--"]):
                 done = finished([*on_hosts, *command(2, *asked)])
                 if on_hosts and done.returncode == SKIPPED:

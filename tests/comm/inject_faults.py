@@ -8,12 +8,17 @@ one thing to one rank while the model loads, the prompt is read or the answer is
 
     kill      SIGKILL                        freeze    SIGSTOP
     cut       its host loses the wire        version   it is another commit's program
+    file      its host has another file of the model's name: one that breaks off, one whose
+              metadata differ, one with a changed byte among the weights (--verify-weights)
     late      it starts seconds later: no fault, the answer has to come
     never     it never starts
+    prefill   nothing: a prompt that takes more than ten minutes to read is answered (--only prefill;
+              by the portable kernels, and best on one core: taskset -c 1 ... --prompt-tokens 8000)
 
 What has to come of it: within the fault's deadline all of it has ended, with an error that names the
-rank, its host and a phase (a version: both hosts; never: how many came), and no process is left.
-RECORD has a line a fault; the same command goes on where it ended, and at the end says what failed.
+rank, its host and a phase (a version, a file: both hosts; never: how many came), and no process is
+left. RECORD has a line a fault; the same command goes on where it ended, and at the end says what
+failed.
 """
 
 import argparse
@@ -31,21 +36,30 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # Seconds from the fault to the end of all: a silent process is given up after 6, and killed then;
 # mpirun needs a second to notice, two to kill. A start may take a minute.
-DEADLINES = {"kill": 12, "freeze": 16, "cut": 16, "version": 30, "late": 90, "never": 80}
-# Out of 40.
-SHARES = {"kill": 14, "freeze": 10, "cut": 10, "version": 3, "late": 2, "never": 1}
+DEADLINES = {"kill": 12, "freeze": 16, "cut": 16, "version": 30, "file": 30, "late": 90, "never": 80,
+             "prefill": 5400}
+# Out of 40; a prefill is asked for by name.
+SHARES = {"kill": 12, "freeze": 9, "cut": 9, "version": 3, "file": 4, "late": 2, "never": 1}
+NO_FAULTS = ("late", "prefill")
+LONG_PROMPT_S = 600
 SPLITS = {2: (["--tp", "2"], ["--pp", "2"]), 3: (["--tp", "3"], ["--pp", "3"])}
 PROMPT = "Count to a thousand: " + "one two three four five six seven eight nine ten " * 60
 
 
-def plan(index):
+def plan(index, only):
     """The fault of this number, the same in every run."""
     dice = random.Random(index)
     hosts = dice.choice((2, 3))
     kinds = [kind for kind, share in SHARES.items() for _ in range(share)]
-    return {"index": index, "kind": dice.choice(kinds), "hosts": hosts,
-            "split": dice.choice(SPLITS[hosts]), "rank": dice.randrange(1, hosts),
-            "phase": dice.choice(("load", "prompt", "generation")), "wait_s": dice.uniform(0, 1.0)}
+    kind = dice.choice(kinds)
+    fault = {"index": index, "kind": only or kind, "hosts": hosts,
+             "split": dice.choice(SPLITS[hosts]), "rank": dice.randrange(1, hosts),
+             "phase": dice.choice(("load", "prompt", "generation")), "wait_s": dice.uniform(0, 1.0)}
+    if fault["kind"] == "file":
+        fault |= {"phase": "load", "file": dice.choice(("shorter", "other metadata", "other byte"))}
+    if fault["kind"] == "prefill":
+        fault |= {"phase": "prompt", "hosts": 2, "rank": 1, "split": ["--tp", "2"]}
+    return fault
 
 
 def processes(folder):
@@ -88,16 +102,48 @@ def another_version(weft, folder):
     return path
 
 
+def another_file(fault, model, folder):
+    """What this host has in the model's place."""
+    content = bytearray(model.read_bytes())
+    if fault["file"] == "shorter":
+        del content[len(content) * 2 // 3:]
+    elif fault["file"] == "other metadata":
+        content[content.index(b"general.name")] ^= 0x20
+    else:
+        content[len(content) * 4 // 5 + 1] ^= 0x10  # far from metadata
+    path = Path(folder) / "another-file.gguf"
+    path.write_bytes(content)
+    return path
+
+
+def before(fault, weft, model, folder):
+    """What the shell of the rank does first, or in place of the program."""
+    if fault["kind"] == "prefill":
+        return "export WEFT_ISA=portable;"
+    action = {"late": "sleep 6", "never": "exec sleep 1000"}.get(fault["kind"])
+    if fault["kind"] == "version":
+        action = f'exec {another_version(weft, folder)} "$@"'
+    if fault["kind"] == "file":
+        path = another_file(fault, model, folder)
+        action = (f"exec unshare --mount sh -c 'mount --bind {path} {model} && exec {weft} \"$@\"'"
+                  ' weft "$@"')
+    return f'[ "$OMPI_COMM_WORLD_RANK" = {fault["rank"]} ] && {action};' if action else ""
+
+
 def script(fault, weft, model, folder):
     """What each process runs, as a shell reads it."""
-    own = f'[ "$OMPI_COMM_WORLD_RANK" = {fault["rank"]} ] && '
-    before = {"late": own + "sleep 6;", "never": own + "exec sleep 1000;",
-              "version": own + f"exec {another_version(weft, folder)} \"$@\";"
-              if fault["kind"] == "version" else ""}.get(fault["kind"], "")
-    tokens = 40 if fault["kind"] == "late" else 4000
-    words = [weft, "run", model, "-p", PROMPT, "--ignore-eos", "-n", str(tokens), "--threads", "1",
-             "--ctx-size", "8192", *fault["split"]]
-    return ["sh", "-c", f'{before} exec {weft} "$@"', "weft", *map(str, words[1:])]
+    tokens = 40 if fault["kind"] in NO_FAULTS else 4000
+    words = ["run", model, "--ignore-eos", "-n", tokens, "--threads", 1, *fault["split"]]
+    prompt = Path(folder) / "prompt"
+    if fault["kind"] == "prefill":
+        prompt.write_text("one " * fault["prompt_tokens"])
+    else:
+        prompt.write_text(PROMPT)
+        words += ["--ctx-size", 8192]
+    if fault.get("file") == "other byte":
+        words.append("--verify-weights")
+    return ["sh", "-c", f'{before(fault, weft, model, folder)} exec {weft} "$@" -p - < {prompt}',
+            "weft", *map(str, words)]
 
 
 def strike(fault, folder):
@@ -122,12 +168,15 @@ def strike(fault, folder):
     return time.monotonic()
 
 
-def judge(fault, code, said):
+def judge(fault, code, said, seconds):
     """What is wrong with how it ended; empty where nothing is."""
-    if fault["kind"] == "late":
+    if fault["kind"] in NO_FAULTS:
+        if code == 0 and fault["kind"] == "prefill" and seconds < LONG_PROMPT_S:
+            return f"it took less than {LONG_PROMPT_S} s: more --prompt-tokens, fewer cores"
         return "" if code == 0 else f"exit code {code}"
     rank, host = fault["rank"], f"h{fault['rank'] + 1}"
     expected = {"version": rf"different versions of weft.*\({host}\)",
+                "file": rf"different models under .*\({host}\)|process {rank} \({host}\): .*gguf",
                 "never": "not all processes that mpirun starts came"}.get(
                     fault["kind"], rf"weft: .*rank {rank} \({host}\).*'.+'")
     if code == 0:
@@ -161,7 +210,7 @@ def run_fault(fault, weft, model):
         seconds = time.monotonic() - began
         left = await_that(lambda: not processes(hosts), 5) is None
         said = fault["output"].read_text(errors="replace")
-        problem = problem or judge(fault, code, said) or ("processes are left" if left else "")
+        problem = problem or judge(fault, code, said, seconds) or ("processes are left" if left else "")
         words = [line for line in said.splitlines() if line.startswith("weft: ")]
         return {"exit_code": code, "seconds": round(seconds, 2), "problem": problem,
                 "said": words[:3], **({"output": said[-3000:]} if problem else {})}
@@ -174,6 +223,8 @@ def main():
     parser.add_argument("record", type=Path)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--only", choices=DEADLINES, help="this kind")
+    parser.add_argument("--prompt-tokens", type=int, default=8000, help="of a prefill")
     parser.add_argument("--weft", default=ROOT / "build" / "weft", type=Path)
     options = parser.parse_args()
     done = {}
@@ -184,13 +235,15 @@ def main():
     for index in range(options.first, options.first + options.count):
         if index in done:
             continue
-        fault = plan(index)
+        fault = plan(index, options.only)
+        if fault["kind"] == "prefill":
+            fault["prompt_tokens"] = options.prompt_tokens
         done[index] = {**fault, **run_fault(fault, options.weft.resolve(), options.model.resolve())}
         with open(options.record, "a", encoding="utf-8") as record:
             record.write(json.dumps(done[index]) + "\n")
         print(index, fault["kind"], fault["phase"], done[index]["seconds"],
               done[index]["problem"] or "ok", flush=True)
-    for kind in SHARES:
+    for kind in DEADLINES:
         rows = [row for row in done.values() if row["kind"] == kind]
         failed = [row["index"] for row in rows if row["problem"]]
         longest = max((row["seconds"] for row in rows), default=0)
