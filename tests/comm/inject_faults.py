@@ -41,6 +41,9 @@ DEADLINES = {"kill": 12, "freeze": 16, "cut": 16, "version": 30, "file": 30, "la
 # Out of 40; a prefill is asked for by name.
 SHARES = {"kill": 12, "freeze": 9, "cut": 9, "version": 3, "file": 4, "late": 2, "never": 1}
 NO_FAULTS = ("late", "prefill")
+# mpirun's own where it noticed first: that a rank was killed (137), that a host is gone (1, 205).
+EXIT_CODES = {"kill": (5, 137), "freeze": (5,), "cut": (1, 5, 205), "version": (5,), "file": (3,),
+              "never": (5,), "late": (0,), "prefill": (0,)}
 LONG_PROMPT_S = 600
 SPLITS = {2: (["--tp", "2"], ["--pp", "2"]), 3: (["--tp", "3"], ["--pp", "3"])}
 PROMPT = "Count to a thousand: " + "one two three four five six seven eight nine ten " * 60
@@ -81,14 +84,14 @@ def processes(folder):
     return found
 
 
-def await_that(condition, limit_s):
+def await_that(condition, limit_s, what):
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
         value = condition()
         if value:
             return value
         time.sleep(0.02)
-    return None
+    raise RuntimeError(f"{what}: not within {limit_s} s")
 
 
 def another_version(weft, folder):
@@ -131,9 +134,9 @@ def before(fault, weft, model, folder):
 
 
 def script(fault, weft, model, folder):
-    """What each process runs, as a shell reads it."""
+    """What each process runs, as a shell reads it; and the answer where one has to come."""
     tokens = 40 if fault["kind"] in NO_FAULTS else 4000
-    words = ["run", model, "--ignore-eos", "-n", tokens, "--threads", 1, *fault["split"]]
+    words = ["run", model, "--ignore-eos", "-n", tokens, "--threads", 1]
     prompt = Path(folder) / "prompt"
     if fault["kind"] == "prefill":
         prompt.write_text("one " * fault["prompt_tokens"])
@@ -142,24 +145,26 @@ def script(fault, weft, model, folder):
         words += ["--ctx-size", 8192]
     if fault.get("file") == "other byte":
         words.append("--verify-weights")
+    words = list(map(str, words))
+    if fault["kind"] in NO_FAULTS:
+        fault["expected"] = subprocess.run([weft, *words, "-p", "-"], text=True, check=True,
+                                           input=prompt.read_text(), capture_output=True).stdout
     return ["sh", "-c", f'{before(fault, weft, model, folder)} exec {weft} "$@" -p - < {prompt}',
-            "weft", *map(str, words)]
+            "weft", *words, *fault["split"]]
 
 
 def strike(fault, folder):
     """Does it; when."""
     pid = await_that(lambda: next((pid for pid, rank in processes(folder).items()
-                                   if rank == fault["rank"]), None), 30)
-    if pid is None:
-        raise RuntimeError("the rank did not start")
+                                   if rank == fault["rank"]), None), 30, "the rank's start")
     if fault["phase"] == "load":
         # It has joined once the model is mapped.
         model = fault["model"].encode()
-        await_that(lambda: model in Path(f"/proc/{pid}/maps").read_bytes(), 30)
+        await_that(lambda: model in Path(f"/proc/{pid}/maps").read_bytes(), 30, "its load")
     elif fault["phase"] == "prompt":
-        await_that(lambda: b"loaded" in fault["output"].read_bytes(), 60)
+        await_that(lambda: b"loaded" in fault["output"].read_bytes(), 60, "the end of the load")
     else:
-        await_that(lambda: fault["answer"].stat().st_size > 0, 90)
+        await_that(lambda: fault["answer"].stat().st_size > 0, 90, "the answer's beginning")
         time.sleep(fault["wait_s"])
     if fault["kind"] == "cut":
         (Path(folder) / "control").write_text(f"cut h{fault['rank'] + 1}\n")
@@ -168,20 +173,27 @@ def strike(fault, folder):
     return time.monotonic()
 
 
-def judge(fault, code, said, seconds):
-    """What is wrong with how it ended; empty where nothing is."""
-    if fault["kind"] in NO_FAULTS:
-        if code == 0 and fault["kind"] == "prefill" and seconds < LONG_PROMPT_S:
-            return f"it took less than {LONG_PROMPT_S} s: more --prompt-tokens, fewer cores"
-        return "" if code == 0 else f"exit code {code}"
+def expected_words(fault):
+    """What some line has to say; of a lost rank also in what it was seen last."""
     rank, host = fault["rank"], f"h{fault['rank'] + 1}"
-    expected = {"version": rf"different versions of weft.*\({host}\)",
-                "file": rf"different models under .*\({host}\)|process {rank} \({host}\): .*gguf",
-                "never": "not all processes that mpirun starts came"}.get(
-                    fault["kind"], rf"weft: .*rank {rank} \({host}\).*'.+'")
-    if code == 0:
-        return "it ended well"
-    return "" if re.search(expected, said, re.DOTALL) else f"no error says '{expected}'"
+    seen = r"(start|load|prompt|generation) \("
+    return {"version": rf"different versions of weft(.*\n)*.*\({host}\)",
+            "file": rf"different models under (.*\n)*.*\({host}\)|process {rank} \({host}\): .*gguf",
+            "never": "not all processes that mpirun starts came"}.get(
+                fault["kind"], rf"(?m)^(weft: )+(rank|process) {rank} \({host}\).*last seen in {seen}")
+
+
+def judge(fault, code, said, seconds, answered):
+    """What is wrong with how it ended; empty where nothing is."""
+    kind = fault["kind"]
+    if code not in EXIT_CODES[kind]:
+        return f"exit code {code}"
+    if kind not in NO_FAULTS:
+        expected = expected_words(fault)
+        return "" if re.search(expected, said) else f"no error says '{expected}'"
+    if kind == "prefill" and seconds < LONG_PROMPT_S:
+        return f"it took less than {LONG_PROMPT_S} s: more --prompt-tokens, fewer cores"
+    return "" if answered == fault["expected"] else "another answer than one process gives"
 
 
 def run_fault(fault, weft, model):
@@ -195,7 +207,8 @@ def run_fault(fault, weft, model):
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=answer,
                                        stderr=output)
         hosts_file = Path(folder) / "hosts"
-        hosts = await_that(lambda: hosts_file.exists() and hosts_file.read_text().strip(), 30)
+        hosts = await_that(lambda: hosts_file.exists() and hosts_file.read_text().strip(), 30,
+                           "the hosts' start")
         began = time.monotonic()
         problem = ""
         try:
@@ -208,9 +221,12 @@ def run_fault(fault, weft, model):
             process.terminate()
             code = process.wait(timeout=30)
         seconds = time.monotonic() - began
-        left = await_that(lambda: not processes(hosts), 5) is None
         said = fault["output"].read_text(errors="replace")
-        problem = problem or judge(fault, code, said, seconds) or ("processes are left" if left else "")
+        problem = problem or judge(fault, code, said, seconds, fault["answer"].read_text())
+        try:
+            await_that(lambda: not processes(hosts), 5, "the end of all processes")
+        except RuntimeError as failure:
+            problem = problem or str(failure)
         words = [line for line in said.splitlines() if line.startswith("weft: ")]
         return {"exit_code": code, "seconds": round(seconds, 2), "problem": problem,
                 "said": words[:3], **({"output": said[-3000:]} if problem else {})}
