@@ -118,8 +118,9 @@ struct SpeculationStats {
 // Since the start, and now.
 struct EngineStats {
   int64_t num_waiting = 0, num_running = 0;
-  int64_t prompt_tokens = 0;         // of requests whose prompt was let in
-  int64_t cached_prompt_tokens = 0;  // of which taken over from the cache
+  int64_t prompt_tokens = 0;            // of requests whose prompt was let in
+  int64_t looked_up_prompt_tokens = 0;  // of which looked for in the cache: none where it is off
+  int64_t cached_prompt_tokens = 0;     // of which taken over from it
   int64_t generated_tokens = 0;
   SpeculationStats speculation;
   int64_t num_steps = 0, num_preemptions = 0;

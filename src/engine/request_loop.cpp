@@ -183,6 +183,8 @@ void RequestLoop::note_scheduled(const Schedule& schedule) {
     chunk.sequence->num_answers_needed = num_answers_at_room_;
     state.num_cached_tokens = chunk.sequence->num_reused;
     totals_.prompt_tokens += state.num_prompt_tokens;
+    if (scheduler_.looks_up(*chunk.sequence))
+      totals_.looked_up_prompt_tokens += state.num_prompt_tokens;
     totals_.cached_prompt_tokens += state.num_cached_tokens;
   }
 }

@@ -149,6 +149,10 @@ class Scheduler {
 
   // Whether a sequence that grows to `num_tokens` can ever run.
   bool can_ever_fit(int64_t num_tokens) const;
+  // Whether its prompt is looked for among cached prefixes.
+  bool looks_up(const Sequence& sequence) const {
+    return options_.shares_prefixes && sequence.reuse_limit > 0;
+  }
   // Queues a sequence.
   void add(Sequence& sequence);
   // A further choice of a request whose prompt was computed and whose first token was chosen: it

@@ -282,6 +282,8 @@ engine::EngineStats LocalEngine::stats_without_probes() const {
   if (num_probes_ == 0) return stats;
   const engine::EngineStats& told = status_.stats;
   stats.prompt_tokens = std::max(told.prompt_tokens, stats.prompt_tokens - num_probes_);
+  stats.looked_up_prompt_tokens =
+      std::max(told.looked_up_prompt_tokens, stats.looked_up_prompt_tokens - num_probes_);
   stats.generated_tokens = std::max(told.generated_tokens, stats.generated_tokens - num_probes_);
   if (const engine::RequestState* state = engine_->state(probe_id_)) {
     int64_t& held = state->scheduled_ns != 0 ? stats.num_running : stats.num_waiting;

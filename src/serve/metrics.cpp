@@ -162,7 +162,7 @@ void add_engine(const fleet::ModelCard& card, const fleet::Status& status, Expos
   out.counter("num_preemptions_total", "Answers sent back for want of cache blocks.",
               number(stats.num_preemptions));
   out.counter("prefix_cache_queries_total", "Prompt tokens looked for in the prefix cache.",
-              number(stats.prompt_tokens));
+              number(stats.looked_up_prompt_tokens));
   out.counter("prefix_cache_hits_total", "Prompt tokens taken over from the prefix cache.",
               number(stats.cached_prompt_tokens));
   out.counter("steps_total", "Steps of the engine.", number(stats.num_steps),

@@ -300,6 +300,7 @@ inline void FakeEngine::begin(Open& open) {
   prompts_.emplace_back(open.request.cache_salt, ids);
   open.state.scheduled_ns = open.state.first_token_ns = now_ns();
   state_.stats.prompt_tokens += open.state.num_prompt_tokens;
+  state_.stats.looked_up_prompt_tokens += open.state.num_prompt_tokens;
   state_.stats.cached_prompt_tokens += open.state.num_cached_tokens;
   if (open.request.sampling.prompt_logprobs) {
     for (const int32_t id : ids) open.state.prompt_logprobs.push_back({{id, -1.0f}, {'p', -3.0f}});

@@ -78,6 +78,25 @@ TEST(WindowGroups, TheCacheTakesAsMuchLess) {
   EXPECT_EQ(most_held(*grouped, some_ids(1900), 4).full, 119);
 }
 
+// Neither where it is off, nor where every position of a prompt has to be computed.
+TEST(WindowGroups, WhatIsNotLookedForIsNotCountedSo) {
+  SKIP_WITHOUT_TINY_MODELS();
+  EngineOptions options = gemma_options();
+  const auto engine = Engine::load(options);
+  engine->generate(greedy(some_ids(40), 2));
+  EXPECT_EQ(engine->stats().looked_up_prompt_tokens, 40);
+  Request whole = greedy(some_ids(50), 2);
+  whole.sampling.prompt_logprobs = 0;
+  engine->generate(whole);
+  EXPECT_EQ(engine->stats().prompt_tokens, 90);
+  EXPECT_EQ(engine->stats().looked_up_prompt_tokens, 40);
+  options.prefix_caching = false;
+  const auto other = Engine::load(options);
+  other->generate(greedy(some_ids(40), 2));
+  EXPECT_EQ(other->stats().prompt_tokens, 40);
+  EXPECT_EQ(other->stats().looked_up_prompt_tokens, 0);
+}
+
 // A beginning that is longer than the window is taken over, with its last window.
 TEST(WindowGroups, PrefixesAreTakenOverPastTheWindow) {
   SKIP_WITHOUT_TINY_MODELS();

@@ -44,6 +44,7 @@ TEST_F(IdleProbe, TakesAStepNowAndThenThatNobodyIsToldOf) {
   const Status status = client_->status();
   EXPECT_GT(status.last_step_ns, status.started_ns);
   EXPECT_EQ(status.stats.prompt_tokens, 0);
+  EXPECT_EQ(status.stats.looked_up_prompt_tokens, 0);
   EXPECT_EQ(status.stats.generated_tokens, 0);
   EXPECT_TRUE(status.requests.empty());
 }
@@ -58,7 +59,8 @@ TEST_F(IdleProbe, CountsWhatUsersAskForBesideIt) {
   EXPECT_EQ(answer.text(), "Tokyo.");
   EXPECT_TRUE(takes_three_steps());
   EXPECT_TRUE(comes_true([](const Status& status) {
-    return status.stats.prompt_tokens == 3 && status.stats.generated_tokens == 6;
+    return status.stats.prompt_tokens == 3 && status.stats.looked_up_prompt_tokens == 3 &&
+           status.stats.generated_tokens == 6;
   }));
 }
 

@@ -27,6 +27,9 @@ class MetricsTest : public testing::Test {
     state_.stats.num_free_blocks = 50;
     state_.stats.num_idle_blocks = 25;
     state_.stats.num_preemptions = 3;
+    state_.stats.prompt_tokens = 9;
+    state_.stats.looked_up_prompt_tokens = 7;
+    state_.stats.cached_prompt_tokens = 5;
     state_.stats.steps_by_tokens = {4, 0, 1};
     state_.stats.step_tokens = 8;
     state_.report.stages.resize(1);
@@ -63,6 +66,9 @@ TEST_F(MetricsTest, TellsWhatTheEngineDoesUnderBothNames) {
     EXPECT_THAT(all, HasSubstr(line(prefix + "num_requests_waiting", "", "0")));
     EXPECT_THAT(all, HasSubstr(line(prefix + "kv_cache_usage_perc", "", "0.25")));
     EXPECT_THAT(all, HasSubstr(line(prefix + "num_preemptions_total", "", "3")));
+    EXPECT_THAT(all, HasSubstr(line(prefix + "prompt_tokens_total", "", "9")));
+    EXPECT_THAT(all, HasSubstr(line(prefix + "prefix_cache_queries_total", "", "7")));
+    EXPECT_THAT(all, HasSubstr(line(prefix + "prefix_cache_hits_total", "", "5")));
     EXPECT_THAT(all, HasSubstr("# TYPE " + prefix + "iteration_tokens_total histogram\n"));
     EXPECT_THAT(all, HasSubstr(line(prefix + "iteration_tokens_total_bucket", ",le=\"1\"", "4")));
     EXPECT_THAT(all, HasSubstr(line(prefix + "iteration_tokens_total_bucket", ",le=\"4\"", "5")));
