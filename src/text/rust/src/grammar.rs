@@ -24,6 +24,7 @@ use crate::grammar_source::{self, Kind};
 use crate::lexer_check::check_first_steps;
 use crate::mask_cache::{FlatTrie, MaskCache};
 use crate::pieces::Pieces;
+use crate::satisfiable;
 
 /// What a compilation may cost at most.
 #[derive(Clone, Copy)]
@@ -262,8 +263,8 @@ impl Grammar {
             ..ParserLimits::default()
         };
         let parser = AssertUnwindSafe(|| parser_of(factory, top, parser_limits));
-        let mut parser = llguidance::panic_utils::catch_unwind(parser)
-            .map_err(|error| Failure::new("the grammar cannot be used", reason(&error)))?;
+        let mut parser =
+            llguidance::panic_utils::catch_unwind(parser).map_err(|error| refusal(&error))?;
         // A guess that is wrong is taken back, which these lexemes forget how to.
         if !parser.parser.grammar().lexer_spec().can_rollback() {
             return Err(Failure::new(
@@ -295,6 +296,17 @@ impl Grammar {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .bytes
+    }
+}
+
+/// What satisfiable.rs did not see beforehand, in its words.
+const UNSATISFIABLE: &str = "Unsatisfiable schema: ";
+
+fn refusal(error: &anyhow::Error) -> Failure {
+    let why = reason(error);
+    match why.contains(UNSATISFIABLE) {
+        true => Failure::new(satisfiable::NO_JSON, why.replace(UNSATISFIABLE, "")),
+        false => Failure::new("the grammar cannot be used", why),
     }
 }
 

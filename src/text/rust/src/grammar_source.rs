@@ -7,6 +7,7 @@ use serde_json::{json, Value};
 use crate::failure::Failure;
 use crate::gbnf;
 use crate::grammar::Limits;
+use crate::satisfiable;
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum Kind {
@@ -105,10 +106,10 @@ fn with_options(mut schema: Value, limits: Limits) -> Result<Value, Failure> {
         schema = json!({});
     }
     check_divisors(&schema)?;
+    satisfiable::check(&schema)?;
     let blanks = limits.json_blanks;
     let options = match &mut schema {
         Value::Object(object) => object,
-        Value::Bool(_) => return Err(Failure::new("no JSON is valid under the schema false", "")),
         _ => return Err(Failure::new("the JSON schema is not a JSON object", "")),
     };
     // llguidance's own options, which could ask for anything.

@@ -5,8 +5,9 @@
 //! - `json`: tokenizer.json, through Hugging Face `tokenizers`.
 //! - `chat`: chat templates, through minijinja, with `python`'s way of writing values.
 //! - `grammar`: grammars as masks of tokens, through llguidance; `grammar_source` writes what a user
-//!   gave as its Lark or schema, `gbnf` does so for the grammars of llama.cpp; `lexer_check` refuses
-//!   lexers that would not come to an end; `mask_cache` keeps masks of states that come again.
+//!   gave as its Lark or schema, `gbnf` does so for the grammars of llama.cpp; `satisfiable` refuses
+//!   schemas that no JSON satisfies, `lexer_check` lexers that would not come to an end;
+//!   `mask_cache` keeps masks of states that come again.
 //! - `confinement`: bounded memory, stack and time for templates and compilations of grammars.
 //! - `boundary`, `grammar_boundary`: the C functions. All `unsafe` code is there, but one call of
 //!   strftime and the counting allocator in `confinement`.
@@ -28,6 +29,7 @@ mod merging;
 mod pieces;
 mod pre_tokenizer;
 mod python;
+mod satisfiable;
 mod specials;
 mod spm;
 mod vocabulary;
