@@ -5,7 +5,12 @@
 #include <algorithm>
 #include <mutex>
 
+#include "serve/chat_tools.h"
+#include "serve/embedding_body.h"
+#include "serve/grammar_fields.h"
 #include "serve/openai_fixture.h"
+#include "serve/openapi_document.h"
+#include "serve/request_body.h"
 
 namespace weft::serve {
 namespace {
@@ -18,6 +23,37 @@ std::string repeated(const std::string& entry, int count) {
   std::string list = entry;
   for (int i = 1; i < count; ++i) list += "," + entry;
   return "[" + list + "]";
+}
+
+// Clients are generated from the document.
+TEST(OpenApiDocument, HasTheBoundsThatHold) {
+  const json schemas = json::parse(openapi_document())["components"]["schemas"];
+  const auto most = [&](const std::string& name, const char* path) {
+    return schemas.at(name).at(json::json_pointer(path)).get<int64_t>();
+  };
+  const BodyLimits body;
+  EXPECT_EQ(most("EmbeddingRequest", "/properties/input/oneOf/2/maxItems"), kMostInputs);
+  EXPECT_EQ(most("CompletionRequest", "/properties/prompt/oneOf/2/maxItems"), body.prompts);
+  EXPECT_EQ(most("ChatRequest", "/properties/messages/maxItems"), body.messages);
+  EXPECT_EQ(most("TokenizeRequest", "/oneOf/1/properties/messages/maxItems"), body.messages);
+  EXPECT_EQ(most("ResponseRequest", "/properties/input/oneOf/1/maxItems"), body.messages);
+  const auto tools = static_cast<int64_t>(ToolLimits().tools);
+  EXPECT_EQ(most("ChatRequest", "/properties/tools/oneOf/1/maxItems"), tools);
+  EXPECT_EQ(most("TokenizeRequest", "/oneOf/1/properties/tools/oneOf/1/maxItems"), tools);
+  for (const char* name : {"ChatRequest", "CompletionRequest"}) {
+    EXPECT_EQ(most(name, "/properties/n/maximum"), body.choices);
+    EXPECT_EQ(most(name, "/properties/best_of/maximum"), body.choices);
+    EXPECT_EQ(most(name, "/properties/stop/oneOf/2/maxItems"), body.stops);
+    EXPECT_EQ(most(name, "/properties/bad_words/oneOf/1/maxItems"), body.bad_words);
+    EXPECT_EQ(most(name, "/properties/prompt_logprobs/maximum"), body.logprobs);
+    EXPECT_EQ(most(name, "/properties/guided_choice/oneOf/1/maxItems"),
+              static_cast<int64_t>(kMostChoices));
+    EXPECT_EQ(
+        most(name, "/properties/structured_outputs/oneOf/1/properties/choice/oneOf/1/maxItems"),
+        static_cast<int64_t>(kMostChoices));
+  }
+  EXPECT_EQ(most("ChatRequest", "/properties/top_logprobs/maximum"), body.logprobs);
+  EXPECT_EQ(most("CompletionRequest", "/properties/logprobs/maximum"), body.logprobs);
 }
 
 TEST_F(OpenAiRoutes, ListsLongerThanAllPlacesAreServed) {
