@@ -70,11 +70,17 @@ Piece LarkPieces::regex(std::string_view source) const {
   return regex.empty() ? Piece{} : Piece{{regex, true}};
 }
 
+bool LarkPieces::is_regex(std::string_view source) {
+  const size_t last = source.find_last_not_of('\\') + 1;  // 0 where there is no other
+  return !source.empty() && (source.size() - last) % 2 == 0;
+}
+
 Piece LarkPieces::free_text(const std::vector<std::string>& stops,
-                            std::optional<int64_t> most_chars) {
+                            std::optional<int64_t> most_chars, int64_t least_chars) {
   if (most_chars == 0) return {};
-  const std::string any =
-      most_chars ? fmt::format("/(?s:.{{0,{}}})/", *most_chars) : std::string("/(?s:.*)/");
+  const std::string any = most_chars ? fmt::format("/(?s:.{{{},{}}})/", least_chars, *most_chars)
+                          : least_chars > 0 ? fmt::format("/(?s:.{{{},}})/", least_chars)
+                                            : std::string("/(?s:.*)/");
   if (stops.empty()) return {{any, true}};
   std::vector<std::string> texts;
   for (const std::string& stop : stops) texts.push_back(lark_literal(stop));

@@ -33,9 +33,11 @@ class LarkPieces {
   Piece token(int64_t id) const;
   // Of Rust's syntax, matched as a whole: its anchors say nothing more.
   Piece regex(std::string_view source) const;
-  // Text in which none of `stops` is found; of most_chars characters at most.
+  // Whether that can be between marks: its last \ escapes something.
+  static bool is_regex(std::string_view source);
+  // Text in which none of `stops` is found, of so many characters.
   Piece free_text(const std::vector<std::string>& stops,
-                  std::optional<int64_t> most_chars = std::nullopt);
+                  std::optional<int64_t> most_chars = std::nullopt, int64_t least_chars = 0);
   Piece json(std::string_view schema);
   Piece grammar(std::string_view source);  // Lark or GBNF (text/grammar.h)
 

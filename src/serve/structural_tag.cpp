@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "serve/lark_pieces.h"
+#include "serve/xml_parameters.h"
 
 namespace weft::serve {
 namespace {
@@ -71,11 +73,9 @@ std::string text_of(const Fields& fields, const char* name) {
   return text;
 }
 
-// It is written between marks, the second of which it must not escape.
 std::string pattern_of(const Fields& fields) {
   const std::string pattern = text_of(fields, "pattern");
-  const size_t last = pattern.find_last_not_of('\\') + 1;  // 0 where there is no other
-  if ((pattern.size() - last) % 2 != 0)
+  if (!LarkPieces::is_regex(pattern))
     fields.refuse("pattern", "a regular expression is expected, and the last \\ escapes nothing");
   return pattern;
 }
@@ -102,7 +102,8 @@ class Reader {
       fields.fail("type", fmt::format("formats are more than {} deep", kMostFormatDepth));
     const std::string type = fields.text("type").value_or("");
     if (type == "const_string") return {lark_.mark(text_of(fields, "value"))};
-    if (type == "json_schema") return {json_schema(place)};
+    if (type == "json_schema") return {json_schema(place, fields.text("style").value_or("json"))};
+    if (type == "qwen_xml_parameter") return {json_schema(place, "qwen_xml")};  // its older name
     if (type == "regex") return {lark_.regex(pattern_of(fields))};
     if (type == "grammar") return {lark_.grammar(text_of(fields, "grammar"))};
     if (type == "any_text") return any_text(fields, tail);
@@ -114,30 +115,33 @@ class Reader {
     if (type == "repeat") return {counted(place, depth)};
     if (type == "tag") return {tag(place, depth)};
     if (type == "triggered_tags") return triggered_tags(place, "tags", tail, depth);
+    if (type == "dispatch") return dispatch(place, tail, depth);
     if (type == "tags_with_separator") return {separated_tags(place, depth)};
     if (type == "token") return {token(fields)};
     fields.fail(
         "type",
         fmt::format("a structural_tag of format '{}' cannot be honoured", type.substr(0, 64)),
         "const_string, json_schema, regex, grammar, any_text, sequence, or, optional, plus, star, "
-        "repeat, tag, triggered_tags, tags_with_separator and token can");
+        "repeat, tag, triggered_tags, tags_with_separator, dispatch and token can");
   }
 
-  Piece json_schema(const Place& place) {
+  Piece json_schema(const Place& place, const std::string& style) {
     const Fields& fields = place.fields;
-    const std::string style = fields.text("style").value_or("json");
-    if (style != "json")
+    if (style != "json" && !is_xml_style(style))
       fields.fail("style", fmt::format("the style '{}' cannot be honoured", style.substr(0, 64)),
-                  "json can");
+                  "json, qwen_xml, minimax_xml and glm_xml can");
     if (fields.flag("any_order").value_or(false)) fields.refuse_as_missing("any_order");
-    return schema(place, "json_schema");
+    if (!texts_of(fields, "excludes").empty()) fields.refuse_as_missing("excludes");
+    const Ordered& schema = written_schema(place, "json_schema");
+    return style == "json" ? lark_.json(schema.dump())
+                           : xml_parameters(style, schema, fields, lark_);
   }
 
-  Piece schema(const Place& place, const char* name) {
+  static const Ordered& written_schema(const Place& place, const char* name) {
     const json* value = place.fields.find(name);
     if (value == nullptr || !(value->is_object() || value->is_boolean()))
       place.fields.refuse(name, "a JSON schema is expected");
-    return lark_.json(place.written->at(name).dump());
+    return place.written->at(name);
   }
 
   Format any_text(const Fields& fields, const Tail& tail) {
@@ -262,9 +266,10 @@ class Reader {
     Triggered tags{{}, std::vector<std::vector<Piece>>(triggers.size())};
     for (const Place& one : place.list(list)) {
       const size_t t = trigger_of(one.fields, triggers);
-      const Piece content = is_older
-                                ? LarkPieces::sequence({schema(one, "schema"), end_of(one).piece})
-                                : rest_of_tag(one, depth);
+      const Piece content =
+          is_older ? LarkPieces::sequence(
+                         {lark_.json(written_schema(one, "schema").dump()), end_of(one).piece})
+                   : rest_of_tag(one, depth);
       const std::string begin = text_of(one.fields, "begin");
       const Piece rest =
           LarkPieces::sequence({lark_.text(begin.substr(triggers[t].size())), content});
@@ -291,13 +296,46 @@ class Reader {
     const bool stops_after_first = fields.flag("stop_after_first").value_or(false);
     const bool at_least_one = fields.flag("at_least_one").value_or(false);
     if (at_least_one && stops_after_first) return {lark_.either(tags.whole)};
-    const Piece ending = LarkPieces::sequence({free, tail.piece});
-    const Piece next = lark_.either(behind_text);
-    if (stops_after_first)
-      return {lark_.either({LarkPieces::sequence({next, tail.piece}), ending}), true};
     const Piece first = at_least_one ? lark_.either(tags.whole) : Piece{};
+    const Format rest = amid_text(free, behind_text, tail, stops_after_first);
+    return {LarkPieces::sequence({first, rest.piece}), true};
+  }
+
+  // Free text with more pieces in it, or one at most, which then ends it. Each begins with `free`.
+  Format amid_text(const Piece& free, const std::vector<Piece>& pieces, const Tail& tail,
+                   bool one_at_most) {
+    const Piece ending = LarkPieces::sequence({free, tail.piece});
+    const Piece next = lark_.either(pieces);
+    if (one_at_most)
+      return {lark_.either({LarkPieces::sequence({next, tail.piece}), ending}), true};
     const Piece more = lark_.repeat(next, 0, std::nullopt, /*as_rule=*/true);
-    return {LarkPieces::sequence({first, more, ending}), true};
+    return {LarkPieces::sequence({more, ending}), true};
+  }
+
+  // Its rules are pairs of a text and the format that follows it.
+  Format dispatch(const Place& place, const Tail& tail, int depth) {
+    const Fields& fields = place.fields;
+    const json* rules = fields.find("rules");
+    const auto is_rule = [](const json& rule) {
+      return rule.is_array() && rule.size() == 2 && rule[0].is_string() && rule[0] != "";
+    };
+    if (rules == nullptr || !rules->is_array() || rules->empty() || rules->size() > kMostTags ||
+        !std::ranges::all_of(*rules, is_rule))
+      fields.refuse("rules",
+                    fmt::format("up to {} pairs of a text and a format are expected", kMostTags));
+    Texts stops = joined(texts_of(fields, "excludes"), tail.stops);
+    for (const json& rule : *rules)
+      if (!LarkPieces::is_special(rule[0].get<std::string>())) stops.push_back(rule[0]);
+    const Piece free = lark_.free_text(stops);
+    std::vector<Piece> behind_text;
+    for (size_t i = 0; i < rules->size(); ++i) {
+      const Place format{fields.inside((*rules)[i][1], fmt::format("rules[{}][1]", i)),
+                         &place.written->at("rules").at(i).at(1)};
+      const Format content = bounded(format, "what a rule leads to", depth);
+      behind_text.push_back(LarkPieces::sequence(
+          {free, lark_.mark((*rules)[i][0].get<std::string>()), content.piece}));
+    }
+    return amid_text(free, behind_text, tail, !fields.flag("loop").value_or(true));
   }
 
   // Which of them the tag begins with.

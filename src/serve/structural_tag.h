@@ -8,7 +8,8 @@
 //              "end": "</function>"}]}}
 //
 // Formats: const_string, json_schema, regex, grammar, any_text; sequence, or, optional, plus, star,
-// repeat; tag, triggered_tags, tags_with_separator; token. Others are refused by name.
+// repeat; tag, triggered_tags, tags_with_separator, dispatch; token; qwen_xml_parameter, an older
+// name of json_schema in a style (serve/xml_parameters.h). Others are refused by name.
 //
 // Triggered tags: where the answer comes to a trigger it goes on as one of the tags that begin with
 // it, and is free again behind that tag's end. Free text (any_text, triggered_tags) ends a

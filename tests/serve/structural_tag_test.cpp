@@ -174,6 +174,97 @@ TEST(StructuralTag, TriggersWithinATag) {
                   {"<f>1</f>"}, {"", "<f>1</f>,<f>1</f>"});
 }
 
+TEST(StructuralTag, TextsThatLeadToFormats) {
+  const auto dispatch = [](const std::string& more) {
+    return R"({"type": "dispatch", "rules": [["<n>", )" + kInteger + R"(], ["<y", {"type": "or",
+        "elements": [)" +
+           text("es>") + "," + text("ep>") + "]}]]" + more + "}";
+  };
+  expect_language(dispatch(""), {"", "a", "a<n>1", "<n>1b<yes>c<yep><n>2"},
+                  {"<n>", "<n>a", "<y>", "a<yes"});
+  expect_language(dispatch(R"(, "loop": false)"), {"a", "a<n>1", "<yes>"}, {"a<n>1b", "<n>1<n>2"});
+  expect_language(R"({"type": "tag", "begin": "{", "end": "}", "content": )" +
+                      dispatch(R"(, "excludes": ["!"])") + "}",
+                  {"{}", "{a<n>1b}"}, {"{!}", "{a<n>1", "{a<n>}"});
+}
+
+std::string parameters(const std::string& properties, const std::string& more = "",
+                       const std::string& style = "qwen_xml") {
+  return R"({"type": "json_schema", "style": ")" + style +
+         R"(", "json_schema": {"type": "object", "properties": )" + properties + more + "}}";
+}
+
+TEST(StructuralTag, ParametersBetweenMarks) {
+  const std::string properties =
+      R"({"b": {"type": "string", "title": "B"}, "a": {"type": "integer"}})";
+  const std::string both = R"(, "required": ["a", "b"])";
+  expect_language(parameters(properties, both),
+                  {"<parameter=b>Bob</parameter><parameter=a>1</parameter>",
+                   "\n<parameter=b>\n\"<b> \n</parameter>\n <parameter=a> 1\n</parameter>",
+                   "<parameter=b></parameter><parameter=a>1</parameter>"},
+                  {"", "<parameter=b>Bob</parameter>", "<parameter=b>Bob</parameter><parameter=a>",
+                   "<parameter=a>1</parameter><parameter=b>Bob</parameter>",
+                   "<parameter=b>Bob</parameter><parameter=a>x</parameter>",
+                   "<parameter=b>Bob</parameter>\n\n\n<parameter=a>1</parameter>"});
+  expect_language(
+      parameters(properties, R"(, "required": ["a"])"),
+      {"<parameter=a>1</parameter>", "<parameter=b></parameter><parameter=a>1</parameter>"},
+      {"", "<parameter=b></parameter>"});
+  expect_language(parameters(properties), {"", "<parameter=a>1</parameter>"},
+                  {"<parameter=c>1</parameter>"});
+  expect_language(R"({"type": "qwen_xml_parameter", "json_schema": true})", {""}, {"a"});
+  // An end of a tag that begins with the same blanks as one more parameter.
+  expect_language(R"({"type": "tag", "begin": "<f>\n", "end": "\n</f>", "content": )" +
+                      parameters(R"({"b": {"type": "string"}, "a": {"type": "integer"}})") + "}",
+                  {"<f>\n\n</f>", "<f>\n<parameter=b>x</parameter>\n</f>",
+                   "<f>\n<parameter=b>x</parameter>\n<parameter=a>\n1\n</parameter>\n</f>"},
+                  {"<f>\n<parameter=b>x</parameter></f>"});
+}
+
+TEST(StructuralTag, ParametersInOtherMarks) {
+  const std::string properties = R"({"a": {"type": "boolean"}})", all = R"(, "required": ["a"])";
+  expect_language(parameters(properties, all, "minimax_xml"),
+                  {"<parameter name=\"a\">true</parameter>"}, {"<parameter=a>true</parameter>"});
+  expect_language(parameters(properties, all, "glm_xml"),
+                  {"<arg_key>a</arg_key><arg_value>true</arg_value>"},
+                  {"<arg_key>a</arg_key>true"});
+}
+
+TEST(StructuralTag, ParametersOfAllKinds) {
+  const auto one = [](const std::string& schema, const std::string& more = "") {
+    return parameters(R"({"a": )" + schema + "}", R"(, "required": ["a"])" + more);
+  };
+  const auto among = [](std::string value) {
+    return "<parameter=a>" + std::move(value) + "</parameter>";
+  };
+  expect_language(one(R"({"enum": ["x y", "x", 3]})"), {among("x y"), among("\nx\n"), among("3")},
+                  {among("\"x\""), among("xy"), among("")});
+  expect_language(one(R"({"const": "x"})"), {among("x")}, {among("y")});
+  expect_language(one(R"({"type": "string", "pattern": "^[a-z]+$"})"), {among("ab")},
+                  {among("1"), among("")});
+  expect_language(one(R"({"type": "string", "minLength": 2, "maxLength": 3})"),
+                  {among("ab"), among("abc")}, {among("a"), among("abcd")});
+  expect_language(one(R"({"type": "string", "minLength": 2})"), {among("abcd")}, {among("a")});
+  expect_language(one(R"({"type": ["integer", "null"]})"), {among("1"), among("null")},
+                  {among("a")});
+  expect_language(one(R"({"anyOf": [{"type": "string", "maxLength": 1}, {"type": "null"}]})"),
+                  {among("x"), among("null")}, {among("xy")});
+  // A text has room for whatever else there is.
+  expect_language(one(R"({"anyOf": [{"type": "string"}, {"type": "integer"}]})"),
+                  {among("x </"), among("1"), among("")},
+                  {among("</parameter>"), "<parameter=a>x"});
+  expect_language(one(R"({"anyOf": [{"type": "null"}, {"type": "string"}]})"),
+                  {among("a"), among("null")}, {});
+  expect_language(one("{}"), {among("anything </p>")}, {among("</parameter>")});
+  expect_language(one(R"({"type": "object", "properties": {"s": {"type": "string"}},
+                          "required": ["s"], "additionalProperties": false})"),
+                  {among("{\"s\": \"</parameter>\"}")}, {among("{}"), among("<parameter=s>")});
+  expect_language(one(R"({"$ref": "#/$defs/list"})",
+                      R"(, "$defs": {"list": {"type": "array", "maxItems": 1,
+                         "items": {"$ref": "#/$defs/list"}}})"),
+                  {among("[]"), among("[[[]]]")}, {among("[1]")});
+}
+
 std::string refusal_of(const std::string& object) {
   try {
     spec_of(format(object));
@@ -184,9 +275,16 @@ std::string refusal_of(const std::string& object) {
 }
 
 TEST(StructuralTag, WhatCannotBeSaidIsRefusedByName) {
-  EXPECT_THAT(refusal_of(R"({"type": "dispatch", "rules": []})"), testing::HasSubstr("'dispatch'"));
-  EXPECT_THAT(refusal_of(R"({"type": "json_schema", "json_schema": {}, "style": "qwen_xml"})"),
-              testing::HasSubstr("'qwen_xml'"));
+  EXPECT_THAT(refusal_of(R"({"type": "any_tokens"})"), testing::HasSubstr("'any_tokens'"));
+  EXPECT_THAT(refusal_of(R"({"type": "dispatch", "rules": []})"), testing::HasSubstr("rules"));
+  EXPECT_THAT(refusal_of(R"({"type": "dispatch", "rules": [["", )" + kInteger + "]]}"),
+              testing::HasSubstr("rules"));
+  EXPECT_THAT(refusal_of(R"({"type": "dispatch", "rules": [["a", )" + kAnyText + "]]}"),
+              testing::HasSubstr("free text"));
+  EXPECT_THAT(refusal_of(R"({"type": "json_schema", "json_schema": {}, "style": "cohere_xml"})"),
+              testing::HasSubstr("'cohere_xml'"));
+  EXPECT_THAT(refusal_of(R"({"type": "json_schema", "json_schema": {}, "excludes": ["a"]})"),
+              testing::HasSubstr("excludes"));
   EXPECT_THAT(refusal_of(R"({"type": "any_text", "max_tokens": 3})"),
               testing::HasSubstr("max_tokens"));
   EXPECT_THAT(
@@ -207,6 +305,36 @@ TEST(StructuralTag, WhatCannotBeSaidIsRefusedByName) {
   std::string deep = kInteger;
   for (int i = 0; i < kMostFormatDepth; ++i) deep = R"({"type": "or", "elements": [)" + deep + "]}";
   EXPECT_THAT(refusal_of(deep), testing::HasSubstr("16 deep"));
+}
+
+TEST(StructuralTag, ParametersThatNoMarkHoldsAreRefused) {
+  const auto refusal = [](const std::string& schema) {
+    return refusal_of(R"({"type": "json_schema", "style": "qwen_xml", "json_schema": )" + schema +
+                      "}");
+  };
+  const auto property = [&](const std::string& schema) {
+    return refusal(R"({"type": "object", "properties": {"a": )" + schema + "}}");
+  };
+  const auto says = [](const char* words) { return testing::HasSubstr(words); };
+  EXPECT_THAT(refusal(R"({"type": "array"})"), says("those of an object"));
+  EXPECT_THAT(refusal("false"), says("nothing is valid"));
+  EXPECT_THAT(refusal(R"({"properties": [1]})"), says("an object of schemas"));
+  EXPECT_THAT(refusal(R"({"required": "a"})"), says("a list of names"));
+  EXPECT_THAT(refusal(R"({"anyOf": []})"), says("cannot honour 'anyOf'"));
+  EXPECT_THAT(refusal(R"({"type": "object", "required": ["x"]})"), says("none of the properties"));
+  EXPECT_THAT(refusal(R"({"properties": {"a>b": {}}})"), says("no mark can hold such a name"));
+  EXPECT_THAT(property(R"({"type": "string", "format": "date"})"), says("'format'"));
+  EXPECT_THAT(property(R"({"type": "string", "minLength": 3, "maxLength": 2})"),
+              says("above maxLength"));
+  EXPECT_THAT(property(R"({"type": "string", "maxLength": 1e9})"), says("from 0 to 4096"));
+  EXPECT_THAT(property(R"({"type": "string", "pattern": "a\\"})"), says("regular expression"));
+  EXPECT_THAT(property(R"({"oneOf": [{"type": "string"}]})"), says("'oneOf'"));
+  EXPECT_THAT(property(R"({"enum": ["a</parameter>"]})"), says("closing mark"));
+  EXPECT_THAT(property(R"({"$ref": "#/$defs/a"})"), says("nothing is found"));
+  EXPECT_THAT(property(R"({"$ref": "#/properties/a"})"), says("#/$defs"));
+  EXPECT_THAT(refusal(R"({"properties": {"a": {"$ref": "#/$defs/a"}},
+                          "$defs": {"a": {"$ref": "#/$defs/a"}}})"),
+              says("not in circles"));
 }
 
 TEST(StructuralTag, PatternsEndWhereTheyEnd) {
