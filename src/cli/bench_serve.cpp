@@ -16,6 +16,7 @@
 #include "cli/bench_report.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/load_extras.h"
 #include "cli/load_figures.h"
 #include "cli/load_prompts.h"
 #include "cli/load_run.h"
@@ -68,8 +69,16 @@ class BenchServeCommand : public Command {
                  1, 1'000'000);
     options_.add("--num-warmups", &num_warmups_, {"N", "requests before, that do not count"}, 0,
                  100'000);
-    options_.add("--temperature", &temperature_, {"T", "of the answers"}, 0.0F, 2.0F);
-    options_.add("--ignore-eos", &ignore_eos_, {"", "answers go on to their full length"});
+    options_.add("--ramp-up-strategy", &ramp_,
+                 {"KIND",
+                  "the rate grows evenly or by equal factors, in place of --request-rate",
+                  "it does not",
+                  {"linear", "exponential"}});
+    options_.add("--ramp-up-start-rps", &ramp_first_, {"R", "its first rate, requests a second"},
+                 0.0F, 1e6F);
+    options_.add("--ramp-up-end-rps", &ramp_last_, {"R", "its last"}, 0.0F, 1e6F);
+    options_.group("Requests");
+    extras_.declare_request(&options_);
     options_.group("Output");
     options_.add("--goodput", &goodput_,
                  {"NAME:MS", "what a good answer keeps to: ttft:200, tpot:50, e2el:9000"});
@@ -79,7 +88,9 @@ class BenchServeCommand : public Command {
     options_.add("--save-detailed", &save_detailed_, {"", "every answer's figures too"});
     options_.add("--result-dir", &result_dir_, {"FOLDER", "of that file", "here"});
     options_.add("--result-filename", &result_file_, {"FILE", "its name", "by time and rate"});
+    extras_.declare_record(&options_);
     output_.declare(&options_);
+    options_.also_called("--quiet", "--disable-tqdm");
   }
 
   OptionSet& options() override { return options_; }
@@ -92,6 +103,8 @@ class BenchServeCommand : public Command {
     figures_.goodput_ms = parse_goodput(goodput_);
     figures_.detailed = save_detailed_;
     const double rate = parse_rate();
+    const std::optional<RampUp> ramp = ramp_up();
+    const auto metadata = extras_.metadata();
     output_.check();
     HttpStreams streams(context.environment, std::chrono::seconds(request_timeout_s_), ca_file_);
     std::atomic<bool> stop{false};
@@ -113,10 +126,11 @@ class BenchServeCommand : public Command {
     try_out(&streams, target, prompts, context.console, stop);
 
     LoadPlan plan;
-    plan.arrivals_s = arrival_times(dataset_.num_prompts, rate, burstiness_, dataset_.seed);
+    plan.arrivals_s = ramp ? arrival_times(dataset_.num_prompts, *ramp, burstiness_, dataset_.seed)
+                           : arrival_times(dataset_.num_prompts, rate, burstiness_, dataset_.seed);
     if (max_concurrency_ > 0) plan.max_concurrency = max_concurrency_;
     const LoadRun run = measure(&streams, target, prompts, &plan, context.console, stop);
-    report(run, target, rate, context.console);
+    report(run, target, rate, metadata, context.console);
     if (run.was_stopped) return kInterruptedExit;
     require_answers(run, target);
     return 0;
@@ -134,6 +148,25 @@ class BenchServeCommand : public Command {
     return rate;
   }
 
+  // None where the rate is even.
+  std::optional<RampUp> ramp_up() const {
+    if (ramp_.empty()) {
+      if (ramp_first_ > 0 || ramp_last_ > 0)
+        throw Error(ErrorKind::kUsage, "--ramp-up-start-rps and -end-rps are for a ramp", "",
+                    "choose one with --ramp-up-strategy linear or exponential");
+      return std::nullopt;
+    }
+    if (request_rate_ != "inf")
+      throw Error(ErrorKind::kUsage, "--request-rate and --ramp-up-strategy are both given",
+                  "the rate is even, or it grows", "leave one out");
+    if (ramp_first_ == 0 || !(ramp_first_ < ramp_last_))
+      throw Error(
+          ErrorKind::kUsage,
+          fmt::format("a {} ramp does not lead from {} to {}", ramp_, ramp_first_, ramp_last_), "",
+          "give --ramp-up-start-rps above 0 and a larger --ramp-up-end-rps");
+    return RampUp{ramp_ == "exponential", ramp_first_, ramp_last_};
+  }
+
   LoadTarget make_target(const Environment& environment) const {
     LoadTarget target;
     target.is_chat = backend_ == "openai-chat";
@@ -143,8 +176,9 @@ class BenchServeCommand : public Command {
     target.model = model_;
     const auto key = environment.find("OPENAI_API_KEY");
     target.api_key = !api_key_.empty() ? api_key_ : key != environment.end() ? key->second : "";
-    target.temperature = temperature_;
-    target.ignore_eos = ignore_eos_;
+    target.fields = extras_.fields(options_, target.is_chat);
+    target.headers = extras_.headers();
+    target.request_id_prefix = extras_.request_id_prefix();
     return target;
   }
 
@@ -232,14 +266,16 @@ class BenchServeCommand : public Command {
     return run;
   }
 
-  void report(const LoadRun& run, const LoadTarget& target, double rate, Console& console) const {
+  void report(const LoadRun& run, const LoadTarget& target, double rate,
+              const std::vector<std::pair<std::string, std::string>>& metadata,
+              Console& console) const {
     const std::time_t now = std::time(nullptr);
     const std::string date = fmt::format("{:%Y%m%d-%H%M%S}", fmt::localtime(now));
     OrderedJson object = {
         {"date", date},
         {"endpoint_type", backend_},
         {"backend", backend_},
-        {"label", nullptr},
+        {"label", extras_.label().empty() ? OrderedJson(nullptr) : OrderedJson(extras_.label())},
         {"model_id", target.model},
         {"dataset_name", dataset_.name},
         {"num_prompts", dataset_.num_prompts},
@@ -248,6 +284,11 @@ class BenchServeCommand : public Command {
         {"max_concurrency",
          max_concurrency_ > 0 ? OrderedJson(max_concurrency_) : OrderedJson(nullptr)},
         {"seed", dataset_.seed}};
+    if (!ramp_.empty())
+      object.update({{"ramp_up_strategy", ramp_},
+                     {"ramp_up_start_rps", ramp_first_},
+                     {"ramp_up_end_rps", ramp_last_}});
+    for (const auto& [key, value] : metadata) object[key] = value;
     const OrderedJson figures = load_json(run, figures_);
     object.update(figures);
     output_.write(object, load_lines(figures, figures_), console);
@@ -261,12 +302,14 @@ class BenchServeCommand : public Command {
         max_concurrency_ > 0 ? fmt::format("-concurrency{}", max_concurrency_) : "";
     const std::string name = !result_file_.empty()
                                  ? result_file_
-                                 : fmt::format("{}-{}qps{}-{}-{}.json", backend_, request_rate_,
-                                               concurrency, model, date);
+                                 : fmt::format("{}-{}qps{}-{}-{}.json",
+                                               extras_.label().empty() ? backend_ : extras_.label(),
+                                               request_rate_, concurrency, model, date);
     const std::filesystem::path path = std::filesystem::path(result_dir_) / name;
     std::error_code ignored;
     if (!result_dir_.empty()) std::filesystem::create_directories(result_dir_, ignored);
-    std::ofstream file(path);
+    // As vLLM: a line each.
+    std::ofstream file(path, extras_.appends() ? std::ios::app : std::ios::trunc);
     file << object.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) << "\n";
     file.close();
     if (!file)
@@ -288,8 +331,10 @@ class BenchServeCommand : public Command {
   int64_t ready_timeout_s_ = 0, request_timeout_s_ = 3600;
   LoadDataset dataset_;
   std::string request_rate_ = "inf";
-  float burstiness_ = 1.0F, temperature_ = 0.0F;
-  bool ignore_eos_ = false, save_result_ = false, save_detailed_ = false;
+  std::string ramp_;
+  float burstiness_ = 1.0F, ramp_first_ = 0.0F, ramp_last_ = 0.0F;
+  LoadExtras extras_;
+  bool save_result_ = false, save_detailed_ = false;
   std::vector<std::string> goodput_;
   std::string metrics_ = "ttft,tpot,itl,e2el", percentiles_ = "99", result_dir_, result_file_;
   LoadFigureOptions figures_;

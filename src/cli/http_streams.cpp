@@ -89,6 +89,8 @@ void HttpStreams::start(HttpCall what, OnBytes on_bytes, OnEnd on_end) {
   if (!call->call.api_key.empty())
     call->lines =
         curl_slist_append(call->lines, ("Authorization: Bearer " + call->call.api_key).c_str());
+  for (const std::string& header : call->call.headers)
+    call->lines = curl_slist_append(call->lines, header.c_str());
   const auto set = [&](CURLoption option, auto value) {
     WEFT_CHECK_EQ(curl_easy_setopt(call->easy, option, value), CURLE_OK);
   };

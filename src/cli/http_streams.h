@@ -15,8 +15,9 @@ namespace weft::cli {
 
 struct HttpCall {
   std::string url;
-  std::string body;     // JSON; empty: GET
-  std::string api_key;  // empty: none
+  std::string body;                       // JSON; empty: GET
+  std::string api_key;                    // empty: none
+  std::vector<std::string> headers = {};  // more of them, "name: value"
 };
 
 struct HttpEnd {

@@ -195,4 +195,18 @@ std::vector<double> arrival_times(int count, double rate, double burstiness, uin
   return times;
 }
 
+std::vector<double> arrival_times(int count, const RampUp& ramp, double burstiness, uint64_t seed) {
+  std::vector<double> times;
+  std::mt19937_64 bits(seed);
+  double at = 0;
+  for (int i = 0; i < count; ++i) {
+    const double part = static_cast<double>(i) / std::max(1, count - 1);
+    const double rate = ramp.is_exponential ? ramp.first * std::pow(ramp.last / ramp.first, part)
+                                            : ramp.first + (ramp.last - ramp.first) * part;
+    at += std::gamma_distribution<double>(burstiness, 1.0 / (rate * burstiness))(bits);
+    times.push_back(at);
+  }
+  return times;
+}
+
 }  // namespace weft::cli

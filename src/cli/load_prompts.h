@@ -44,9 +44,17 @@ struct LoadDataset {
   std::string mend_of_length() const;
 };
 
+// A rate that grows from the first request to the last, evenly or by equal factors.
+struct RampUp {
+  bool is_exponential = false;
+  double first = 0, last = 0;  // requests a second
+};
+
 // Seconds from the start at which each of `count` requests is sent: gaps of a gamma distribution of
 // shape `burstiness` (1: a Poisson process) and mean 1 / rate, scaled so that the last lies at
 // count / rate, as vLLM's are. rate: infinite for all at once.
 std::vector<double> arrival_times(int count, double rate, double burstiness, uint64_t seed);
+// The same where each gap has the mean of the rate of its time; none is scaled, as in vLLM.
+std::vector<double> arrival_times(int count, const RampUp& ramp, double burstiness, uint64_t seed);
 
 }  // namespace weft::cli

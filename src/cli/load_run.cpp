@@ -1,5 +1,6 @@
 #include "cli/load_run.h"
 
+#include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -193,7 +194,10 @@ class Loading {
   void send(const LoadPrompt& prompt) {
     const auto num_ids = static_cast<int64_t>(prompt.ids.size());
     Sent& sent = sent_.emplace_back(target_, num_ids > 0 ? num_ids : prompt.input_len);
-    HttpCall call{target_.url, load_body(target_, prompt), target_.api_key};
+    HttpCall call{target_.url, load_body(target_, prompt), target_.api_key, target_.headers};
+    if (!target_.request_id_prefix.empty())
+      call.headers.push_back(
+          fmt::format("X-Request-Id: {}{}", target_.request_id_prefix, sent_.size() - 1));
     ++num_running_;
     sent.answer.sent_s = now_s();
     streams_.start(
@@ -230,10 +234,8 @@ class Loading {
 }  // namespace
 
 std::string load_body(const LoadTarget& target, const LoadPrompt& prompt) {
-  Json body = {{"model", target.model},
-               {"temperature", target.temperature},
-               {"stream", true},
-               {"stream_options", {{"include_usage", true}}}};
+  Json body = {
+      {"model", target.model}, {"stream", true}, {"stream_options", {{"include_usage", true}}}};
   if (target.is_chat) {
     body["messages"] = {{{"role", "user"}, {"content", prompt.text}}};
     body["max_completion_tokens"] = prompt.output_len;
@@ -241,7 +243,7 @@ std::string load_body(const LoadTarget& target, const LoadPrompt& prompt) {
     body["prompt"] = prompt.ids.empty() ? Json(prompt.text) : Json(prompt.ids);
     body["max_tokens"] = prompt.output_len;
   }
-  if (target.ignore_eos) body["ignore_eos"] = true;
+  body.update(Json::parse(target.fields));
   return body.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

@@ -17,8 +17,9 @@ struct LoadTarget {
   std::string url;       // whole: http://host:port/v1/completions
   bool is_chat = false;  // messages, and deltas back
   std::string model, api_key;
-  double temperature = 0;
-  bool ignore_eos = false;
+  std::string fields = "{}";         // more of each body, an object of JSON; these win
+  std::vector<std::string> headers;  // more of each request, "name: value"
+  std::string request_id_prefix;     // of X-Request-Id, before a request's number; or empty
 };
 
 struct LoadAnswer {

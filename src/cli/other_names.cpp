@@ -38,8 +38,10 @@ constexpr Same kOpposite[] = {
     {"--disable-hybrid-kv-cache-manager", "--no-disable-hybrid-kv-cache-manager"},
 };
 
-// The rest concerns commands that have this option: those that load a model, and the server.
-constexpr std::string_view kLoads = "--max-model-len", kServes = "--served-model-name";
+// The rest concerns commands that have this option: those that load a model, the server, and the
+// load generator.
+constexpr std::string_view kLoads = "--max-model-len", kServes = "--served-model-name",
+                           kMeasures = "--goodput";
 
 // What asks for that which holds anyway. value: the only one, of an option that has values.
 struct Held {
@@ -57,6 +59,8 @@ constexpr Held kHeld[] = {
     {kServes, "--disable-log-stats", "", "", "figures are at /metrics alone"},
     {kServes, "--metrics", "", "", "/metrics is always there"},
     {kServes, "--cont-batching,-cb", "", "", "batches are always continuous"},
+    {kMeasures, "--trust-remote-code", "", "", "no code that comes with a model is ever run"},
+    {kMeasures, "--tokenizer-mode", "MODE", "auto", "the server counts tokens"},
 };
 
 // What has no counterpart, or one that says it otherwise.
@@ -106,7 +110,18 @@ constexpr Missing kMissing[] = {
     {kServes, "--disable-log-requests,--no-enable-log-requests",
      "the log has a line for each request, without its text",
      "leave that out with --no-access-log"},
+    {kMeasures, "--tokenizer",
+     "the server counts tokens: in /tokenize, and in what it says was used", "leave it out"},
+    {kMeasures, "--no-stream", "the times of tokens are those of a stream", "leave it out"},
+    {kMeasures, "--profile", "what the ranks did is told by the server's --admin-port",
+     "ask there for /trace?seconds=10"},
+    {kMeasures, "--use-beam-search", "no answer is searched for so", "leave it out"},
+    {kMeasures, "--lora-modules,--lora-assignment", "one model is asked for",
+     "give it with --model"},
     {kServes, "--reasoning-format", "it goes by vLLM's name", "give --reasoning-parser"},
+    // The last, since it is what tells a server.
+    {kMeasures, "--served-model-name", "--model is the name that the server knows",
+     "give that with --model"},
 };
 
 // Where a command has a name for something else, that stays.

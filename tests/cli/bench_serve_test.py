@@ -73,6 +73,79 @@ class BenchServe(unittest.TestCase):
         self.assertAlmostEqual(times[-1] - times[0], 0.5, delta=0.2)
         self.assertEqual(figures["request_rate"], 40)
 
+    def test_a_rate_that_grows(self):
+        with Server(first_s=0, each_s=0) as server:
+            figures = self.bench(server, "--num-prompts", 30, "--ramp-up-strategy", "linear",
+                                 "--ramp-up-start-rps", 20, "--ramp-up-end-rps", 200,
+                                 "--burstiness", 1000, "--random-output-len", 1)
+            times = [body["at"] for body in server.requests[1:]]
+            self.assertGreater(times[14] - times[0], 1.5 * (times[29] - times[15]))
+            self.assertEqual((figures["ramp_up_strategy"], figures["ramp_up_start_rps"],
+                              figures["ramp_up_end_rps"]), ("linear", 20, 200))
+            asked = len(server.requests)
+            for arguments in (("--ramp-up-start-rps", 1),
+                              ("--ramp-up-strategy", "linear", "--ramp-up-end-rps", 2),
+                              ("--ramp-up-strategy", "exponential", "--ramp-up-start-rps", 3,
+                               "--ramp-up-end-rps", 2),
+                              ("--ramp-up-strategy", "linear", "--ramp-up-start-rps", 1,
+                               "--ramp-up-end-rps", 2, "--request-rate", 9)):
+                self.assertIn("ramp", self.bench(server, *arguments, code=2))
+            self.assertEqual(len(server.requests), asked)
+
+    def test_fields_and_headers_of_the_users_own(self):
+        sampling = ("--temperature", 0.7, "--top-p", 0.9, "--top-k", 40, "--min-p", 0.05,
+                    "--repetition-penalty", 1.1, "--presence-penalty", -0.5,
+                    "--frequency-penalty", 0.25, "--logprobs", 2)
+        with Server(first_s=0, each_s=0) as server:
+            self.bench(server, "--num-prompts", 2, "--random-output-len", 1, *sampling,
+                       "--extra-body", '{"min_tokens": 8, "top_k": 41}', "--header", "X-Team=a=b",
+                       "--header", "X-Other=c", "--request-id-prefix", "load-")
+            for body, headers in zip(server.requests, server.headers):
+                wanted = {"temperature": 0.7, "top_p": 0.9, "top_k": 41, "min_p": 0.05,
+                          "repetition_penalty": 1.1, "presence_penalty": -0.5,
+                          "frequency_penalty": 0.25, "logprobs": 2, "min_tokens": 8}
+                self.assertEqual({**body, **wanted}, body)
+                self.assertEqual((headers["X-Team"], headers["X-Other"]), ("a=b", "c"))
+            self.assertEqual([headers["X-Request-Id"] for headers in server.headers[1:]],
+                             ["load-0", "load-1"])
+            server.requests.clear()
+            self.bench(server, "--num-prompts", 1, "--random-output-len", 1, "--backend",
+                       "openai-chat", "--logprobs", 2)
+            body = server.requests[0]
+            self.assertEqual((body["logprobs"], body["top_logprobs"]), (True, 2))
+            self.assertFalse({"top_p", "top_k", "min_p", "repetition_penalty"} & set(body))
+            server.requests.clear()
+            for option, value in (("--extra-body", "[1]"), ("--header", "X-Team"),
+                                  ("--header", "X-Team=a\r\nX-Other: b"), ("--header", "a b=c"),
+                                  ("--request-id-prefix", "a\nb"), ("--metadata", "=x")):
+                self.assertIn(option, self.bench(server, option, value, code=2))
+            self.assertEqual(server.requests, [])
+
+    def test_what_a_record_says_of_itself(self):
+        with Server(first_s=0, each_s=0) as server, tempfile.TemporaryDirectory() as folder:
+            arguments = ("--num-prompts", 1, "--random-output-len", 1, "--label", "night",
+                         "--metadata", "machine=m1", "--metadata", "note=a=b", "--save-result",
+                         "--result-dir", folder)
+            self.bench(server, *arguments)
+            (path,) = Path(folder).iterdir()
+            self.assertTrue(path.name.startswith("night-infqps-model-"), path.name)
+            saved = json.loads(path.read_text())
+            self.assertEqual((saved["label"], saved["machine"], saved["note"]),
+                             ("night", "m1", "a=b"))
+            for _ in range(2):
+                self.bench(server, *arguments, "--result-filename", "all.jsonl", "--append-result")
+            lines = (Path(folder) / "all.jsonl").read_text().splitlines()
+            self.assertEqual([json.loads(line)["label"] for line in lines], ["night"] * 2)
+
+    def test_options_of_vllm_that_say_nothing_here(self):
+        with Server(first_s=0, each_s=0) as server:
+            self.bench(server, "--num-prompts", 1, "--random-output-len", 1, "--trust-remote-code",
+                       "--disable-tqdm", "--tokenizer-mode", "auto")
+            for arguments, word in ((("--tokenizer", "x"), "/tokenize"), (("--no-stream",), "stream"),
+                                    (("--served-model-name", "x"), "--model"),
+                                    (("--profile",), "--admin-port")):
+                self.assertIn(word, self.bench(server, *arguments, code=2))
+
     def test_failures_are_counted_with_their_reasons(self):
         with Server(first_s=0.001, each_s=0) as server:
             server.statuses = [200, 429, 503, 429]

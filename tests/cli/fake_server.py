@@ -16,6 +16,7 @@ class Server:
         self.first_s, self.each_s, self.key, self.usage = first_s, each_s, key, usage
         self.certificate = certificate  # a file and its key's: it speaks TLS
         self.requests = []  # bodies, with "path" and "at"
+        self.headers = []   # of each
         self.statuses = []  # of the next answers, before they are served
         self.code = None    # of their errors
         self.cut = False    # streams end without [DONE]
@@ -103,6 +104,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(200, {"count": len(body["prompt"].split())})
         with owner.lock:
             owner.requests.append({**body, "path": self.path, "at": time.monotonic()})
+            owner.headers.append(self.headers)
             owner.at_once += 1
             owner.most_at_once = max(owner.most_at_once, owner.at_once)
             status = owner.statuses.pop(0) if owner.statuses else 200

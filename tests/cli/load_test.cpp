@@ -40,6 +40,25 @@ TEST(Arrivals, FollowTheRateAndTheSeed) {
   }
 }
 
+TEST(Arrivals, FollowARampFromItsFirstRateToItsLast) {
+  constexpr int kCount = 20'000;
+  // Of the 400 requests around one.
+  const auto rate_at = [](const std::vector<double>& times, int middle) {
+    return 400 /
+           (times[static_cast<size_t>(middle + 200)] - times[static_cast<size_t>(middle - 200)]);
+  };
+  const auto even = arrival_times(kCount, RampUp{false, 10, 90}, 100, 1);
+  EXPECT_TRUE(std::ranges::is_sorted(even));
+  EXPECT_NEAR(rate_at(even, 200), 10, 2);
+  EXPECT_NEAR(rate_at(even, kCount / 2), 50, 3);
+  EXPECT_NEAR(rate_at(even, kCount - 201), 90, 5);
+  const auto factors = arrival_times(kCount, RampUp{true, 10, 90}, 100, 1);
+  EXPECT_NEAR(rate_at(factors, kCount / 2), 30, 2);
+  EXPECT_NEAR(rate_at(factors, kCount - 201), 90, 5);
+  EXPECT_EQ(factors, arrival_times(kCount, RampUp{true, 10, 90}, 100, 1));
+  EXPECT_EQ(arrival_times(1, RampUp{false, 1, 2}, 1, 0).size(), 1u);
+}
+
 TEST(LoadDataset, FilesWantAPath) {
   for (const char* name : {"custom", "sharegpt"}) {
     LoadDataset dataset;
@@ -246,16 +265,19 @@ TEST(LoadFigures, OptionsAreChecked) {
 TEST(LoadBody, IsThatOfTheRoute) {
   LoadTarget target;
   target.model = "m";
-  target.ignore_eos = true;
+  target.fields = R"({"ignore_eos": true, "min_tokens": 3, "stream_options": {}})";
   const auto completion = nlohmann::json::parse(load_body(target, {"", {5, 6}, 9}));
   EXPECT_EQ(completion["prompt"], (std::vector<int>{5, 6}));
   EXPECT_EQ(completion["max_tokens"], 9);
   EXPECT_EQ(completion["ignore_eos"], true);
-  EXPECT_EQ(completion["stream_options"]["include_usage"], true);
+  EXPECT_EQ(completion["min_tokens"], 3);
+  EXPECT_EQ(completion["stream_options"], nlohmann::json::object());
+  target.fields = "{}";
   target.is_chat = true;
   const auto chat = nlohmann::json::parse(load_body(target, {"hello", {}, 9}));
   EXPECT_EQ(chat["messages"][0]["content"], "hello");
   EXPECT_EQ(chat["max_completion_tokens"], 9);
+  EXPECT_EQ(chat["stream_options"]["include_usage"], true);
 }
 
 }  // namespace
