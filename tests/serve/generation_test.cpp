@@ -74,6 +74,7 @@ TEST_F(GenerationTest, AStreamThatTheServersEndCutsSaysSo) {
   const json error = json::parse(begun->body.substr(last + 6))["error"];
   EXPECT_EQ(error["code"], "shutting_down");
   EXPECT_EQ(error["type"], "service_unavailable_error");
+  wait_until([&] { return !client_->cancelled().empty(); });  // after the client was told
   EXPECT_THAT(client_->cancelled(), testing::ElementsAre(1));
 }
 
