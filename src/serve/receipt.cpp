@@ -72,22 +72,6 @@ bool can_be_repeated(const json& request) {
   return is_greedy || (seed != nullptr && seed->is_number_integer() && *seed != -1);
 }
 
-std::string text_of(const json& choice) {
-  if (const json* text = find(choice, "text"); text != nullptr && text->is_string()) return *text;
-  const json* message = find(choice, "message");
-  if (message == nullptr) return {};
-  std::string text = word(*message, "reasoning_content") + word(*message, "content");
-  if (const json* calls = find(*message, "tool_calls")) {
-    for (const json& call : *calls)  // ids of calls are drawn anew
-      if (const json* function = find(call, "function"))
-        text.append(1, '\n')
-            .append(word(*function, "name"))
-            .append(1, ' ')
-            .append(word(*function, "arguments"));
-  }
-  return text;
-}
-
 void check_token_ids(const json& choice) {
   const json* ids = find(choice, "token_ids");
   if (ids == nullptr) return;
@@ -125,8 +109,15 @@ std::string difference_of_tokens(const json& ids, const json& ids_again) {
                      at < ids.size() ? ids[at].dump() : "missing");
 }
 
-// What a choice may have beside its tokens, text and end.
-constexpr std::array<const char*, 3> kFurther = {"stop_reason", "logprobs", "prompt_logprobs"};
+// What people read of a message, beside its calls. The server tells reasoning under both names, and
+// the last two never: who finds them in a response finds words that no model said.
+constexpr std::array<const char*, 5> kTexts = {"reasoning_content", "reasoning", "content",
+                                               "refusal", "function_call"};
+// What a choice may have beside its tokens, texts and end.
+constexpr std::array<const char*, 4> kFurther = {"stop_reason", "logprobs", "prompt_logprobs",
+                                                 "prompt_token_ids"};
+// Of these, what a chat has beside its choices.
+constexpr std::array<const char*, 2> kOfPrompt = {"prompt_logprobs", "prompt_token_ids"};
 constexpr std::array<const char*, 3> kUsage = {"prompt_tokens", "completion_tokens",
                                                "total_tokens"};
 
@@ -137,18 +128,85 @@ bool is_equal(const json* saved, const json* again) {
   return again != nullptr && nlohmann::json(*saved) == nlohmann::json(*again);
 }
 
+json value_or(const json& object, const char* key, json otherwise) {
+  const json* value = find(object, key);
+  return value == nullptr ? std::move(otherwise) : *value;
+}
+
+// A text that is null or not there is an empty one.
+std::string difference_of_texts(const json& saved, const json& again, const char* key) {
+  const json text = value_or(saved, key, ""), text_again = value_or(again, key, "");
+  if (text == text_again) return {};
+  if (!text.is_string() || !text_again.is_string()) return fmt::format("{} differs", key);
+  return fmt::format("{} differs from byte {} on", key,
+                     first_difference(text.get_ref<const std::string&>(),
+                                      text_again.get_ref<const std::string&>()));
+}
+
+// Ids of calls are drawn anew.
+std::string difference_of_calls(const json& saved, const json& again) {
+  const json calls = value_or(saved, "tool_calls", json::array());
+  const json calls_again = value_or(again, "tool_calls", json::array());
+  if (!calls.is_array()) return "tool_calls are no list";
+  if (calls.size() != calls_again.size())
+    return fmt::format("there are {} calls and were {}", calls_again.size(), calls.size());
+  for (size_t i = 0; i < calls.size(); ++i) {
+    const json function = value_or(calls[i], "function", {});
+    const json function_again = value_or(calls_again[i], "function", {});
+    for (const char* key : {"name", "arguments"}) {
+      const std::string difference = difference_of_texts(function, function_again, key);
+      if (!difference.empty()) return fmt::format("call {}: {}", i, difference);
+    }
+  }
+  return {};
+}
+
+// One by one: what stands in another place is another answer, although all of it together reads the
+// same.
+std::string difference_of_words(const json& saved, const json& again) {
+  const std::string difference = difference_of_texts(saved, again, "text");
+  if (!difference.empty()) return difference;
+  const json message = value_or(saved, "message", json::object());
+  const json message_again = value_or(again, "message", json::object());
+  const bool has_reasoning =
+      find(message, "reasoning") != nullptr || find(message, "reasoning_content") != nullptr;
+  for (const char* key : kTexts) {
+    const bool is_reasoning = std::string_view(key).starts_with("reasoning");
+    // One of its names may have been left out; where both were, it is gone.
+    if (is_reasoning && has_reasoning && find(message, key) == nullptr) continue;
+    const std::string of_text = difference_of_texts(message, message_again, key);
+    if (!of_text.empty()) return of_text;
+  }
+  const std::string of_calls = difference_of_calls(message, message_again);
+  if (!of_calls.empty()) return of_calls;
+  if (!is_equal(find(saved, "items"), find(again, "items"))) return "items of the output differ";
+  return {};
+}
+
+int64_t num_words_bytes(const json& choice) {
+  size_t sum = word(choice, "text").size();
+  const json message = value_or(choice, "message", json::object());
+  sum += std::max(word(message, "reasoning").size(), word(message, "reasoning_content").size());
+  sum += word(message, "content").size();
+  for (const json& call : value_or(message, "tool_calls", json::array())) {
+    const json function = value_or(call, "function", {});
+    sum += word(function, "name").size() + word(function, "arguments").size();
+  }
+  return static_cast<int64_t>(sum);
+}
+
 // Tokens first: where they differ, the rest follows. Equal tokens say nothing of a text or an end
 // that was written over.
 std::string difference_of_choices(const json& saved, const json& again, Verdict* verdict) {
   const json* ids = find(saved, "token_ids");
   const json* ids_again = find(again, "token_ids");
-  const std::string text = text_of(saved), text_again = text_of(again);
-  const bool by_tokens = verdict->by_tokens && ids != nullptr && ids_again != nullptr;
-  verdict->num_compared += static_cast<int64_t>(by_tokens ? ids->size() : text.size());
-  std::string difference = by_tokens ? difference_of_tokens(*ids, *ids_again) : "";
-  if (difference.empty() && text != text_again)
+  verdict->num_compared +=
+      verdict->by_tokens ? static_cast<int64_t>(ids->size()) : num_words_bytes(saved);
+  std::string difference;
+  if (ids != nullptr)
     difference =
-        fmt::format("the text differs from byte {} on", first_difference(text, text_again));
+        ids_again == nullptr ? "token_ids are missing" : difference_of_tokens(*ids, *ids_again);
+  if (difference.empty()) difference = difference_of_words(saved, again);
   const std::string finish = word(saved, "finish_reason"), now = word(again, "finish_reason");
   if (difference.empty() && finish != now)
     difference = fmt::format("finish_reason is \"{}\" and was \"{}\"", now, finish);
@@ -162,6 +220,12 @@ void compare_choice(const json& saved, const json& again, size_t index, Verdict*
   const std::string difference = difference_of_choices(saved, again, verdict);
   if (!difference.empty())
     verdict->differences.push_back(fmt::format("choice {}: {}", index, difference));
+}
+
+void compare_prompt(const json& saved, const json& again, Verdict* verdict) {
+  for (const char* key : kOfPrompt)
+    if (!is_equal(find(saved, key), find(again, key)))
+      verdict->differences.push_back(fmt::format("{} differ", key));
 }
 
 // Without cached_tokens: they follow from what the server did before.
@@ -191,8 +255,11 @@ void say_what_is_compared(const json& saved, const json& choices, Verdict* verdi
   verdict->compared.emplace_back("text");
   say("finish_reason", in_all("finish_reason"));
   say("usage", find(saved, "usage") != nullptr);
-  for (const char* key : kFurther)
-    if (key != kFurther.front() || in_all(key)) say(key, in_all(key));
+  if (in_all("stop_reason")) say("stop_reason", true);
+  say("logprobs", in_all("logprobs"));
+  // A chat has them once: beside its choices, or where it is a stream with the first of them.
+  for (const char* key : kOfPrompt)
+    say(key, find(saved, key) != nullptr || find(choices.front(), key) != nullptr);
 }
 
 // Of the choices that ended for their length, where the request bounds none.
@@ -286,6 +353,7 @@ Verdict compare(const Receipt& receipt, std::string_view again_text) {
         fmt::format("there are {} choices and were {}", choices_again.size(), choices.size()));
   for (size_t i = 0; i < std::min(choices.size(), choices_again.size()); ++i)
     compare_choice(choices[i], choices_again[i], i, &verdict);
+  compare_prompt(saved, again, &verdict);
   compare_usage(saved, again, &verdict);
   return verdict;
 }

@@ -157,12 +157,28 @@ class StreamJoiner {
   bool is_response_ = false, has_ended_ = false;
 };
 
-// Of a response's output: what a chat's message has.
+// What people read of an item of a response's output, without ids, which are drawn anew.
+json words_of_item(const json& item) {
+  json words = json::object();
+  for (const char* key : {"type", "name", "arguments"})
+    if (const json* value = member(item, key)) words[key] = *value;
+  for (const char* list : {"content", "summary"}) {
+    words[list] = json::array();
+    const json* parts = member(item, list);
+    for (const json& part : parts != nullptr && parts->is_array() ? *parts : json::array())
+      words[list].push_back(
+          {text_in(part, "type"), text_in(part, "text") + text_in(part, "refusal")});
+  }
+  return words;
+}
+
+// Of a response's output: what a chat's message has, and the items one by one.
 json choice_of_output(const json& output) {
   std::string content, reasoning;
-  json calls = json::array(), logprobs = json::array();
+  json calls = json::array(), logprobs = json::array(), items = json::array();
   for (const json& item : output) {
     const std::string type = text_in(item, "type");
+    items.push_back(words_of_item(item));
     if (type == "function_call")
       calls.push_back(
           {{"function",
@@ -173,7 +189,8 @@ json choice_of_output(const json& output) {
       if (const json* some = member(part, "logprobs"); some != nullptr && some->is_array())
         logprobs.insert(logprobs.end(), some->begin(), some->end());
   }
-  json choice = {{"message", {{"content", content}, {"reasoning_content", reasoning}}}};
+  json choice = {{"message", {{"content", content}, {"reasoning_content", reasoning}}},
+                 {"items", std::move(items)}};
   if (!calls.empty()) choice["message"]["tool_calls"] = std::move(calls);
   if (!logprobs.empty()) choice["logprobs"] = std::move(logprobs);
   return choice;

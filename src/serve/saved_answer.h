@@ -1,6 +1,7 @@
 // Answers as people save them, in one form: whole or as the events of a stream, of whatever route.
 // Their choices have `text` or `message`, `token_ids`, `finish_reason`, `logprobs` and so on as a
-// whole answer of /v1/chat/completions or /v1/completions has them, and `usage` its names.
+// whole answer of /v1/chat/completions or /v1/completions has them, and `usage` its names. Beside
+// its `message` the choice of a response has `items`: what people read of its output, item by item.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

@@ -110,7 +110,7 @@ TEST(Receipt, ComparesTextAndEndBesideTokens) {
   };
   const Receipt edited = read_receipt(together(kRequest, response_with(choice("aXc", "stop"))));
   EXPECT_THAT(compare(edited, response_with(choice("abc", "stop"))).differences,
-              ElementsAre("choice 0: the text differs from byte 1 on"));
+              ElementsAre("choice 0: text differs from byte 1 on"));
   EXPECT_THAT(compare(edited, response_with(choice("aXc", "length"))).differences,
               ElementsAre("choice 0: finish_reason is \"length\" and was \"stop\""));
   EXPECT_TRUE(compare(edited, response_with(choice("aXc", "stop"))).agrees());
@@ -133,7 +133,7 @@ TEST(Receipt, ComparesTextWhereThereAreNoTokens) {
                                  {"message": {"content": "x"}, "token_ids": [2]}])"));
   EXPECT_FALSE(verdict.by_tokens);
   EXPECT_EQ(verdict.num_compared, 4);
-  EXPECT_THAT(verdict.differences, ElementsAre("choice 0: the text differs from byte 2 on"));
+  EXPECT_THAT(verdict.differences, ElementsAre("choice 0: content differs from byte 2 on"));
 }
 
 // A server with a small context ends an answer there; under a larger one it would go on.
@@ -201,9 +201,94 @@ TEST(Receipt, ComparesUsageAndLogprobsAndSaysSo) {
               ElementsAre("usage: completion_tokens is 1 and was 2"));
   EXPECT_THAT(verdict(response("-0.5", 1)).compared,
               ElementsAre("token_ids", "text", "finish_reason", "usage", "logprobs"));
-  EXPECT_THAT(verdict(response("-0.5", 1)).missing, ElementsAre("prompt_logprobs"));
+  EXPECT_THAT(verdict(response("-0.5", 1)).missing,
+              ElementsAre("prompt_logprobs", "prompt_token_ids"));
   EXPECT_THAT(verdict(response_with(R"([{"text": "a"}])")).missing,
-              ElementsAre("token_ids", "finish_reason", "usage", "logprobs", "prompt_logprobs"));
+              ElementsAre("token_ids", "finish_reason", "usage", "logprobs", "prompt_logprobs",
+                          "prompt_token_ids"));
+}
+
+// Reasoning, content and calls that read the same in a row, cut in other places.
+TEST(Receipt, ComparesWhatIsReadPartByPart) {
+  const auto answer = [](const std::string& message) {
+    return response_with(R"([{"token_ids": [1], "message": )" + message + "}]");
+  };
+  const auto differences = [&](const std::string& saved, const std::string& again) {
+    return compare(read_receipt(together(R"({"messages": [], "seed": 1})", answer(saved))),
+                   answer(again))
+        .differences;
+  };
+  const std::string thought = R"({"reasoning": "a", "reasoning_content": "a", "content": "b"})";
+  EXPECT_THAT(differences(thought, thought), testing::IsEmpty());
+  for (const char* saved :
+       {R"({"reasoning": "", "reasoning_content": "", "content": "ab"})", R"({"content": "ab"})",
+        R"({"content": "b"})", R"({"reasoning": "ab", "reasoning_content": "ab", "content": ""})",
+        R"({"reasoning": "X", "reasoning_content": "a", "content": "b"})",
+        R"({"reasoning": "a", "reasoning_content": "X", "content": "b"})",
+        R"({"reasoning": "a", "content": ["b"]})",
+        R"({"reasoning": "a", "content": "b", "refusal": "no"})",
+        R"({"reasoning": "a", "content": "b", "function_call": {"name": "f"}})"})
+    EXPECT_THAT(differences(saved, thought), testing::SizeIs(1)) << saved;
+  // One of the two names of reasoning was left out.
+  EXPECT_THAT(differences(R"({"reasoning": "a", "content": "b"})", thought), testing::IsEmpty());
+  EXPECT_THAT(differences(R"({"reasoning_content": "a", "content": "b"})", thought),
+              testing::IsEmpty());
+
+  const auto call = [](const std::string& name, const std::string& arguments) {
+    return R"({"id": "drawn", "function": {"name": ")" + name + R"(", "arguments": ")" + arguments +
+           R"("}})";
+  };
+  const auto calling = [](const std::string& calls) {
+    return R"({"content": null, "tool_calls": [)" + calls + "]}";
+  };
+  const std::string calls = calling(call("f", "{}") + "," + call("g", "{}"));
+  EXPECT_THAT(differences(calls, calls), testing::IsEmpty());
+  for (const std::string& saved :
+       {std::string(R"({"content": "\nf {}\ng {}"})"), calling(call("f", "{}\\ng {}")),
+        calling(call("f", "{} ") + "," + call("g", "{}")),
+        calling(call("f {}", "") + "," + call("g", "{}")),
+        calling(call("g", "{}") + "," + call("f", "{}")),
+        std::string(R"({"content": null, "tool_calls": {"0": {}, "1": {}}})")})
+    EXPECT_THAT(differences(saved, calls), testing::SizeIs(1)) << saved;
+  EXPECT_THAT(differences(calling(call("f", "{}") + "," + call("g", "{ }")), calls),
+              ElementsAre("choice 0: call 1: arguments differs from byte 1 on"));
+  EXPECT_THAT(differences(calling(call("f", "{}")), calls),
+              ElementsAre("choice 0: there are 2 calls and were 1"));
+}
+
+// Of a chat beside its choices, of a completion in each, of a chat's stream in the first.
+TEST(Receipt, ComparesThePromptWhereverItStands) {
+  const auto chat = [](const std::string& id, const std::string& logprob) {
+    return R"({"choices": [{"message": {"content": "a"}}], "prompt_token_ids": [7, )" + id +
+           R"(], "prompt_logprobs": [null, {"8": {"logprob": )" + logprob + "}}]}";
+  };
+  const auto verdict = [](const std::string& saved, const std::string& again) {
+    return compare(read_receipt(together(R"({"messages": [], "seed": 1})", saved)), again);
+  };
+  const Verdict same = verdict(chat("8", "-0.5"), chat("8", "-0.5"));
+  EXPECT_THAT(same.differences, testing::IsEmpty());
+  EXPECT_THAT(same.compared, testing::IsSupersetOf({"prompt_logprobs", "prompt_token_ids"}));
+  EXPECT_THAT(verdict(chat("9", "-0.5"), chat("8", "-0.5")).differences,
+              ElementsAre("prompt_token_ids differ"));
+  EXPECT_THAT(verdict(chat("8", "-0.1"), chat("8", "-0.5")).differences,
+              ElementsAre("prompt_logprobs differ"));
+  const auto choice = [](const std::string& id) {
+    return response_with(R"([{"text": "a", "prompt_token_ids": [)" + id + "]}, {\"text\": \"b\"}]");
+  };
+  EXPECT_THAT(verdict(choice("1"), choice("1")).differences, testing::IsEmpty());
+  EXPECT_THAT(verdict(choice("1"), choice("1")).compared, testing::Contains("prompt_token_ids"));
+  EXPECT_THAT(verdict(choice("2"), choice("1")).differences,
+              ElementsAre("choice 0: prompt_token_ids differ"));
+}
+
+// Where one choice has its tokens and another has not, these are no less compared.
+TEST(Receipt, ComparesTheTokensThatThereAre) {
+  const auto answer = [](const std::string& id) {
+    return response_with(R"([{"text": "a", "token_ids": [)" + id + R"(]}, {"text": "b"}])");
+  };
+  const Receipt receipt = read_receipt(together(kRequest, answer("2")));
+  EXPECT_THAT(compare(receipt, answer("1")).differences,
+              ElementsAre("choice 0: token 0 is 1 and was 2"));
 }
 
 }  // namespace

@@ -141,13 +141,39 @@ TEST(SavedAnswer, ResponsesAreComparedByTextCallsAndUsage) {
   EXPECT_TRUE(same.same_engine());
   EXPECT_THAT(same.compared, ElementsAre("text", "finish_reason", "usage", "logprobs"));
   EXPECT_THAT(compare(receipt, response("aX")).differences,
-              ElementsAre("choice 0: the text differs from byte 3 on"));
+              ElementsAre("choice 0: content differs from byte 1 on"));
   EXPECT_THAT(compare(receipt, response("ab", "incomplete")).differences,
               ElementsAre("choice 0: finish_reason is \"length\" and was \"stop\""));
   EXPECT_THAT(refusal(kAsk + response("ab", "in_progress")), HasSubstr("has not ended"));
   EXPECT_THAT(
       refusal(R"({"input": "x", "seed": 1, "previous_response_id": "resp_1"})" + response("ab")),
       HasSubstr("kept"));
+}
+
+// All of them together read the same.
+TEST(SavedAnswer, ResponsesAreComparedItemByItem) {
+  const auto answer = [](const std::string& items) {
+    return R"({"object": "response", "status": "completed", "output": [)" + items + "]}";
+  };
+  const auto message = [](const std::string& texts, const std::string& more = "") {
+    return R"({"id": "drawn", "type": "message", "content": [)" + texts + "]" + more + "}";
+  };
+  const auto text = [](const std::string& words) {
+    return R"({"type": "output_text", "text": ")" + words + R"(", "annotations": []})";
+  };
+  const std::string call = R"({"type": "function_call", "name": "f", "arguments": "{}"})";
+  const std::string again = answer(message(text("ab")) + "," + call + "," + message(text("c")));
+  const auto agrees = [&](const std::string& saved) {
+    return compare(read_receipt(kAsk + answer(saved)), again).agrees();
+  };
+  EXPECT_TRUE(agrees(message(text("ab")) + "," + call + "," + message(text("c"))));
+  EXPECT_FALSE(agrees(message(text("a")) + "," + call + "," + message(text("bc"))));
+  EXPECT_FALSE(agrees(message(text("ab")) + "," + message(text("c")) + "," + call));
+  EXPECT_FALSE(
+      agrees(message(text("a") + "," + text("b")) + "," + call + "," + message(text("c"))));
+  EXPECT_FALSE(
+      agrees(message(text("ab")) + "," + call + "," +
+             message(text("c"), R"(, "summary": [{"type": "summary_text", "text": "nobody's"}])")));
 }
 
 TEST(SavedAnswer, AResponsesStreamSaysItselfAtItsEnd) {
