@@ -45,9 +45,11 @@ void Connection::check_deadline(int64_t now) {
   // Where nothing is read ahead any more, no read tells that the client has left.
   if (phase_ == Phase::kWork && !reading_ && transport_->peer_has_ended()) return close(false);
   if (phase_ == Phase::kWork) answer_->check_quiet(now);
-  if (deadline_ns_ == 0 || now < deadline_ns_ || phase_ == Phase::kClosed) return;
+  if (phase_ == Phase::kClosed) return;
+  if (writing_ && now >= write_deadline_ns_) return close(true);
+  if (deadline_ns_ == 0 || now < deadline_ns_) return;
   const bool has_begun = phase_ == Phase::kBody || (phase_ == Phase::kHeader && !received_.empty());
-  if (!has_begun) return close(phase_ == Phase::kWork);
+  if (!has_begun) return close(false);
   refuse({408, "the request did not come in time", "", "", "request_timeout"});
 }
 
@@ -84,6 +86,7 @@ void Connection::on_read(const boost::system::error_code& error, size_t num_byte
 
 void Connection::begin_header() {
   phase_ = Phase::kHeader;
+  found_ = {};  // what is refused before its path is known is no route's
   reader_.emplace(server_.options.request);
   set_deadline(received_.empty() ? server_.options.times.idle : server_.options.times.header);
 }
@@ -167,15 +170,11 @@ bool Connection::may_pass() {
 
 void Connection::ask_for_body() {
   interim_ = "HTTP/1.1 100 Continue\r\n\r\n";
-  writing_ = true;
-  transport_->write_some(
-      boost::asio::buffer(interim_),
-      [self = shared_from_this()](const boost::system::error_code& error, size_t num_bytes) {
-        self->writing_ = false;
-        if (self->phase_ == Phase::kClosed) return;
-        if (error || num_bytes < self->interim_.size()) return self->close(true);
-        self->flush();  // what was answered meanwhile
-      });
+  write(interim_, [this](const boost::system::error_code& error, size_t num_bytes) {
+    if (phase_ == Phase::kClosed) return;
+    if (error || num_bytes < interim_.size()) return close(true);
+    flush();  // what was answered meanwhile
+  });
 }
 
 // What clients send is bounded over all of them, too.
@@ -258,7 +257,6 @@ void Connection::flush() {
   }
   switch (answer_->take(&sending_)) {
     case Answer::Next::kWait:
-      deadline_ns_ = 0;
       return;
     case Answer::Next::kSend:
       sent_ = 0;
@@ -271,14 +269,22 @@ void Connection::flush() {
 }
 
 void Connection::send() {
+  write(std::string_view(sending_).substr(sent_),
+        [this](const boost::system::error_code& error, size_t num_bytes) {
+          on_written(error, num_bytes);
+        });
+}
+
+// Its deadline is its own: a request may run out of time, be refused or be answered meanwhile.
+void Connection::write(std::string_view bytes, Transport::OnDone on_done) {
   writing_ = true;
-  set_deadline(server_.options.times.write);
-  transport_->write_some(
-      boost::asio::buffer(sending_.data() + sent_, sending_.size() - sent_),
-      [self = shared_from_this()](const boost::system::error_code& error, size_t num_bytes) {
-        self->writing_ = false;
-        self->on_written(error, num_bytes);
-      });
+  write_deadline_ns_ = now_ns() + server_.options.times.write * 1'000'000;
+  transport_->write_some(boost::asio::buffer(bytes),
+                         [self = shared_from_this(), on_done = std::move(on_done)](
+                             const boost::system::error_code& error, size_t num_bytes) {
+                           self->writing_ = false;
+                           on_done(error, num_bytes);
+                         });
 }
 
 void Connection::on_written(const boost::system::error_code& error, size_t num_bytes) {

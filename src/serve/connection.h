@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_set>
 
 #include "serve/answer.h"
@@ -81,6 +82,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void refuse_failure();
   void on_written(const boost::system::error_code& error, size_t num_bytes);
   void send();
+  // The bytes stay as they are until on_done.
+  void write(std::string_view bytes, Transport::OnDone on_done);
   void finish(bool cut);
   void linger();
 
@@ -107,6 +110,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string sending_;
   size_t sent_ = 0;
   bool writing_ = false;
+  int64_t write_deadline_ns_ = 0;  // while writing_
 };
 
 }  // namespace weft::serve
