@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "serve/aside.h"
 #include "serve/error_object.h"
 
 namespace weft::serve {
@@ -78,23 +79,23 @@ std::string cache_json(const fleet::PrefixSnapshot& snapshot, int64_t block_size
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-Route cache_route(EngineOf engine) {
-  return [engine = std::move(engine)](std::shared_ptr<Exchange> exchange) {
-    const std::shared_ptr<fleet::EngineClient> client = engine();
-    if (!client)
-      return respond_error(*exchange,
-                           {.status = 503, .message = "The model is still being loaded."},
-                           retry_headers(1));
+Route cache_route(EngineOf engine, std::shared_ptr<TaskPool> pool) {
+  return [engine = std::move(engine), pool = std::move(pool)](std::shared_ptr<Exchange> exchange) {
+    const std::shared_ptr<fleet::EngineClient> client = engine_or_refuse(engine, *exchange);
+    if (!client) return;
+    // The client may keep what waits for it longer than the pool lives.
+    const std::weak_ptr<TaskPool> weak_pool = pool;
     const int64_t block_size = client->card().block_size;
     try {
-      client->prefixes(
-          [exchange, block_size](std::shared_ptr<const fleet::PrefixSnapshot> snapshot) {
-            if (!snapshot) return refuse_look(*exchange);
-            exchange->respond(
-                200, "application/json",
-                cache_json(*snapshot, block_size, exchange->request().principal.name, now_ns()),
-                {{"Cache-Control", "no-store"}});
-          });
+      client->prefixes([exchange, weak_pool,
+                        block_size](std::shared_ptr<const fleet::PrefixSnapshot> snapshot) {
+        const std::shared_ptr<TaskPool> threads = weak_pool.lock();
+        if (!snapshot || !threads) return refuse_look(*exchange);
+        aside(threads.get(), [snapshot, block_size](const std::shared_ptr<Exchange>& asked) {
+          respond_page_json(
+              *asked, cache_json(*snapshot, block_size, asked->request().principal.name, now_ns()));
+        })(exchange);
+      });
     } catch (const Error&) {
       refuse_look(*exchange);
     }

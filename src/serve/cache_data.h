@@ -8,6 +8,7 @@
 
 #include "fleet/prefix_snapshot.h"
 #include "serve/page_data.h"
+#include "serve/task_pool.h"
 
 namespace weft::serve {
 
@@ -30,7 +31,8 @@ namespace weft::serve {
 std::string cache_json(const fleet::PrefixSnapshot& snapshot, int64_t block_size,
                        std::string_view viewer, int64_t now_ns);
 
-// 503 while the engine is not there yet, or not any more.
-Route cache_route(EngineOf engine);
+// Written by a thread of the pool: who tells what the cache holds is the thread that steps. 503
+// while the engine is not there yet, or not any more, or too much waits.
+Route cache_route(EngineOf engine, std::shared_ptr<TaskPool> pool);
 
 }  // namespace weft::serve

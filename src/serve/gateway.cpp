@@ -14,6 +14,7 @@
 #include "serve/openai_routes.h"
 #include "serve/page_data.h"
 #include "serve/page_files.h"
+#include "serve/timeline_data.h"
 
 namespace weft::serve {
 namespace {
@@ -81,7 +82,7 @@ struct Gateway::Inside {
     add_page_routes();
     add_admin_routes(&admin_router,
                      {engine, [this] { return asked_to_drain || http.is_draining(); },
-                      [this] { asked_to_drain = true; }, &traces});
+                      [this] { asked_to_drain = true; }, traces.get()});
   }
 
   void add_page_routes() {
@@ -89,8 +90,8 @@ struct Gateway::Inside {
       router.add("GET", std::string(file.path), respond_page_file);
     const EngineOf engine_of = [engine = engine] { return engine; };
     router.add("GET", "/weft/state", state_route(engine_of));
-    router.add("GET", "/weft/timeline", aside(&traces, timeline_route(engine_of)));
-    router.add("GET", "/weft/cache", cache_route(engine_of));
+    router.add("GET", "/weft/timeline", aside(traces.get(), timeline_route(engine_of)));
+    router.add("GET", "/weft/cache", cache_route(engine_of, traces));
   }
 
   const GatewayOptions options;
@@ -103,8 +104,9 @@ struct Gateway::Inside {
   std::atomic<int64_t> num_left{0}, num_slow{0};  // while it drains
   std::atomic<bool> cuts{false};
   int port = 0, admin_port = 0;
-  // A trace may be megabytes, and in part on other hosts.
-  TaskPool traces{1, kMostTracesWaiting};
+  // A trace may be megabytes, and in part on other hosts. One thread, so that however many look on
+  // take one core at most.
+  const std::shared_ptr<TaskPool> traces = std::make_shared<TaskPool>(1, kMostTracesWaiting);
   // They stop before what their routes use is gone.
   HttpServer http, admin_http;
 };

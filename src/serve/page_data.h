@@ -1,5 +1,6 @@
-// What the page at / shows of an engine, as JSON. Pure functions of what fleet tells: no clock, no
-// socket. Numbers and names alone: no text of any prompt or answer, no path, no address.
+// What the page at / shows of an engine, as JSON, and what its other views (serve/timeline_data.h,
+// serve/cache_data.h) share. Numbers and names alone: no text of any prompt or answer, no path, no
+// address.
 //
 // Times are microseconds of the server's monotonic clock (base/clock.h), which a double holds
 // exactly for centuries; `now_us` is there so that a reader can tell ages.
@@ -39,30 +40,15 @@ namespace weft::serve {
 std::string state_json(const fleet::ModelCard& card, const fleet::Status& status,
                        std::string_view viewer, int64_t now_ns);
 
-// Segments that end after `since_ns` are told; the summary is of the last `window_ns` of the trace.
-struct TimelineQuery {
-  int64_t since_ns = 0;
-  int64_t window_ns = 10'000'000'000;
-};
-// "since_us=12&window_s=5". Error(kUsage) for what is no number, or none of its range.
-TimelineQuery parse_timeline_query(std::string_view query);
-
-// GET /weft/timeline: what every worker did (serve/timeline.h), the latest kMostSegments of it.
-//
-//   {now_us, begin_us, pooled,
-//    workers: [{row, ranks: [b, e], stage, layers: [b, e], dropped,
-//               segments: [[begin_us, duration_us, kind, step, collective_us], …]}],
-//    steps: [[id, submitted_us, tokens, sequences, has_prompt, first_position, end_position,
-//             running, waiting, used_blocks], …],
-//    summary: {active_s, steps, in_flight, rows: [{measured, predicted}]}}
-//
-// kind is the name of a TimelineKind; step is -1 where there is none.
-std::string timeline_json(const fleet::ModelCard& card, const engine::PipelineTrace& trace,
-                          const TimelineQuery& query, int64_t now_ns);
-
 using EngineOf = std::function<std::shared_ptr<fleet::EngineClient>()>;
-// Answers of a GET of the two routes; 503 while the engine is not there yet (null).
+// Answers a GET; 503 while the engine is not there yet (null).
 Route state_route(EngineOf engine);
-Route timeline_route(EngineOf engine);
+
+// --- what the routes of the page share ---
+
+// Null where the engine is not there yet; the exchange is answered then.
+std::shared_ptr<fleet::EngineClient> engine_or_refuse(const EngineOf& engine, Exchange& exchange);
+// Of a moment: nobody may keep it.
+void respond_page_json(Exchange& exchange, std::string json);
 
 }  // namespace weft::serve

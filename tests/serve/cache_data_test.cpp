@@ -4,10 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "base/error.h"
-#include "serve/recorded_exchange.h"
 #include "serve/scripted_client.h"
+#include "serve/waiting_exchange.h"
 
 namespace weft::serve {
 namespace {
@@ -108,14 +109,47 @@ TEST(CacheRoute, AnswersWithTheTree) {
   client->prefixes_ = std::make_shared<const fleet::PrefixSnapshot>(a_tree());
   HttpRequest request;
   request.principal.name = "bob";
-  const auto exchange = std::make_shared<RecordedExchange>(std::move(request));
-  cache_route([client] { return client; })(exchange);
+  const auto exchange = std::make_shared<WaitingExchange>(std::move(request));
+  const auto pool = std::make_shared<TaskPool>(1, 4);
+  cache_route([client] { return client; }, pool)(exchange);
+  ASSERT_TRUE(exchange->wait());
   EXPECT_EQ(exchange->status, 200);
-  EXPECT_EQ(exchange->header("Cache-Control"), "no-store");
+  EXPECT_EQ(exchange->headers, HttpHeaders({{"Cache-Control", "no-store"}}));
   const json cache = json::parse(exchange->body);
   EXPECT_EQ(cache["published"], 33);
   EXPECT_EQ(cache["block_size"], 16);
   EXPECT_EQ(cache["owners"]["principal"], "bob");
+}
+
+// Whoever tells it may be the thread that steps.
+TEST(CacheRoute, TheThreadThatTellsItWritesNoJson) {
+  struct Exchanged : WaitingExchange {
+    using WaitingExchange::WaitingExchange;
+    void respond(int code, std::string type, std::string text, HttpHeaders extra) override {
+      by = std::this_thread::get_id();
+      WaitingExchange::respond(code, std::move(type), std::move(text), std::move(extra));
+    }
+    std::thread::id by;
+  };
+  const auto client = std::make_shared<ScriptedClient>();
+  client->prefixes_ = std::make_shared<const fleet::PrefixSnapshot>(a_tree());
+  const auto exchange = std::make_shared<Exchanged>(HttpRequest{});
+  const auto pool = std::make_shared<TaskPool>(1, 4);
+  cache_route([client] { return client; }, pool)(exchange);
+  ASSERT_TRUE(exchange->wait());
+  EXPECT_EQ(exchange->status, 200);
+  EXPECT_NE(exchange->by, std::this_thread::get_id());
+}
+
+TEST(CacheRoute, WhoFindsTheThreadBusyIsToldSo) {
+  const auto client = std::make_shared<ScriptedClient>();
+  client->prefixes_ = std::make_shared<const fleet::PrefixSnapshot>(a_tree());
+  const auto exchange = std::make_shared<WaitingExchange>(HttpRequest{});
+  const auto full = std::make_shared<TaskPool>(/*num_threads=*/1, /*most_waiting=*/0);
+  cache_route([client] { return client; }, full)(exchange);
+  ASSERT_TRUE(exchange->wait());
+  EXPECT_EQ(exchange->status, 503);
+  EXPECT_THAT(exchange->body, HasSubstr("else is being told"));
 }
 
 TEST(CacheRoute, SaysThatThereIsNoEngine) {
@@ -129,10 +163,11 @@ TEST(CacheRoute, SaysThatThereIsNoEngine) {
   for (const EngineOf& engine :
        {EngineOf([] { return nullptr; }), EngineOf([ended] { return ended; }),
         EngineOf([lost] { return lost; })}) {
-    const auto exchange = std::make_shared<RecordedExchange>(HttpRequest{});
-    cache_route(engine)(exchange);
+    const auto exchange = std::make_shared<WaitingExchange>(HttpRequest{});
+    const auto pool = std::make_shared<TaskPool>(1, 4);
+    cache_route(engine, pool)(exchange);
+    ASSERT_TRUE(exchange->wait());
     EXPECT_EQ(exchange->status, 503);
-    EXPECT_EQ(exchange->num_answers, 1);
   }
 }
 

@@ -7,7 +7,6 @@
 
 #include "base/error.h"
 #include "serve/recorded_exchange.h"
-#include "serve/recorded_trace.h"
 
 namespace weft::serve {
 namespace {
@@ -108,59 +107,11 @@ TEST(PageState, NamesThatAreNoUtf8AreStillJson) {
   EXPECT_EQ(json::parse(state_json(card, {}, "", 0))["model"]["name"], "a\ufffd");
 }
 
-TEST(PageTimeline, TellsSegmentsStepsAndTheBubble) {
-  const engine::PipelineTrace trace = one_at_a_time(10, 4'000'000);
-  const json timeline = json::parse(timeline_json(a_card(), trace, {}, 2'000'000'000));
-  ASSERT_EQ(timeline["workers"].size(), 2u);
-  EXPECT_EQ(timeline["workers"][1]["layers"], json({15, 30}));
-  EXPECT_EQ(timeline["workers"][0]["segments"][0], json({1'000'000, 4'000, "work", 0, 0}));
-  EXPECT_EQ(timeline["workers"][0]["segments"][1][2], "idle");
-  EXPECT_EQ(timeline["workers"][0]["segments"][1][3], -1);
-  ASSERT_EQ(timeline["steps"].size(), 10u);
-  EXPECT_EQ(timeline["steps"][3][0], 3);
-  EXPECT_NEAR(timeline["summary"]["rows"][1]["measured"], 0.5, 0.03);
-  EXPECT_NEAR(timeline["summary"]["rows"][1]["predicted"], 0.5, 0.03);
-}
-
-TEST(PageTimeline, TellsOnlyWhatIsNew) {
-  const engine::PipelineTrace trace = one_at_a_time(10, 4'000'000);
-  const int64_t since_ns = trace.steps[8].submitted_ns + 1'000'000;
-  const json timeline = json::parse(timeline_json(a_card(), trace, {since_ns}, 0));
-  // The segment under way at that moment is told again, from its beginning.
-  EXPECT_EQ(timeline["workers"][0]["segments"][0][3], 8);
-  EXPECT_EQ(timeline["workers"][0]["segments"][0][0], trace.steps[8].submitted_ns / 1000);
-  EXPECT_EQ(timeline["steps"].size(), 1u);
-  EXPECT_NEAR(timeline["summary"]["rows"][0]["measured"], 0.5, 0.03);
-}
-
-TEST(PageTimeline, ALongTraceIsCutAtItsOldEnd) {
-  const engine::PipelineTrace trace = one_at_a_time(30'000, 4'000'000);
-  const json timeline = json::parse(timeline_json(a_card(), trace, {}, 0));
-  const json& segments = timeline["workers"][1]["segments"];
-  EXPECT_EQ(segments.size(), 10'000u);
-  EXPECT_EQ(segments.back()[2], "rest");
-  EXPECT_EQ(segments[segments.size() - 2][3], 29'999);
-}
-
-TEST(TimelineQuery, ReadsItsFieldsAndRefusesWhatIsNoNumber) {
-  const TimelineQuery query = parse_timeline_query("since_us=12&window_s=5&other=x");
-  EXPECT_EQ(query.since_ns, 12'000);
-  EXPECT_EQ(query.window_ns, 5'000'000'000);
-  EXPECT_EQ(parse_timeline_query("").since_ns, 0);
-  for (const char* wrong :
-       {"since_us=", "since_us=-1", "since_us=1x", "since_us=9223372036854775807", "window_s=61",
-        "window_s", "since_us=99999999999999999999"})
-    EXPECT_THROW(parse_timeline_query(wrong), Error) << wrong;
-}
-
 TEST(PageRoutes, SayThatTheModelIsBeingLoaded) {
-  for (const Route& route :
-       {state_route([] { return nullptr; }), timeline_route([] { return nullptr; })}) {
-    const auto exchange = std::make_shared<RecordedExchange>(HttpRequest{});
-    route(exchange);
-    EXPECT_EQ(exchange->status, 503);
-    EXPECT_THAT(json::parse(exchange->body)["error"]["message"], HasSubstr("loaded"));
-  }
+  const auto exchange = std::make_shared<RecordedExchange>(HttpRequest{});
+  state_route([] { return nullptr; })(exchange);
+  EXPECT_EQ(exchange->status, 503);
+  EXPECT_THAT(json::parse(exchange->body)["error"]["message"], HasSubstr("loaded"));
 }
 
 }  // namespace
