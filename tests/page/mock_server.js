@@ -21,6 +21,11 @@ const now_us = () => Math.round(performance.now() * 1000) + 5e6;
 export class MockServer {
   key = '';
   failure = null;
+  refusal = null;    // { status, message } in place of each answer
+  model = { name: 'mock-135m', served: 'mock-135m', fingerprint: 'fp_6d6f636b' };
+  started_us = 5e6;
+  stuck_us = 0;      // for how long a step has been under way
+  cut = 0;           // tokens at an answer's end that a stop string takes out of its text; they come slowly
   tokenDelay_ms = 25;
   requests = [];     // bodies of chats
   prefixes = null;   // in place of a made-up tree
@@ -114,8 +119,8 @@ export class MockServer {
     const stage = (index, busy) => ({ ranks: [index, index + 1], busy_s: busy * 0.88, collectives_s: busy * 0.12, input_s: index ? 8 - busy : 0, nothing_s: index ? 1.6 : 9.4 - busy, sending_s: 0.1, scheduler_s: index ? 0.3 : 0.5, window_s: 10, bubble: 1 - busy / 10 });
     return {
       now_us: now,
-      engine: { alive: !this.failure, paused: false, failure: this.failure, last_step_us: now - 4000, in_step_since_us: 0, started_us: 5e6 },
-      model: { name: 'mock-135m', fingerprint: 'fp_6d6f636b', architecture: 'llama', family: 'llama', file_type: 'Q4_1', parameters: 134515008, file_bytes: 9e7, layers: kLayers, hidden_size: 576, heads: 9, kv_heads: 3, vocab_size: 49152, max_model_len: 8192, isa: 'avx512' },
+      engine: { alive: !this.failure, paused: false, failure: this.failure, last_step_us: now - 4000, in_step_since_us: this.stuck_us ? now - this.stuck_us : 0, started_us: this.started_us },
+      model: { name: this.model.name, fingerprint: this.model.fingerprint, architecture: 'llama', family: 'llama', file_type: 'Q4_1', parameters: 134515008, file_bytes: 9e7, layers: kLayers, hidden_size: 576, heads: 9, kv_heads: 3, vocab_size: 49152, max_model_len: 8192, isa: 'avx512' },
       split: { topology: 'pp 4', imbalance: 1.08, ranks: [rank(0, 0, 8), rank(1, 8, 15), rank(2, 15, 23), rank(3, 23, 30)], draft: null, asked_and_got: [], warnings: [] },
       pipeline: { pooled: false, window_s: 10, steps: 1800, stages: [stage(0, 7.4), stage(1, 6.7), stage(2, 7.9), stage(3, 6)] },
       cache: { blocks: kBlocks, used, cached: 900, free: kBlocks - used - 900, window: null, dtype: 'bf16', block_size: 16, prompt_tokens: this.#prompt, cached_prompt_tokens: this.#cached },
@@ -160,7 +165,7 @@ export class MockServer {
     if (url.pathname === '/weft/state') return json(200, this.#state());
     if (url.pathname === '/weft/timeline') return json(200, this.#timeline(Number(url.searchParams.get('since_us') ?? 0)));
     if (url.pathname === '/weft/cache') return json(200, this.prefixes ?? this.#cache());
-    if (url.pathname === '/v1/models') return json(200, { object: 'list', data: [{ id: 'mock-135m', object: 'model' }] });
+    if (url.pathname === '/v1/models') return json(200, { object: 'list', data: [{ id: this.model.served, object: 'model' }] });
     if (url.pathname === '/v1/chat/completions') return this.#chat(request, response, refuse);
     return refuse(404, 'There is no such route.');
   }
@@ -179,6 +184,7 @@ export class MockServer {
     const body = JSON.parse(text);
     this.requests.push(body);
     if (this.failure) return refuse(503, 'The engine has stopped.');
+    if (this.refusal) return refuse(this.refusal.status, this.refusal.message);
     response.writeHead(200, { 'Content-Type': 'text/event-stream' });
     const held = this.#hold(24, 8);
     let gone = false;
@@ -190,7 +196,7 @@ export class MockServer {
     const words = schema ? ['{"', 'city', '": "', 'Basel', '", "', 'country', '": "', 'Switzerland', '", "population": ', '178120', '}'] : kWords;
     const count = Math.min(words.length, body.max_tokens);
     for (let i = 0; i < count && !gone; ++i) {
-      await sleep(this.tokenDelay_ms);
+      await sleep(this.tokenDelay_ms * (i < count - this.cut ? 1 : 15));
       if (this.failure) {
         response.write(`data: ${JSON.stringify({ error: { message: `The engine stopped: ${this.failure.what}.`, type: 'server_error', param: null, code: null } })}\n\n`);
         return response.end();
@@ -198,7 +204,7 @@ export class MockServer {
       const p = [0.97, 0.62, 0.34, 0.991, 0.12, 0.88, 0.04][i % 7];
       const entry = (token, value) => ({ token, logprob: Math.log(value), bytes: [...Buffer.from(token)] });
       const top = [[words[i], p], [' a', (1 - p) * 0.6], [' its', (1 - p) * 0.2], ['\n', (1 - p) * 0.1], [' one', (1 - p) * 0.05]].sort((a, b) => b[1] - a[1]);
-      send([{ index: 0, delta: { content: words[i] }, finish_reason: null, logprobs: body.logprobs ? { content: [{ ...entry(words[i], p), top_logprobs: top.map(([token, value]) => entry(token, value)) }] } : null }]);
+      send([{ index: 0, delta: { content: i < count - this.cut ? words[i] : '' }, finish_reason: null, logprobs: body.logprobs ? { content: [{ ...entry(words[i], p), top_logprobs: top.map(([token, value]) => entry(token, value)) }] } : null }]);
     }
     send([{ index: 0, delta: {}, finish_reason: count < words.length ? 'length' : 'stop' }]);
     if (body.stream_options?.include_usage) send([], { usage: { prompt_tokens: 24, completion_tokens: count, total_tokens: 24 + count, prompt_tokens_details: { cached_tokens: 8 } } });

@@ -75,6 +75,28 @@ describe('playground', () => {
     assert.equal(await tip.count(), 0);
   });
 
+  it('describes a token by its alternatives, and never loses its stop of the Tab key', async () => {
+    page = await open(browser, url);
+    mock.tokenDelay_ms = 10;
+    mock.cut = 10;
+    await ask(page, 'Hello');
+    await page.locator('.token[data-index="60"]').waitFor();
+    await page.locator('.token[data-index="60"]').focus();  // one of those that are cut
+    await answered();
+    const count = await page.locator('.token[data-index]').count();
+    assert.ok(count < 60, `${count} tokens are left`);
+    const stop = page.getByRole('listbox').getByRole('option').and(page.locator('[tabindex="0"]'));
+    assert.equal(await stop.getAttribute('data-index'), `${count - 1}`);
+    await stop.focus();
+    const tip = page.getByRole('tooltip');
+    assert.equal(await stop.getAttribute('aria-describedby'), await tip.getAttribute('id'));
+    await page.keyboard.press('ArrowLeft');
+    assert.equal(await page.evaluate(() => document.activeElement.dataset.index), `${count - 2}`);
+    assert.equal(await page.locator('[aria-describedby]').getAttribute('data-index'), `${count - 2}`);
+    await page.keyboard.press('Escape');
+    assert.equal(await page.locator('.token[aria-describedby]').count(), 0);
+  });
+
   it('stops, and the server hears of it', async () => {
     page = await open(browser, url);
     mock.tokenDelay_ms = 60;
@@ -94,9 +116,14 @@ describe('playground', () => {
     await page.keyboard.press('Enter');
     assert.equal(mock.requests.length, 0);
     assert.notEqual(await page.locator('#schema-problem').textContent(), '');
+    assert.ok(await page.getByRole('button', { name: 'Code' }).isDisabled());
     await page.getByRole('textbox', { name: 'Schema' }).fill('{"type": "object"}');
     await ask(page, 'A city');
     await answered();
+    await page.getByRole('textbox', { name: 'Schema' }).fill('{');
+    assert.ok(await page.getByRole('button', { name: 'Retry' }).isDisabled());
+    await page.getByRole('textbox', { name: 'Schema' }).fill('{"type": "object"}');
+    assert.ok(await page.getByRole('button', { name: 'Retry' }).isEnabled());
     assert.deepEqual(mock.requests[0].response_format.json_schema.schema, { type: 'object' });
     assert.equal(JSON.parse(await page.locator('.tokens').textContent()).city, 'Basel');
   });
@@ -145,6 +172,45 @@ describe('trouble', () => {
     await page.locator('.turn').getByText('The engine stopped').waitFor();
     await page.getByLabel('Your message').fill('More');
     assert.ok(await page.getByRole('button', { name: 'Send' }).isDisabled());
+    assert.ok(await page.getByRole('button', { name: 'Retry' }).isDisabled());
+    await page.keyboard.press('Enter');
+    await page.waitForTimeout(300);
+    assert.equal(mock.requests.length, 1);
+  });
+
+  it('says what a proxied server refuses, and asks for no key', async () => {
+    page = await open(browser, url);
+    await page.getByText('Ready').waitFor();
+    mock.refusal = { status: 403, message: 'requests of other sites are not answered (--allowed-hosts adds names)' };
+    await ask(page, 'Hello');
+    await page.locator('.turn').getByText('requests of other sites are not answered (--allowed-hosts adds names)').waitFor();
+    assert.equal(await page.getByText('asks for a key').count(), 0);
+  });
+
+  it('asks for the model that is there after a restart', async () => {
+    page = await open(browser, url);
+    mock.tokenDelay_ms = 1;
+    await ask(page, 'Hello');
+    await answered();
+    assert.equal(mock.requests[0].model, 'mock-135m');
+    // Another model, then the same one under another name.
+    const restarts = [[{ name: 'other-1b', served: 'other', fingerprint: 'fp_6f74686572' }, 6e6],
+                      [{ name: 'other-1b', served: 'renamed', fingerprint: 'fp_6f74686572' }, 7e6]];
+    for (const [model, started_us] of restarts) {
+      await mock.close();
+      await page.getByText('The server does not answer; what is shown is from before.').waitFor();
+      mock = new MockServer();
+      Object.assign(mock, { model, started_us, tokenDelay_ms: 1 });
+      await mock.listen(Number(new URL(url).port));
+      const listed = page.waitForResponse((response) => response.url().endsWith('/v1/models'), { timeout: 5000 }).catch(() => null);
+      await page.getByRole('button', { name: 'Try now' }).click();
+      await page.locator('.health .pill').getByText('Ready').waitFor();
+      await listed;
+      await page.getByRole('button', { name: 'Retry' }).click();
+      while (mock.requests.length === 0) await page.waitForTimeout(50);
+      assert.equal(mock.requests[0].model, model.served);
+      await answered();
+    }
   });
 
   it('says that the server does not answer, and goes on when it does', async () => {
@@ -314,6 +380,38 @@ describe('prefix tree', () => {
 });
 
 describe('for everyone', () => {
+  it('speaks of changes of kind, and not of each look', async () => {
+    page = await open(browser, url);
+    await page.getByText('Ready').waitFor();
+    await page.evaluate(() => {
+      globalThis.spoken = [];
+      new MutationObserver((changes) => {
+        for (const { target } of changes) {
+          const region = (target instanceof Element ? target : target.parentElement)?.closest('[role="status"], [role="alert"]');
+          if (region) globalThis.spoken.push(region.textContent);
+        }
+      }).observe(document.querySelector('.frame'), { subtree: true, childList: true, characterData: true });
+    });
+    for (const count of [1, 2, 3]) {
+      mock.hold(1);
+      await page.locator('.health .pill').getByText(`${count} running`).waitFor();
+    }
+    assert.deepEqual(await page.evaluate(() => globalThis.spoken), []);
+    mock.stuck_us = 15e6;
+    const said = page.locator('.banner [role="status"]');
+    await said.waitFor();
+    assert.equal(await said.textContent(), 'One step takes very long:');
+    await page.evaluate(() => { globalThis.spoken = []; });
+    const shown = await page.locator('.banner').textContent();
+    mock.stuck_us = 25e6;
+    await page.waitForFunction((before) => document.querySelector('.banner').textContent !== before, shown);
+    assert.deepEqual(await page.evaluate(() => globalThis.spoken), []);
+    mock.stuck_us = 0;
+    mock.failure = { what: 'rank 1 was lost', why: 'it did not answer', mend: '' };
+    await page.getByRole('alert').waitFor();
+    assert.equal(await page.locator('.health [role="status"]').textContent(), '');
+  });
+
   it('works by keyboard alone', async () => {
     page = await open(browser, url);
     mock.tokenDelay_ms = 1;

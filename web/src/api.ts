@@ -37,7 +37,8 @@ function headers(json: boolean): HeadersInit {
 
 // key: that the request was sent with; another one may have been entered since.
 async function troubleOf(response: Response, key: string): Promise<Trouble> {
-  if (response.status === 401 || response.status === 403)
+  // Not 403: a server that takes no requests of this page says so, and no key mends it.
+  if (response.status === 401)
     return { kind: 'key', wrong: key !== '' && key === apiKey() };
   let message = `The server answered ${response.status}.`;
   try {

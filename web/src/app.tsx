@@ -72,15 +72,19 @@ export function App() {
   );
 }
 
-// As requests must call it; the engine's own name until the list of models has come.
+// As requests must call it; the engine's own name until the list of models has come. Asked for again
+// once another engine answers at this address.
 function useModelName(state: State | null): string | null {
   const [served, setServed] = useState<string | null>(null);
-  const known = state !== null;
+  const engine = state && `${state.model.fingerprint} ${state.model.name} ${state.engine.started_us}`;
   useEffect(() => {
-    if (!known) return;
-    getJson<{ data: { id: string }[] }>('/v1/models').then(
-        (list) => setServed(list.data[0]?.id ?? null), () => setServed(null));
-  }, [known]);
+    setServed(null);
+    if (engine === null) return;
+    const abort = new AbortController();
+    getJson<{ data: { id: string }[] }>('/v1/models', abort.signal).then(
+        (list) => setServed(list.data[0]?.id ?? null), () => undefined);
+    return () => abort.abort();
+  }, [engine]);
   return served ?? state?.model.name ?? null;
 }
 
@@ -99,13 +103,17 @@ function Health({ state, trouble, onKey }: HealthProps) {
   return (
     <div class="health">
       {state && <span class="model-name" title={`fingerprint ${state.model.fingerprint}`}>{state.model.name}</span>}
-      <span class={`pill ${kind}`} role="status">{words}</span>
+      <span class={`pill ${kind}`}>{words}</span>
+      <span class="hidden" role="status">{kSaid[kind] ?? ''}</span>
       <button type="button" class="quiet icon" aria-label="API key" title="API key" onClick={onKey}>
         <svg viewBox="0 0 20 20" aria-hidden="true"><path d="M12.5 11.5a4 4 0 1 0-3.7-2.6L3 14.7V17h2.4v-1.8h1.9v-1.9h1.9l1.2-1.2a4 4 0 0 0 2.1-.6zM13.4 6.7h.01" /></svg>
       </button>
     </div>
   );
 }
+
+// Spoken once by screen readers: what comes and goes with each request is not, nor what a banner says.
+const kSaid: Record<string, string> = { good: 'The server answers.', busy: 'The server answers.' };
 
 function healthOf(state: State | null, trouble: Trouble | null): [string, string] {
   if (trouble?.kind === 'key') return ['bad', 'Key needed'];
@@ -138,9 +146,11 @@ function Banner({ state, trouble, retry, onKey }: BannerProps) {
   }
   if (paused) return <p class="banner warn" role="status">The engine is paused: requests wait, and nothing is lost.</p>;
   const stuck_s = in_step_since_us > 0 ? (state.now_us - in_step_since_us) / 1e6 : 0;
-  if (stuck_s > 10) return <p class="banner warn" role="status">One step takes {duration(stuck_s)} by now.</p>;
+  // What is counted anew with each look is not spoken.
+  if (stuck_s > 10)
+    return <p class="banner warn"><span role="status">One step takes very long:</span> {duration(stuck_s)} by now.</p>;
   const used = state.cache.blocks > 0 ? state.cache.used / state.cache.blocks : 0;
   if (state.queue.waiting > 0 && used > 0.95)
-    return <p class="banner warn" role="status">The cache is {percent(used)} in use, so {state.queue.waiting} wait for room.</p>;
+    return <p class="banner warn"><span role="status">Requests wait for room in the cache:</span> {state.queue.waiting}, with {percent(used)} of it in use.</p>;
   return null;
 }

@@ -73,7 +73,8 @@ export function schemaProblem(parameters: Parameters): string | null {
 
 type Json = Record<string, unknown>;
 
-// What differs from the server's own defaults is sent, and nothing else.
+// What differs from the server's own defaults is sent, and nothing else. The schema, where it is
+// asked for, has no problem.
 export function requestBody(model: string, messages: Message[], parameters: Parameters): Json {
   const body: Json = { model, messages: [] as Json[] };
   const turns = body['messages'] as Json[];
@@ -93,7 +94,7 @@ export function requestBody(model: string, messages: Message[], parameters: Para
   if (parameters.presence_penalty !== 0) body['presence_penalty'] = parameters.presence_penalty;
   if (parameters.frequency_penalty !== 0) body['frequency_penalty'] = parameters.frequency_penalty;
   if (parameters.format === 'json_object') body['response_format'] = { type: 'json_object' };
-  if (parameters.format === 'json_schema' && !schemaProblem(parameters)) {
+  if (parameters.format === 'json_schema') {
     body['response_format'] = {
       type: 'json_schema',
       json_schema: { name: 'answer', strict: true, schema: JSON.parse(parameters.schema) },

@@ -32,8 +32,11 @@ export function Playground({ model, stopped }: { model: string | null; stopped: 
     if (follow.current && log.current) log.current.scrollTop = log.current.scrollHeight;
   }, [messages]);
 
+  // Whatever asks, or shows what would be asked.
+  const canAsk = model !== null && !stopped && !busy && schemaProblem(parameters) === null;
+
   const answer = async (history: Message[]) => {
-    if (!model) return;
+    if (!model || !canAsk) return;
     const body = requestBody(model, history, parameters);
     const reply = message('assistant');
     let drawn = 0;
@@ -50,13 +53,13 @@ export function Playground({ model, stopped }: { model: string | null; stopped: 
     draw();
   };
   const send = (text: string) => {
-    if (!text.trim() || busy || !model || schemaProblem(parameters)) return;
+    if (!text.trim() || !canAsk) return;
     setDraft('');
     answer([...messages, message('user', text)]);
   };
   const retry = () => {
     const last = messages.findLastIndex((one) => one.role === 'user');
-    if (last >= 0 && !busy) answer(messages.slice(0, last + 1));
+    if (last >= 0) answer(messages.slice(0, last + 1));
   };
   const stop = () => {
     abort.current?.abort();
@@ -85,7 +88,7 @@ export function Playground({ model, stopped }: { model: string | null; stopped: 
               <p>Hover over a word of an answer, or move with the arrow keys, to see what else it might have been.</p>
               <div class="examples">
                 {kExamples.map((text) => (
-                  <button type="button" key={text} class="quiet" disabled={!model} onClick={() => send(text)}>{text}</button>
+                  <button type="button" key={text} class="quiet" disabled={!canAsk} onClick={() => send(text)}>{text}</button>
                 ))}
               </div>
             </div>
@@ -98,14 +101,13 @@ export function Playground({ model, stopped }: { model: string | null; stopped: 
                     onInput={(event) => setDraft(event.currentTarget.value)} />
           <div class="composer-row">
             <button type="button" class="quiet" aria-expanded={panel} onClick={() => setPanel(!panel)}>Parameters</button>
-            <button type="button" class="quiet" disabled={!model || pending.length === 0}
+            <button type="button" class="quiet" disabled={!canAsk || pending.length === 0}
                     title="The request as curl or Python" onClick={() => setCode(true)}>Code</button>
-            <button type="button" class="quiet" disabled={busy || messages.length === 0} onClick={retry}>Retry</button>
+            <button type="button" class="quiet" disabled={!canAsk || messages.length === 0} onClick={retry}>Retry</button>
             <button type="button" class="quiet" disabled={busy || messages.length === 0}
                     onClick={() => setMessages([])}>New chat</button>
             {busy ? <button type="button" class="primary stop" onClick={stop}>Stop</button>
-                  : <button type="submit" class="primary"
-                            disabled={!draft.trim() || !model || stopped || schemaProblem(parameters) !== null}>Send</button>}
+                  : <button type="submit" class="primary" disabled={!draft.trim() || !canAsk}>Send</button>}
           </div>
         </form>
       </section>
@@ -115,7 +117,7 @@ export function Playground({ model, stopped }: { model: string | null; stopped: 
           {parameters.logprobs && <TokenLegend />}
         </aside>
       )}
-      {code && model && (
+      {code && model && schemaProblem(parameters) === null && (
         <CodeDialog body={requestBody(model, pending, parameters)} needsKey={apiKey() !== ''}
                     onClose={() => setCode(false)} />
       )}

@@ -1,6 +1,6 @@
 // An answer whose tokens are coloured by how sure the model was, with what it might have said
 // instead. One stop of the Tab key; arrow keys go from token to token.
-import { useRef, useState } from 'preact/hooks';
+import { useId, useRef, useState } from 'preact/hooks';
 import type { Token } from './chat';
 import { percent } from './format';
 
@@ -23,6 +23,9 @@ export function Tokens({ tokens }: { tokens: Token[] }) {
   const [place, setPlace] = useState<Place | null>(null);
   const [current, setCurrent] = useState(0);
   const box = useRef<HTMLDivElement>(null);
+  const tip = useId();
+  // An answer loses tokens at its end, where a stop string is cut out.
+  const stop = Math.min(current, tokens.length - 1);
 
   const show = (target: EventTarget | null) => {
     const element = target instanceof HTMLElement ? target : null;
@@ -40,7 +43,7 @@ export function Tokens({ tokens }: { tokens: Token[] }) {
     const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (event.key === 'Escape') return setPlace(null);
     const index = event.key === 'Home' ? 0 : event.key === 'End' ? tokens.length - 1
-                                           : by === undefined ? null : current + by;
+                                           : by === undefined ? null : stop + by;
     if (index === null || !tokens[index]) return;
     event.preventDefault();
     (box.current?.querySelector(`[data-index="${index}"]`) as HTMLElement | null)?.focus();
@@ -48,23 +51,28 @@ export function Tokens({ tokens }: { tokens: Token[] }) {
 
   const shown = place && tokens[place.index];
   return (
-    <div class="tokens" ref={box} role="group" aria-label="Tokens of the answer; arrow keys move"
+    <div class="tokens" ref={box}
          onPointerOver={(event) => show(event.target)} onPointerLeave={() => setPlace(null)}
          onFocusIn={(event) => show(event.target)} onFocusOut={() => setPlace(null)}
          onKeyDown={move}>
-      {tokens.map((token, index) => (
-        <span key={index} data-index={index} tabIndex={index === current ? 0 : -1}
-              class={`token ${probabilityClass(token.logprob)}`}
-              aria-label={`${token.text}, ${percent(Math.exp(token.logprob), 1)}`}>{token.text}</span>
-      ))}
-      {shown && <Alternatives token={shown} left={place.left} top={place.top} />}
+      <div role="listbox" aria-label="Tokens of the answer; arrow keys move" aria-orientation="horizontal">
+        {tokens.map((token, index) => (
+          <span key={index} data-index={index} role="option" tabIndex={index === stop ? 0 : -1}
+                class={`token ${probabilityClass(token.logprob)}`} aria-selected={index === stop}
+                aria-label={`${token.text}, ${percent(Math.exp(token.logprob), 1)}`}
+                aria-describedby={shown && index === place.index ? tip : undefined}>{token.text}</span>
+        ))}
+      </div>
+      {shown && <Alternatives id={tip} token={shown} left={place.left} top={place.top} />}
     </div>
   );
 }
 
-function Alternatives({ token, left, top }: { token: Token; left: number; top: number }) {
+interface AlternativesProps { id: string; token: Token; left: number; top: number }
+
+function Alternatives({ id, token, left, top }: AlternativesProps) {
   return (
-    <div class="alternatives" role="tooltip" style={{ left: `${left}px`, top: `${top}px` }}>
+    <div class="alternatives" id={id} role="tooltip" style={{ left: `${left}px`, top: `${top}px` }}>
       <div class="alternatives-head">
         <code>{visible(token.text)}</code><b>{percent(Math.exp(token.logprob), 1)}</b>
       </div>
@@ -84,7 +92,7 @@ function Alternatives({ token, left, top }: { token: Token; left: number; top: n
 
 export function TokenLegend() {
   return (
-    <span class="legend" aria-label="Colours of tokens by probability">
+    <span class="legend" role="group" aria-label="Colours of tokens by probability">
       <span class="legend-title">Probability of a token</span>
       {[['p1', '≥ 90 %'], ['p2', '≥ 50 %'], ['p3', '≥ 20 %'], ['p4', '≥ 5 %'], ['p5', '< 5 %']].map(
           ([name, words]) => <span key={name} class={`token ${name}`}>{words}</span>)}
