@@ -19,7 +19,9 @@ Verdict judge(const FailedAnswer& answer, bool has_key, const Mends& mends) {
   if (status == 0) return {ErrorKind::kCommunication, "no server answers at {}", mends.silence};
   if (status == 200)
     return {ErrorKind::kCommunication, "{} does not answer as it should", mends.form};
-  if (status == 401 || status == 403)
+  // A server that takes no requests for this host, or of this page, asks for no key.
+  const bool is_host = answer.code == "host_not_allowed";
+  if (status == 401 || (status == 403 && !is_host))
     return {ErrorKind::kUsage, has_key ? "{} refuses the key" : "{} wants a key", mends.key};
   if (status == 429 || status == 503) return {ErrorKind::kBusy, "{} is busy", mends.busy};
   if (status >= 300 && status < 400)

@@ -56,19 +56,19 @@ bool is_loopback_name(std::string_view name) {
 std::string check_host(const HttpRequest& request, const std::vector<std::string>& allowed) {
   const auto is_ours = [&](const std::string& name) {
     return is_loopback_name(name) || std::ranges::any_of(allowed, [&](const std::string& each) {
-             return each == "*" || host_name(each) == name;
+             return each == "*" || (!name.empty() && host_name(each) == name);
            });
   };
   const std::string_view field = request.header("host");
   // HTTP/1.0 may leave it out, and a browser does not speak it.
   if (!field.empty() && !is_ours(host_name(field)))
     return "the Host of this request is not this machine's (--allowed-hosts adds names)";
-  std::string_view origin = request.header("origin");
+  const std::string_view origin = request.header("origin");
   if (origin.empty()) return {};
   const size_t scheme = origin.find("://");
-  if (scheme == std::string_view::npos) return "requests of other sites are not answered";
-  if (!is_ours(host_name(origin.substr(scheme + 3))))
-    return "requests of other sites are not answered";
+  const bool has_host = scheme != std::string_view::npos;  // "null" has none
+  if (!is_ours(has_host ? host_name(origin.substr(scheme + 3)) : std::string()))
+    return "requests of other sites are not answered (--allowed-hosts adds names)";
   return {};
 }
 

@@ -246,6 +246,7 @@ class BenchServe(unittest.TestCase):
                  (400, "context_length_exceeded", 2, "refuses the request", "--random-input-len"),
                  (403, None, 2, "wants a key", "--api-key"),
                  (404, "model_not_found", 2, "does not know", "--model"),
+                 (403, "host_not_allowed", 2, "refuses the request", None),
                  (429, None, 75, "is busy", "--max-concurrency"),
                  (503, None, 75, "is busy", "--request-rate"),
                  (500, None, 5, "failed", None)]

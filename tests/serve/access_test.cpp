@@ -202,13 +202,19 @@ TEST(HostCheck, TakesNamesOfThisMachineOnly) {
 }
 
 TEST(HostCheck, AnswersNoPagesOfOtherSites) {
-  const auto check = [](const char* origin) {
-    return check_host(asking("POST", "/", {{"host", "localhost:8000"}, {"origin", origin}}), {});
+  const auto check = [](const char* origin, std::vector<std::string> allowed = {}) {
+    return check_host(asking("POST", "/", {{"host", "localhost:8000"}, {"origin", origin}}),
+                      allowed);
   };
   EXPECT_THAT(check("http://localhost:8000"), IsEmpty());
   EXPECT_THAT(check("http://127.0.0.1:3000"), IsEmpty());
-  EXPECT_THAT(check("https://evil.example"), Not(IsEmpty()));
-  EXPECT_THAT(check("null"), Not(IsEmpty()));
+  for (const char* origin : {"https://evil.example", "null", "https://a:b:c"}) {
+    EXPECT_THAT(check(origin), HasSubstr("--allowed-hosts"));
+    EXPECT_THAT(check(origin, {"llm.example.com", "a:b:c"}), Not(IsEmpty())) << origin;
+    EXPECT_THAT(check(origin, {"*"}), IsEmpty()) << origin;
+  }
+  // A page behind a proxy that has a name of its own.
+  EXPECT_THAT(check("https://llm.example.com", {"llm.example.com"}), IsEmpty());
 }
 
 }  // namespace
