@@ -32,8 +32,15 @@ std::string fetch(const hub::ModelName& name, const hub::Settings& settings, con
 
 std::string obtain(const hub::ModelName& name, const Context& context, bool quiet) {
   const hub::Settings settings = hub::read_settings(context.environment);
-  if (const auto cached = hub::find_cached(name, settings)) return cached->string();
-  return fetch(name, settings, context, quiet);
+  const auto cached = hub::find_cached(name, settings);
+  std::string path = cached ? cached->string() : fetch(name, settings, context, quiet);
+  const std::filesystem::path file(path);
+  if (!quiet && name.quant.empty() && file.extension() == ".gguf")
+    context.console.err << fmt::format(
+                               "{} is {}{}", name.text(), file.filename().string(),
+                               settings.offline ? ", the GGUF model of it that is here" : "")
+                        << std::endl;
+  return path;
 }
 
 }  // namespace

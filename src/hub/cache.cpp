@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::chrono::minutes kPatience{10};
+constexpr std::string_view kListings = ".weft";
 
 std::string folder_name(const std::string& repo) {
   std::string name = "models--" + repo;
@@ -37,6 +39,18 @@ void make_folder(const fs::path& path) {
   std::error_code error;
   fs::create_directories(path, error);
   if (error) refuse_folder(path, error.message());
+}
+
+// By a rename, so that nobody reads a part of it.
+void write_whole(const fs::path& path, std::string_view text) {
+  make_folder(path.parent_path());
+  const fs::path draft = path.string() + fmt::format(".{}.draft", getpid());
+  std::ofstream file(draft, std::ios::binary);
+  file << text;
+  file.close();
+  std::error_code error;
+  if (file) fs::rename(draft, path, error);
+  if (!file || error) refuse_folder(path, error ? error.message() : "the file cannot be written");
 }
 
 }  // namespace
@@ -77,6 +91,16 @@ std::vector<std::string> RepoCache::files_of(const std::string& commit) const {
   return names;
 }
 
+std::optional<std::vector<std::string>> RepoCache::listing_of(const std::string& commit) const {
+  std::ifstream file(folder_ / kListings / commit, std::ios::binary);
+  if (!file) return std::nullopt;
+  std::vector<std::string> names;
+  for (std::string name; std::getline(file, name);) {
+    if (is_safe_file_name(name)) names.push_back(name);
+  }
+  return names;
+}
+
 void RepoCache::make_folders() const {
   for (const fs::path& folder :
        {folder_ / "blobs", folder_ / "snapshots", folder_ / "refs", locks_})
@@ -108,16 +132,12 @@ void RepoCache::link(const std::string& commit, const std::string& name,
 }
 
 void RepoCache::set_commit(const std::string& revision, const std::string& commit) const {
-  if (is_commit(revision)) return;
-  const fs::path path = folder_ / "refs" / revision;
-  make_folder(path.parent_path());
-  const fs::path draft = path.string() + fmt::format(".{}.draft", getpid());
-  std::ofstream file(draft);
-  file << commit;
-  file.close();
-  std::error_code error;
-  if (file) fs::rename(draft, path, error);
-  if (!file || error) refuse_folder(path, error ? error.message() : "the file cannot be written");
+  if (!is_commit(revision)) write_whole(folder_ / "refs" / revision, commit);
+}
+
+void RepoCache::set_listing(const std::string& commit,
+                            const std::vector<std::string>& names) const {
+  write_whole(folder_ / kListings / commit, fmt::format("{}\n", fmt::join(names, "\n")));
 }
 
 BlobLock::BlobLock(const fs::path& path, const std::string& file_name, const Watch& watch,

@@ -26,11 +26,17 @@ class RepoCache {
   // Names of the files of a snapshot whose bytes are there.
   std::vector<std::string> files_of(const std::string& commit) const;
 
+  // Names of all files that the hub listed of a commit, as set_listing kept them. Nothing where
+  // another program fetched it.
+  std::optional<std::vector<std::string>> listing_of(const std::string& commit) const;
+
   // Error(kModel) where the folders cannot be written.
   void make_folders() const;
   // snapshots/<commit>/<name> → the blob. The name was checked (is_safe_file_name).
   void link(const std::string& commit, const std::string& name, const std::string& etag) const;
   void set_commit(const std::string& revision, const std::string& commit) const;
+  // names: each is_safe_file_name.
+  void set_listing(const std::string& commit, const std::vector<std::string>& names) const;
 
  private:
   std::filesystem::path folder_, locks_;

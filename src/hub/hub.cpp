@@ -43,6 +43,12 @@ std::string listed(const std::vector<GgufModel>& models) {
   return text + (models.size() > kMost ? ", ..." : "");
 }
 
+// What a name without a type means of a repository that has these files; otherwise a GGUF model.
+bool has_safetensors(const std::vector<std::string>& names) {
+  return contains(names, kConfig) &&
+         (contains(names, kWeightsIndex) || !single_weights(names).empty());
+}
+
 // Whether all files of a safetensors model are among `names`, in the folder of a snapshot.
 bool is_whole_safetensors(const std::vector<std::string>& names, const fs::path& snapshot) {
   if (!contains(names, kConfig) || !contains(names, kTokenizer)) return false;
@@ -50,6 +56,14 @@ bool is_whole_safetensors(const std::vector<std::string>& names, const fs::path&
   const auto weights = indexed_weights(read_text(snapshot / kWeightsIndex));
   return weights && std::ranges::all_of(
                         *weights, [&](const std::string& file) { return contains(names, file); });
+}
+
+// What opens the safetensors of a snapshot that holds these files: its folder, or one of them where
+// a GGUF model lies beside them.
+fs::path safetensors_in(const fs::path& snapshot, const std::vector<std::string>& names) {
+  if (gguf_models(names).empty()) return snapshot;
+  return snapshot /
+         (contains(names, kWeightsIndex) ? std::string(kWeightsIndex) : single_weights(names));
 }
 
 // The one model that `name` means among what a hub lists.
@@ -93,10 +107,8 @@ class Fetch {
     listing_ = read_listing(client_, name_, settings_);
     cache_.make_folders();
     const std::vector<std::string> names = listing_.names();
-    const bool safetensors = contains(names, kConfig) &&
-                             (contains(names, kWeightsIndex) || !single_weights(names).empty());
     fs::path opened;
-    if (name_.quant.empty() && safetensors) {
+    if (name_.quant.empty() && has_safetensors(names)) {
       opened = fetch_safetensors(names);
     } else {
       if (name_.quant.empty() && gguf_models(names).empty()) refuse_formats(names);
@@ -104,6 +116,7 @@ class Fetch {
       obtain(model.files);
       opened = snapshot() / model.files.front();
     }
+    cache_.set_listing(listing_.commit, names);
     cache_.set_commit(name_.revision, listing_.commit);
     return opened;
   }
@@ -131,7 +144,7 @@ class Fetch {
       weights = *indexed;
     }
     obtain(weights);
-    return snapshot();
+    return safetensors_in(snapshot(), cache_.files_of(listing_.commit));
   }
 
   [[noreturn]] void refuse_formats(const std::vector<std::string>& names) const {
@@ -213,12 +226,21 @@ std::optional<fs::path> find_cached(const ModelName& name, const Settings& setti
   const RepoCache cache(settings.cache, name.repo);
   const std::optional<std::string> commit = cache.commit_of(name.revision);
   if (!commit) return std::nullopt;
-  const std::vector<std::string> names = cache.files_of(*commit);
+  const std::vector<std::string> here = cache.files_of(*commit);
   const fs::path snapshot = cache.snapshot(*commit);
-  if (name.quant.empty() && is_whole_safetensors(names, snapshot)) return snapshot;
-  const std::vector<GgufModel> found = matching_models(gguf_models(names), name.quant);
+  if (name.quant.empty() && is_whole_safetensors(here, snapshot))
+    return safetensors_in(snapshot, here);
+  // What is here may be one of several: what the repository has decides.
+  const auto listing = settings.offline ? std::optional(here) : cache.listing_of(*commit);
+  if (name.quant.empty() && (!listing || (has_safetensors(*listing) && !settings.offline)))
+    return std::nullopt;
+  const std::vector<GgufModel> found =
+      matching_models(gguf_models(listing.value_or(here)), name.quant);
   if (found.size() != 1 || !found.front().is_whole) return std::nullopt;
-  return snapshot / found.front().files.front();
+  const std::vector<std::string>& files = found.front().files;
+  const auto is_here = [&](const std::string& file) { return contains(here, file); };
+  if (!std::ranges::all_of(files, is_here)) return std::nullopt;
+  return snapshot / files.front();
 }
 
 fs::path fetch(const ModelName& name, const Settings& settings, const Watch& watch) {

@@ -9,6 +9,8 @@
 //                                        on
 //     snapshots/<commit>/<name>          a link to ../../blobs/<etag>
 //     refs/main                          the commit that the branch had
+//     .weft/<commit>                     what the hub listed of that commit, a name a line: Weft's
+//                                        own, as huggingface_hub's own .no_exist beside it
 //   $HF_HUB_CACHE/.locks/models--user--repo/<etag>.lock    flock, held while a blob is fetched
 //
 // What is there in whole is taken without asking the network; otherwise it is fetched over HTTPS,
@@ -63,8 +65,10 @@ struct Watch {
 // Thrown once `stop` is set; what has come so far is kept for the next time.
 struct Stopped {};
 
-// What to open of a model that is in the cache whole: the folder of a snapshot, or a GGUF file in
-// one. Nothing where a part is missing. Touches no network.
+// What to open of a model that is in the cache whole: the folder of a snapshot, or a file in one.
+// Nothing where a part is missing, or where no type was named and the hub may mean something
+// else than the GGUF file that happens to be here: only offline that one is taken. Touches no
+// network.
 std::optional<std::filesystem::path> find_cached(const ModelName& name, const Settings& settings);
 
 // The same after asking the hub for the revision's newest state, and fetching what is missing.

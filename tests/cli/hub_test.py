@@ -316,6 +316,43 @@ class Refusals(Named):
 
 
 class Local(Named):
+    def inspect(self, hub, name, **variables):
+        """What is said of a model that is found, opened, and none."""
+        run = weft("inspect", name, **self.variables(hub, **variables))
+        self.assertEqual(run.returncode, 3, run.stderr)
+        return run.stderr
+
+    def test_a_gguf_that_is_here_is_not_taken_for_the_safetensors(self):
+        with Hub({"u/m": safetensors(**{"M-Q4_K_M.gguf": b"x"})}) as hub:
+            self.assertIn("M-Q4_K_M.gguf", self.inspect(hub, "u/m:Q4_K_M"))
+            self.assertIn("model.safetensors: ", self.inspect(hub, "u/m"))
+            snapshot = self.repo_folder() / "snapshots" / COMMIT
+            self.assertTrue((snapshot / "model.safetensors").exists())
+            asked = len(hub.requests)
+            self.assertIn("model.safetensors: ", self.inspect(hub, "u/m"))
+            self.assertEqual(len(hub.requests), asked)
+
+    def test_one_of_several_ggufs_is_taken_offline_alone(self):
+        names = [f"M-{quant}.gguf" for quant in ("Q4_0", "Q4_K_M", "Q6_K", "Q8_0")]
+        with Hub({"u/m": ggufs(*names)}) as hub:
+            for fetched in (None, "Q4_0", "Q8_0"):
+                if fetched:
+                    self.inspect(hub, f"u/m:{fetched}")
+                self.assertIn("u/m holds 4 GGUF models", self.inspect(hub, "u/m"))
+                if fetched == "Q4_0":
+                    said = self.inspect(hub, "u/m", HF_HUB_OFFLINE="1")
+                    self.assertIn("u/m is M-Q4_0.gguf, the GGUF model of it that is here", said)
+
+    def test_the_only_gguf_needs_no_network_once_the_hub_said_so(self):
+        with Hub({"u/m": ggufs("M-Q4_0.gguf")}) as hub:
+            self.assertIn("u/m is M-Q4_0.gguf\n", self.inspect(hub, "u/m"))
+        self.assertIn("u/m is M-Q4_0.gguf\n", self.inspect(None, "u/m"))
+        # As another program leaves it.
+        shutil.rmtree(self.repo_folder() / ".weft")
+        self.assertIn("cannot fetch u/m from", self.inspect(None, "u/m"))
+        self.assertIn("M-Q4_0.gguf", self.inspect(None, "u/m:Q4_0"))
+        self.assertIn("M-Q4_0.gguf", self.inspect(None, "u/m", HF_HUB_OFFLINE="1"))
+
     def test_what_is_there_needs_no_network(self):
         with Hub({"u/m": Repo({"m.Q4_0.gguf": b"x", "m.Q8_0.gguf": b"y"})}) as hub:
             self.pull(hub, "u/m:Q8_0")
@@ -336,8 +373,11 @@ class Local(Named):
         gguf = next(TINY.glob("*.Q4_K_M.gguf"))
         folder = next(path.parent for path in TINY.glob("*/model.safetensors*"))
         files = {path.name: path.read_bytes() for path in folder.iterdir()}
-        with Hub({"u/g": Repo({gguf.name: gguf.read_bytes()}), "u/s": Repo(files)}) as hub:
-            for arguments in (("u/g:Q4_K_M",), ("-hf", "u/g:Q4_K_M"), ("u/s",)):
+        both = Repo({**files, gguf.name: gguf.read_bytes()})
+        with Hub({"u/g": Repo({gguf.name: gguf.read_bytes()}), "u/s": Repo(files),
+                  "u/b": both}) as hub:
+            for arguments in (("u/g:Q4_K_M",), ("-hf", "u/g:Q4_K_M"), ("u/s",), ("u/b:Q4_K_M",),
+                              ("u/b",)):
                 run = weft("inspect", *arguments, "--json", **self.variables(hub))
                 self.assertEqual(run.returncode, 0, run.stderr)
                 self.assertGreater(json.loads(run.stdout)["model"]["num_layers"], 0)
