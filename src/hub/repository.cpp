@@ -93,6 +93,19 @@ bool is_repo_missing(const Response& response) {
           (response.status == 404 || response.status == 401));
 }
 
+// A hub refuses for want of a valid token: what became of ours, and what mends it.
+struct TokenFate {
+  bool was_sent;
+  std::string why, mend;
+};
+
+TokenFate fate_of_token(const Settings& settings, std::string mend) {
+  if (settings.token.empty()) return {false, "no token was given", std::move(mend)};
+  if (may_send_token(settings.endpoint, settings.endpoint)) return {true, {}, std::move(mend)};
+  return {false, "the token was not sent: the endpoint is not https",
+          "set HF_ENDPOINT to an address of https"};
+}
+
 [[noreturn]] void refuse_listing(HttpClient& client, const Response& response,
                                  const ModelName& name, const Settings& settings) {
   if (is_revision_missing(response)) {
@@ -102,13 +115,13 @@ bool is_repo_missing(const Response& response) {
                 "it is no branch, tag or commit of the repository");
   }
   if (is_repo_missing(response)) {
+    const TokenFate token = fate_of_token(settings, "set HF_TOKEN");
     throw Error(ErrorKind::kModel,
                 fmt::format("{} has no model '{}'{}", settings.endpoint, name.repo,
                             suggested_repo(client, name, settings)),
-                settings.token.empty()
-                    ? "it does not exist, or it is private and no token was given"
-                    : "it does not exist, or the token may not see it",
-                "check the name; for a private model set HF_TOKEN");
+                token.was_sent ? "it does not exist, or the token may not see it"
+                               : "it does not exist, or it is private and " + token.why,
+                "check the name; for a private model " + token.mend);
   }
   refuse(response, name.repo, name, settings);
 }
@@ -145,22 +158,19 @@ void refuse(const Response& response, const std::string& what, const ModelName& 
   const std::string_view code = response.header("x-error-code");
   const std::string page = fmt::format("{}/{}", settings.endpoint, name.repo);
   if (code == "GatedRepo") {
+    const TokenFate token = fate_of_token(
+        settings, fmt::format("set HF_TOKEN to a token of {}/settings/tokens", settings.endpoint));
     throw Error(ErrorKind::kModel,
                 fmt::format("{} is gated: its licence must be accepted first", name.repo),
-                settings.token.empty()
-                    ? "no token was given"
-                    : "the token's account has not accepted it, or waits for approval",
-                fmt::format("accept it at {}, then set HF_TOKEN to a token of {}/settings/tokens",
-                            page, settings.endpoint));
+                token.was_sent ? "the token's account has not accepted it, or waits for approval"
+                               : token.why,
+                fmt::format("accept it at {}, then {}", page, token.mend));
   }
   if (response.status == 401 || response.status == 403) {
-    const bool withheld =
-        !settings.token.empty() && !may_send_token(settings.endpoint, settings.endpoint);
+    const TokenFate token = fate_of_token(settings, "set HF_TOKEN to a token that may read it");
     throw Error(ErrorKind::kModel, fmt::format("the hub refuses {} ({})", what, response.status),
-                withheld                 ? "the token was not sent: the endpoint is not https"
-                : settings.token.empty() ? "no token was given"
-                                         : "the token is not valid for it",
-                fmt::format("see {}; set HF_TOKEN to a token that may read it", page));
+                token.was_sent ? "the token is not valid for it" : token.why,
+                fmt::format("see {}; {}", page, token.mend));
   }
   if (response.status == 429) {
     throw Error(ErrorKind::kModel, fmt::format("the hub takes no more requests for {}", what),

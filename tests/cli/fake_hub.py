@@ -38,6 +38,7 @@ class Hub:
         self.requests = []     # (server, method, path, headers)
         self.cuts = {}         # file -> bytes after which its next answers end, one each
         self.statuses = {}     # file -> refusals before it is served, at the content network
+        self.refused = {}      # file -> the status by which the hub itself refuses it
         self.damaged = {}      # file -> bytes that are served in place of its own
         self.has_ranges = True
         self.pause = None      # called with the file before its bytes are sent
@@ -143,6 +144,7 @@ class Front(Handler):
         self.note("front")
         hub = self.server.hub
         path = urllib.parse.unquote(self.path.split("?")[0])
+        path = re.sub(r"^http://[^/]+", "", path)  # asked as a proxy
         if path == "/api/models":
             found = [{"id": name} for name in hub.repos]
             return self.answer(200, json.dumps(found).encode())
@@ -178,6 +180,8 @@ class Front(Handler):
         data = repo.files.get(name)
         if data is None:
             return self.answer(404, b"", X_Error_Code="EntryNotFound")
+        if name in hub.refused:
+            return self.answer(hub.refused[name], b"")
         if not is_large(name):
             return self.send_file(name, data, ETag=f'"{git_sha1(data)}"',
                                   X_Repo_Commit=repo.commit)

@@ -264,6 +264,21 @@ class Refusals(Named):
         self.assertIn("did you mean Qwen/Qwen2.5-0.5B-Instruct?", said)
         self.assertIn("no token was given", said)
 
+    def test_a_token_that_was_not_sent_is_said(self):
+        repos = {"u/m": Repo({"m.Q4_0.gguf": b"x"}), "u/gated": Repo({}, gated=True)}
+        with Hub(repos) as hub:
+            hub.refused["m.Q4_0.gguf"] = 401
+            plain = {"HF_ENDPOINT": "http://hub.example", "http_proxy": hub.url, "no_proxy": "",
+                     "HF_TOKEN": "hf_good"}
+            for name in ("u/none", "u/gated", "u/m"):
+                said = self.pull(hub, name, code=3, **plain)
+                self.assertIn("the token was not sent: the endpoint is not https", said)
+                self.assertIn("set HF_ENDPOINT to an address of https", said)
+                self.assertNotIn("HF_TOKEN", said)
+            asked = hub.asked("")
+            self.assertFalse([request for request in asked if "Authorization" in request[3]])
+            self.assertIn("the token is not valid", self.pull(hub, "u/m", code=3, HF_TOKEN="hf_x"))
+
     def test_malicious_names_are_never_written(self):
         evil = ["../evil.gguf", "/tmp/evil-weft.gguf", "a/../../evil.gguf", "..\\evil.gguf"]
         repo = Repo({"m.Q4_0.gguf": b"x"}, listed=[*evil, "m.Q4_0.gguf"])
