@@ -21,6 +21,7 @@
 #include "cli/load_prompts.h"
 #include "cli/load_run.h"
 #include "cli/server_refusal.h"
+#include "cli/shown_text.h"
 #include "cli/token_counts.h"
 
 namespace weft::cli {
@@ -297,7 +298,7 @@ class BenchServeCommand : public Command {
 
   void save(const OrderedJson& object, const LoadTarget& target, const std::string& date,
             Console& console) const {
-    std::string model = target.model.substr(target.model.rfind('/') + 1);
+    const std::string model = in_one_line(target.model.substr(target.model.rfind('/') + 1));
     const std::string concurrency =
         max_concurrency_ > 0 ? fmt::format("-concurrency{}", max_concurrency_) : "";
     const std::string name = !result_file_.empty()

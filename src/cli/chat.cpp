@@ -10,6 +10,7 @@
 #include "base/did_you_mean.h"
 #include "base/error.h"
 #include "cli/chat_file.h"
+#include "cli/shown_text.h"
 
 namespace weft::cli {
 namespace {
@@ -43,14 +44,7 @@ Words split(std::string_view line) {
           rest < line.size() ? std::string(line.substr(rest, last + 1 - rest)) : std::string()};
 }
 
-// The beginning of a value that is too long for its line.
-std::string shortened(std::string_view text) {
-  constexpr size_t kMost = 32;
-  if (text.size() <= kMost) return std::string(text);
-  size_t end = kMost - 3;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
-  return std::string(text.substr(0, end)) + "...";
-}
+constexpr size_t kShownValue = 32;  // bytes of a value that stands in a line with its name
 
 class Chat {
  public:
@@ -184,7 +178,7 @@ class Chat {
     unanswered_.clear();
     const std::string question = take_last_question(&messages_);
     say(question.empty() ? "nothing was asked yet"
-                         : fmt::format("forgotten: {}", shortened(question)));
+                         : fmt::format("forgotten: {}", shortened(question, kShownValue)));
   }
 
   // Answers are drawn anew only with another seed, and at a temperature.
@@ -247,12 +241,13 @@ class Chat {
   void list_parameters() {
     for (const KnownParameter& known : known_parameters()) {
       const std::string* json = parameters_.find(known.name);
-      const std::string value = json == nullptr ? partner_.unset() : shortened(*json);
+      const std::string value = json == nullptr ? partner_.unset() : shortened(*json, kShownValue);
       say(fmt::format("  {:<27} {:<12} {}", known.name, value, known.help));
     }
     for (const ChatParameters::Parameter& set : parameters_.all())
       if (find_parameter(set.name) == nullptr)
-        say(fmt::format("  {:<27} {:<12} passed on as it is", set.name, shortened(set.json)));
+        say(fmt::format("  {:<27} {:<12} passed on as it is", set.name,
+                        shortened(set.json, kShownValue)));
   }
 
   // ---- files

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "cli/shown_text.h"
 
 namespace weft::cli {
 
@@ -169,10 +170,8 @@ std::string error_text(int status, const std::string& body) {
     if (error.is_object() && error.contains("message") && error["message"].is_string())
       text = error["message"].get<std::string>();
   }
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
-  }
-  if (text.size() > kLongest) text = text.substr(0, kLongest) + "...";
+  // First cut, for it may be megabytes; then again, for what replaces a control is longer.
+  text = shortened(in_one_line(shortened(text, kLongest)), kLongest);
   return text.empty() ? fmt::format("HTTP {}", status) : fmt::format("HTTP {}: {}", status, text);
 }
 

@@ -65,7 +65,8 @@ inline constexpr const char* kCaFileHelp =
 inline constexpr const char* kMendTrust =
     "name the certificate that signed it with --ca-file or SSL_CERT_FILE, and the host as it does";
 
-// What an error answer says: the message of OpenAI's error object, or the body's beginning.
+// What an error answer says: the message of OpenAI's error object, or the body's beginning. Fit to
+// be shown: in one line, without controls, of a length for people.
 std::string error_text(int status, const std::string& body);
 // The code of OpenAI's error object; empty where there is none.
 std::string error_code(const std::string& body);

@@ -19,6 +19,7 @@
 #include "cli/interrupt.h"
 #include "cli/server_refusal.h"
 #include "cli/server_stream.h"
+#include "cli/shown_text.h"
 
 namespace weft::cli {
 namespace {
@@ -107,14 +108,16 @@ class ServerPartner : public ChatPartner {
   std::string model() const override { return model_; }
   std::string unset() const override { return "the server's"; }
   bool is_remote() const override { return true; }
-  std::string greeting() const override { return fmt::format("{} at {}", model_, base_); }
+  std::string greeting() const override {
+    return fmt::format("{} at {}", in_one_line(model_), base_);
+  }
   void check(const ChatParameters& parameters) override { parameters.read(); }
 
   // A server without a list of its models is believed to serve the one that was named.
   void look_for_model() {
     HttpStreams streams(environment_, kLookTimeout, ca_file_);
     const HttpAnswer answer = ask(&streams, {base_ + "/models", "", api_key_});
-    const std::vector<std::string> served = models_of(answer.body);
+    std::vector<std::string> served = models_of(answer.body);
     const bool has_list = answer.end.status == 200 && !served.empty();
     if (answer.end.status != 200 && answer.end.status != 404 && answer.end.status != 405)
       refuse(base_, answer.end, answer.body, !api_key_.empty());
@@ -123,10 +126,11 @@ class ServerPartner : public ChatPartner {
                   answer.end.status == 200 ? "" : error_text(answer.end.status, answer.body),
                   "name one with --model, or see to --url");
     if (model_.empty()) model_ = served.front();
-    if (has_list && std::ranges::find(served, model_) == served.end())
-      throw Error(ErrorKind::kUsage, fmt::format("{} does not serve '{}'", base_, model_),
-                  fmt::format("it serves {}", fmt::join(served, ", ")),
-                  fmt::format("name one of them with --model{}", did_you_mean(model_, served)));
+    if (!has_list || std::ranges::find(served, model_) != served.end()) return;
+    for (std::string& name : served) name = in_one_line(name);
+    throw Error(ErrorKind::kUsage, fmt::format("{} does not serve '{}'", base_, model_),
+                fmt::format("it serves {}", fmt::join(served, ", ")),
+                fmt::format("name one of them with --model{}", did_you_mean(model_, served)));
   }
 
   ChatReply answer(std::vector<text::Message>* messages, const ChatParameters& parameters,
@@ -141,12 +145,16 @@ class ServerPartner : public ChatPartner {
     ServerStream stream({.on_text =
                              [&](const std::string& piece) {
                                note_first();
-                               console.out << piece << std::flush;
+                               console.out << (console.out_is_terminal ? without_controls(piece)
+                                                                       : piece)
+                                           << std::flush;
                              },
                          .on_reasoning =
                              [&](const std::string& piece) {
                                note_first();
-                               console.err << piece << std::flush;
+                               console.err << (console.err_is_terminal ? without_controls(piece)
+                                                                       : piece)
+                                           << std::flush;
                              }});
     const bool was_stopped = receive(body_of(*messages, parameters), stream);
     return {stream.text(),

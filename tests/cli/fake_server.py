@@ -19,6 +19,11 @@ class Server:
         self.headers = []   # of each
         self.statuses = []  # of the next answers, before they are served
         self.code = None    # of their errors
+        self.refusal = "too busy"  # their words
+        self.context = None  # messages that a request may have; more are refused as too long
+        self.silent = ""    # a path that is never answered
+        self.asked_in_vain = threading.Event()
+        self.ends = threading.Event()
         self.cut = False    # streams end without [DONE]
         self.piece = 7      # bytes of one write
         self.words = ["Wörter", " and", " more", " 文字"]
@@ -27,6 +32,7 @@ class Server:
         self.streams = True  # otherwise answers are whole, whatever was asked for
         self.breaks = False  # the connection ends after the first word
         self.error = None    # an event in place of the words from the second on
+        self.more_of_events = {}   # more keys of each word's
         self.last_ends = False     # the last word's chunk ends the answer, as vLLM's does
         self.counts_tokens = True  # /tokenize: a token a word
         self.at_once = self.most_at_once = 0
@@ -46,6 +52,7 @@ class Server:
         return self
 
     def __exit__(self, *_):
+        self.ends.set()
         self.http.shutdown()
         self.http.server_close()
 
@@ -86,7 +93,18 @@ class Handler(BaseHTTPRequestHandler):
         owner = self.server.owner
         return owner.key is None or self.headers.get("Authorization") == f"Bearer {owner.key}"
 
+    def stay_silent(self):
+        owner = self.server.owner
+        if owner.silent and self.path.endswith(owner.silent):
+            owner.asked_in_vain.set()
+            owner.ends.wait()
+            self.close_connection = True
+            return True
+        return False
+
     def do_GET(self):
+        if self.stay_silent():
+            return
         if not self.is_allowed():
             return self.refuse(401, "Incorrect API key provided")
         models = self.server.owner.models
@@ -98,6 +116,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         owner = self.server.owner
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.stay_silent():
+            return
         if self.path == "/tokenize":
             if not owner.counts_tokens:
                 return self.refuse(404, "there is no /tokenize")
@@ -112,7 +132,9 @@ class Handler(BaseHTTPRequestHandler):
             if not self.is_allowed():
                 return self.refuse(401, "Incorrect API key provided")
             if status != 200:
-                return self.refuse(status, "too busy", owner.code)
+                return self.refuse(status, owner.refusal, owner.code)
+            if owner.context is not None and len(body["messages"]) > owner.context:
+                return self.refuse(400, owner.refusal, owner.code)
             if not owner.streams:
                 return self.answer(200, {"choices": [{"finish_reason": "stop", "message": {
                     "role": "assistant", "content": "".join(owner.words)}}]})
@@ -147,7 +169,8 @@ class Handler(BaseHTTPRequestHandler):
             choice = {"delta": {"content": word}} if is_chat else {"text": word}
             ends = owner.last_ends and i + 1 == count
             self.send_event({"choices": [{**choice, "index": 0,
-                                          "finish_reason": "length" if ends else None}]})
+                                          "finish_reason": "length" if ends else None}],
+                             **owner.more_of_events})
         if not owner.last_ends:
             choice = {"delta": {}} if is_chat else {"text": ""}
             self.send_event({"choices": [{**choice, "index": 0, "finish_reason": "length"}]})

@@ -62,6 +62,20 @@ class APrompt(unittest.TestCase):
             self.assertEqual(ask(server.url, "--model", "any", "-p", "x").returncode, 0)
             self.assertEqual(ask(server.url, "-p", "x").returncode, 2)
 
+    def test_what_a_server_says_is_no_command_to_a_terminal(self):
+        with Server(first_s=0, each_s=0) as server:
+            server.models = ["a\x1b]0;b", "c\x9b1m"]
+            run = ask(server.url, "--model", "x", "-p", "y")
+            self.assertIn("it serves a\ufffd]0;b, c\ufffd1m", run.stderr)
+            server.statuses, server.refusal = [400], "\x1b[2J\x7f\n" + "文" * 100
+            run = ask(server.url, "-p", "y")
+            self.assertIn("HTTP 400: \ufffd[2J\ufffd 文", run.stderr)
+            self.assertIn("文...", run.stderr)
+            # A pipe gets an answer as it is.
+            server.words = ["\x1b[1m"]
+            run = ask(server.url, "-p", "y", "-n", 1)
+            self.assertEqual(run.stdout, "\x1b[1m\n")
+
     def test_keys(self):
         with Server(first_s=0, each_s=0, key="sk-1") as server:
             run = ask(server.url, "-p", "x")
@@ -193,6 +207,24 @@ class AChat(unittest.TestCase):
             running.read_until(" and")
             self.quit(running)
             self.assertTrue(server.requests[-1]["messages"][1]["content"].startswith(" and and"))
+
+    def test_answers_are_no_commands_to_the_terminal(self):
+        with Server(first_s=0, each_s=0) as server:
+            server.models, server.words = ["fake/model at \x1b]0;x"], ["a\x1b[2J\n", "\tb"]
+            server.thoughts = ["Hm\x9b2J"]
+            running = self.start(server)
+            running.type("/set max_tokens 2\n")
+            running.read_until("> ")
+            running.type("One?\n")
+            seen = running.read_until("b\r\n")
+            self.assertIn("Hm\ufffd2J", seen)
+            self.assertIn("a\ufffd[2J\r\n\tb", seen)
+            running.read_until("> ")
+            running.type("Two?\n")
+            running.read_until("b\r\n")
+            self.quit(running)
+            # The conversation keeps what was said.
+            self.assertEqual(server.requests[-1]["messages"][1]["content"], "a\x1b[2J\n\tb")
 
     def test_a_server_that_is_away_is_told_and_asked_again(self):
         with Server(first_s=0, each_s=0) as server:
