@@ -31,6 +31,9 @@ using OrderedJson = nlohmann::ordered_json;
 
 constexpr auto kRetryPause = std::chrono::milliseconds(500);
 
+// Thrown once Ctrl-C was pressed before the load began.
+struct Stopped {};
+
 class BenchServeCommand : public Command {
  public:
   BenchServeCommand() {
@@ -98,7 +101,15 @@ class BenchServeCommand : public Command {
 
   int execute(const Context& given) override {
     BenchConsole told(given, output_.quiet);
-    const Context context = told.context();
+    try {
+      return load(told.context());
+    } catch (const Stopped&) {
+      return kInterruptedExit;
+    }
+  }
+
+ private:
+  int load(const Context& context) {
     figures_.metrics = parse_metrics(metrics_);
     figures_.percentiles = parse_percentiles(percentiles_);
     figures_.goodput_ms = parse_goodput(goodput_);
@@ -116,8 +127,10 @@ class BenchServeCommand : public Command {
     const std::vector<LoadPrompt> prompts =
         dataset_.make(!target.is_chat, [&](const std::vector<std::string>& texts) {
           if (target.model.empty()) target.model = ask_model(&streams, target, stop);
-          if (!counts) counts.emplace(&streams, base(), target.model, target.api_key);
-          return (*counts)(texts);
+          if (!counts) counts.emplace(&streams, base(), target.model, target.api_key, stop);
+          std::vector<int64_t> lengths = (*counts)(texts);
+          if (stop.load()) throw Stopped{};
+          return lengths;
         });
     if (counts && counts->estimated())
       context.console.err << "this server counts no tokens (/tokenize): four bytes of a "
@@ -137,7 +150,6 @@ class BenchServeCommand : public Command {
     return 0;
   }
 
- private:
   double parse_rate() const {
     if (request_rate_ == "inf") return std::numeric_limits<double>::infinity();
     char* end = nullptr;
@@ -188,13 +200,14 @@ class BenchServeCommand : public Command {
     return base_url_.ends_with('/') ? base_url_.substr(0, base_url_.size() - 1) : base_url_;
   }
 
-  // Once, or as long as a server is waited for. ask: one try; returns what failed.
+  // Once, or as long as a server is waited for. ask: one try; returns what failed. Throws Stopped.
   template <typename Ask>
   void insist(const Ask& ask, const LoadTarget& target, const std::atomic<bool>& stop) const {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(ready_timeout_s_);
     for (;;) {
       const std::optional<FailedAnswer> failure = ask();
-      if (!failure || stop.load()) return;
+      if (stop.load()) throw Stopped{};
+      if (!failure) return;
       if (!failure->may_recover() || std::chrono::steady_clock::now() >= deadline)
         refuse(*failure, target);
       std::this_thread::sleep_for(kRetryPause);
@@ -220,13 +233,13 @@ class BenchServeCommand : public Command {
     std::string model;
     insist(
         [&]() -> std::optional<FailedAnswer> {
-          const HttpAnswer answer = ask(streams, {base() + "/v1/models", "", target.api_key});
+          const HttpAnswer answer =
+              ask(streams, {base() + "/v1/models", "", target.api_key}, &stop);
           if (answer.end.status != 200) return failed_answer(answer.end, answer.body);
           if (!answer.end.failure.empty()) return FailedAnswer{200, answer.end.failure};
           const auto list = nlohmann::json::parse(answer.body, nullptr, false);
-          if (list.is_object() && list.contains("data") && list["data"].is_array() &&
-              !list["data"].empty() && list["data"][0].is_object())
-            model = list["data"][0].value("id", "");
+          const nlohmann::json::json_pointer first("/data/0/id");
+          if (list.contains(first) && list[first].is_string()) model = list[first];
           if (!model.empty()) return std::nullopt;
           return FailedAnswer{200, "/v1/models names no model; --model names one"};
         },
@@ -246,11 +259,12 @@ class BenchServeCommand : public Command {
           return failed(run.answers.front());
         },
         target, stop);
-    if (num_warmups_ == 0 || stop.load()) return;
+    if (num_warmups_ == 0) return;
     const std::vector<LoadPrompt> warm(static_cast<size_t>(num_warmups_), prompts.front());
     LoadPlan plan{std::vector<double>(warm.size(), 0.0)};
     if (max_concurrency_ > 0) plan.max_concurrency = max_concurrency_;
     run_load(streams, target, warm, plan, stop);
+    if (stop.load()) throw Stopped{};
     console.err << "warmed up with " << num_warmups_ << " requests" << std::endl;
   }
 

@@ -66,12 +66,15 @@ HttpStreams::HttpStreams(const Environment& environment, std::chrono::seconds ti
 }
 
 HttpStreams::~HttpStreams() {
-  for (const auto& call : implementation_->running)
-    curl_multi_remove_handle(implementation_->multi, call->easy);
+  abandon();
   curl_multi_cleanup(implementation_->multi);
 }
 
-size_t HttpStreams::num_running() const { return implementation_->running.size(); }
+void HttpStreams::abandon() {
+  for (const auto& call : implementation_->running)
+    curl_multi_remove_handle(implementation_->multi, call->easy);
+  implementation_->running.clear();
+}
 
 void HttpStreams::start(HttpCall what, OnBytes on_bytes, OnEnd on_end) {
   Implementation& all = *implementation_;
@@ -146,7 +149,7 @@ void HttpStreams::drive(std::chrono::milliseconds patience) {
   if (!ended) curl_multi_poll(all.multi, nullptr, 0, static_cast<int>(patience.count()), nullptr);
 }
 
-HttpAnswer ask(HttpStreams* streams, HttpCall call) {
+HttpAnswer ask(HttpStreams* streams, HttpCall call, const std::atomic<bool>* stop) {
   HttpAnswer answer;
   bool ended = false;
   streams->start(
@@ -156,7 +159,12 @@ HttpAnswer ask(HttpStreams* streams, HttpCall call) {
         answer.end = end;
         ended = true;
       });
-  while (!ended) streams->drive(std::chrono::milliseconds(100));
+  while (!ended && (stop == nullptr || !stop->load()))
+    streams->drive(std::chrono::milliseconds(100));
+  if (!ended) {
+    streams->abandon();
+    answer.end.failure = "stopped";
+  }
   return answer;
 }
 

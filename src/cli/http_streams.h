@@ -2,6 +2,7 @@
 // libcurl. Used by the load generator and by a chat with a running server.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -44,7 +45,8 @@ class HttpStreams {
   void start(HttpCall call, OnBytes on_bytes, OnEnd on_end);
   // Lets all go on, for at most `patience` where nothing comes.
   void drive(std::chrono::milliseconds patience);
-  size_t num_running() const;
+  // Closes what runs: nobody is called for it any more. Not from within a call.
+  void abandon();
 
  private:
   struct Call;
@@ -52,12 +54,13 @@ class HttpStreams {
   std::unique_ptr<Implementation> implementation_;
 };
 
-// One whole answer. body: what came of it.
+// One whole answer. body: what came of it. stop: ends the wait, and the answer is none then.
+// Nothing else runs in `streams`.
 struct HttpAnswer {
   HttpEnd end;
   std::string body;
 };
-HttpAnswer ask(HttpStreams* streams, HttpCall call);
+HttpAnswer ask(HttpStreams* streams, HttpCall call, const std::atomic<bool>* stop = nullptr);
 
 // The option that names ca_file; what mends an answer that is `untrusted`.
 inline constexpr const char* kCaFileHelp =

@@ -94,7 +94,9 @@ class Reading {
       answer_.error = "an event is no JSON object";
       return;
     }
-    if (event.contains("error")) answer_.error = error_text(200, std::string(data));
+    const auto error = event.find("error");
+    if (error != event.end() && !error->is_null())
+      answer_.error = error_text(200, std::string(data));
     const auto choices = event.find("choices");
     if (choices != event.end() && choices->is_array() && !choices->empty() &&
         choices->front().is_object())
@@ -165,6 +167,7 @@ class Loading {
     run.seconds = now_s();
     run.cpu_seconds = cpu_seconds() - cpu_before;
     run.was_stopped = stop.load();
+    streams_.abandon();  // what still runs holds on to what is here
     for (Sent& sent : sent_) {
       if (!sent.ended) sent.answer.error = "stopped";
       run.answers.push_back(std::move(sent.answer));

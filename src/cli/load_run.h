@@ -50,7 +50,8 @@ struct LoadPlan {
   std::function<void(const LoadAnswer&)> on_answer = {};
 };
 
-// Until every answer has ended; once `stop` is set, nothing more is sent and what runs is left.
+// Until every answer has ended; once `stop` is set, nothing more is sent and what runs is
+// closed.
 LoadRun run_load(HttpStreams* streams, const LoadTarget& target,
                  const std::vector<LoadPrompt>& prompts, const LoadPlan& plan,
                  const std::atomic<bool>& stop);

@@ -29,7 +29,7 @@ std::vector<int64_t> ServerTokenCounts::operator()(const std::vector<std::string
   std::vector<int64_t> counts(texts.size(), -1);
   std::vector<std::string> bodies(texts.size());
   size_t num_ended = 0;
-  for (size_t next = 0; num_ended < texts.size() && !estimated_;) {
+  for (size_t next = 0; num_ended < texts.size() && !estimated_ && !stop_.load();) {
     for (; next < texts.size() && next < num_ended + kSideBySide; ++next) {
       const Json body = {{"model", model_}, {"prompt", texts[next]}};
       const size_t i = next;
@@ -46,9 +46,8 @@ std::vector<int64_t> ServerTokenCounts::operator()(const std::vector<std::string
           });
     }
     streams_.drive(std::chrono::milliseconds(100));
-    // What is under way holds on to what is here.
-    while (estimated_ && streams_.num_running() > 0) streams_.drive(std::chrono::milliseconds(100));
   }
+  streams_.abandon();  // what is under way holds on to what is here
   for (size_t i = 0; i < texts.size(); ++i)
     if (counts[i] < 0) counts[i] = estimate(texts[i]);
   return counts;

@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -245,8 +246,8 @@ class BenchServe(unittest.TestCase):
         cases = [(400, None, 2, "refuses the request", None),
                  (400, "context_length_exceeded", 2, "refuses the request", "--random-input-len"),
                  (403, None, 2, "wants a key", "--api-key"),
-                 (404, "model_not_found", 2, "does not know", "--model"),
                  (403, "host_not_allowed", 2, "refuses the request", None),
+                 (404, "model_not_found", 2, "does not know", "--model"),
                  (429, None, 75, "is busy", "--max-concurrency"),
                  (503, None, 75, "is busy", "--request-rate"),
                  (500, None, 5, "failed", None)]
@@ -265,6 +266,43 @@ class BenchServe(unittest.TestCase):
                     self.assertIn(mend or "", said)
                     if mend is None:
                         self.assertNotIn("to mend", said)
+
+    def test_no_error_is_no_failure(self):
+        with Server(first_s=0, each_s=0) as server:
+            server.more_of_events = {"error": None}
+            figures = self.bench(server, "--num-prompts", 2, "--random-output-len", 3)
+            self.assertEqual((figures["completed"], figures["failed"]), (2, 0))
+            server.more_of_events = {"error": {"message": "lost \x1b[2J"}}
+            said = self.bench(server, "--num-prompts", 1, "--random-output-len", 3, code=5)
+            self.assertIn("lost \ufffd[2J", said)
+
+    def test_a_model_without_a_name(self):
+        with Server(first_s=0, each_s=0) as server:
+            for models in ([7], [None], []):
+                server.models = models
+                said = self.bench(server, "--num-prompts", 1, code=5)
+                self.assertIn("/v1/models names no model; --model names one", said)
+
+    def test_ctrl_c_ends_it_while_a_server_is_silent(self):
+        with tempfile.TemporaryDirectory() as folder:
+            talk = Path(folder) / "talk.json"
+            talk.write_text(json.dumps([{"conversations": [{"value": "what would you say"},
+                                                           {"value": "one two three four"}]}]))
+            for silent in ("/v1/models", "/tokenize", "/v1/completions"):
+                with Server(first_s=0, each_s=0) as server:
+                    server.silent = silent
+                    run = subprocess.Popen(
+                        [PROGRAM, "bench", "serve", "--base-url", server.url, "--json",
+                         "--dataset-name", "sharegpt", "--dataset-path", str(talk),
+                         "--num-prompts", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                        text=True, env=environment())
+                    self.assertTrue(server.asked_in_vain.wait(30), silent)
+                    run.send_signal(signal.SIGINT)
+                    try:
+                        out, err = run.communicate(timeout=20)
+                    finally:
+                        run.kill()
+                    self.assertEqual((run.returncode, out, err), (130, "", ""), silent)
 
     def test_only_what_may_pass_is_waited_for(self):
         with Server(first_s=0, each_s=0) as server:
