@@ -16,6 +16,10 @@ namespace weft::cli {
 // The finish reason of an answer that Ctrl-C ended.
 inline constexpr std::string_view kCancelled = "cancelled";
 
+// What is said where messages were forgotten for an answer.
+inline constexpr std::string_view kForgotten =
+    "(the oldest messages are forgotten: the context is full)";
+
 struct ChatReply {
   std::string text;
   std::string finish_reason;         // "stop", "length", kCancelled, ...

@@ -33,8 +33,7 @@ class EnginePartner : public ChatPartner {
     const size_t forgotten = forget_oldest(engine_, messages);
     request.prompt_ids = writer_of(engine_).conversation_ids(*messages);
     const bool fits = static_cast<int64_t>(request.prompt_ids.size()) <= engine_.max_model_len();
-    if (forgotten > 0 && fits)
-      console.err << "(the oldest messages are forgotten: the context is full)" << std::endl;
+    if (forgotten > 0 && fits) console.err << kForgotten << std::endl;
     fit_answer(engine_, &request);
     const int64_t cached_before = engine_.stats().cached_prompt_tokens;
     const engine::GenerationResult result = generate(request, console);

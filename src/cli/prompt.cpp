@@ -50,19 +50,24 @@ void fit_answer(const engine::Engine& engine, engine::Request* request) {
   p.min_tokens = std::min(p.min_tokens, p.max_tokens);
 }
 
+size_t forget_oldest_pair(std::vector<text::Message>* messages) {
+  const size_t first = messages->size() > 1 && messages->front().role == "system" ? 1 : 0;
+  if (messages->size() <= first + 1) return 0;
+  // A question leaves together with its answer: templates demand that roles alternate.
+  const size_t pair = std::min<size_t>(2, messages->size() - first - 1);
+  const auto begin = messages->begin() + static_cast<std::ptrdiff_t>(first);
+  messages->erase(begin, begin + static_cast<std::ptrdiff_t>(pair));
+  return pair;
+}
+
 size_t forget_oldest(const engine::Engine& engine, std::vector<text::Message>* messages) {
   // A quarter of the context is kept for the answer.
   const int64_t room = engine.max_model_len() - engine.max_model_len() / 4;
   const PromptWriter writer = writer_of(engine);
   size_t forgotten = 0;
-  while (true) {
-    const size_t first = messages->size() > 1 && messages->front().role == "system" ? 1 : 0;
-    const bool last = messages->size() <= first + 1;
-    if (last || static_cast<int64_t>(writer.conversation_ids(*messages).size()) <= room) break;
-    // A question leaves together with its answer: templates demand that roles alternate.
-    const size_t pair = std::min<size_t>(2, messages->size() - first - 1);
-    const auto begin = messages->begin() + static_cast<std::ptrdiff_t>(first);
-    messages->erase(begin, begin + static_cast<std::ptrdiff_t>(pair));
+  while (static_cast<int64_t>(writer.conversation_ids(*messages).size()) > room) {
+    const size_t pair = forget_oldest_pair(messages);
+    if (pair == 0) break;
     forgotten += pair;
   }
   return forgotten;

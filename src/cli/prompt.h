@@ -35,6 +35,10 @@ std::vector<int32_t> parse_ids(std::string_view option, std::string_view list, i
 // least one token: the engine says what is wrong with a prompt that fills it).
 void fit_answer(const engine::Engine& engine, engine::Request* request);
 
+// Forgets the oldest question with its answer, and never the last message nor a system message at
+// the front. Returns how many messages were forgotten; 0: there is nothing to forget.
+size_t forget_oldest_pair(std::vector<text::Message>* messages);
+
 // Forgets the oldest messages, a system message at the front apart, until the rendered conversation
 // leaves room for an answer or one message is left. Returns how many were forgotten.
 size_t forget_oldest(const engine::Engine& engine, std::vector<text::Message>* messages);

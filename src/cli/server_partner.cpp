@@ -17,6 +17,7 @@
 #include "cli/foreground.h"
 #include "cli/http_streams.h"
 #include "cli/interrupt.h"
+#include "cli/prompt.h"
 #include "cli/server_refusal.h"
 #include "cli/server_stream.h"
 #include "cli/shown_text.h"
@@ -87,12 +88,8 @@ std::string base_url(std::string_view typed) {
 
 constexpr Mends kMends = {.key = "give it with --api-key, WEFT_API_KEY or OPENAI_API_KEY",
                           .busy = "ask again later",
+                          .length = "shorten the prompt, or ask for fewer tokens (max_tokens)",
                           .silence = "start one (weft serve MODEL), or see to --url"};
-
-[[noreturn]] void refuse(const std::string& base, const HttpEnd& end, const std::string& body,
-                         bool has_key) {
-  refuse_answer(base, failed_answer(end, body), has_key, kMends);
-}
 
 class ServerPartner : public ChatPartner {
  public:
@@ -120,7 +117,7 @@ class ServerPartner : public ChatPartner {
     std::vector<std::string> served = models_of(answer.body);
     const bool has_list = answer.end.status == 200 && !served.empty();
     if (answer.end.status != 200 && answer.end.status != 404 && answer.end.status != 405)
-      refuse(base_, answer.end, answer.body, !api_key_.empty());
+      refuse_answer(base_, failed_answer(answer.end, answer.body), !api_key_.empty(), kMends);
     if (!has_list && model_.empty())
       throw Error(ErrorKind::kUsage, fmt::format("{}/models names no model", base_),
                   answer.end.status == 200 ? "" : error_text(answer.end.status, answer.body),
@@ -137,28 +134,37 @@ class ServerPartner : public ChatPartner {
                    Console& console) override {
     if (streams_ == nullptr)
       streams_ = std::make_unique<HttpStreams>(environment_, kAnswerTimeout, ca_file_);
-    const int64_t begin_ns = now_ns();
-    int64_t first_ns = 0;
-    const auto note_first = [&] {
-      if (first_ns == 0) first_ns = now_ns();
+    const size_t num_before = messages->size();
+    int64_t begin_ns = now_ns(), first_ns = 0;
+    const auto tell_forgotten = [&] {
+      if (messages->size() < num_before) console.err << kForgotten << std::endl;
     };
-    ServerStream stream({.on_text =
-                             [&](const std::string& piece) {
-                               note_first();
-                               console.out << (console.out_is_terminal ? without_controls(piece)
-                                                                       : piece)
-                                           << std::flush;
-                             },
-                         .on_reasoning =
-                             [&](const std::string& piece) {
-                               note_first();
-                               console.err << (console.err_is_terminal ? without_controls(piece)
-                                                                       : piece)
-                                           << std::flush;
-                             }});
-    const bool was_stopped = receive(body_of(*messages, parameters), stream);
+    const auto show = [&](const std::string& piece, std::ostream& to, bool is_terminal) {
+      if (first_ns == 0) {
+        tell_forgotten();
+        first_ns = now_ns();
+      }
+      to << (is_terminal ? without_controls(piece) : piece) << std::flush;
+    };
+    ServerStream stream(
+        {.on_text = [&](const auto& piece) { show(piece, console.out, console.out_is_terminal); },
+         .on_reasoning =
+             [&](const auto& piece) { show(piece, console.err, console.err_is_terminal); }});
+    std::atomic<bool> stop{false};
+    const OwnForeground foreground(terminal_);
+    const InterruptAction interrupt(
+        [](void* flag) { static_cast<std::atomic<bool>*>(flag)->store(true); }, &stop);
+    // A server says that its context is full, and not by how much: one pair after the other.
+    for (;;) {
+      const auto refusal = receive(body_of(*messages, parameters), stream, stop);
+      if (!refusal) break;
+      if (!refusal->is_too_long() || forget_oldest_pair(messages) == 0)
+        refuse_answer(base_, *refusal, !api_key_.empty(), kMends);
+      begin_ns = now_ns();
+    }
+    if (first_ns == 0) tell_forgotten();
     return {stream.text(),
-            was_stopped ? std::string(kCancelled) : stream.finish_reason(),
+            stop.load() && !stream.is_whole() ? std::string(kCancelled) : stream.finish_reason(),
             {},
             stats_of(stream, begin_ns, first_ns),
             stream.prompt_tokens(),
@@ -190,12 +196,10 @@ class ServerPartner : public ChatPartner {
     return body.dump(-1, ' ', false, Json::error_handler_t::replace);
   }
 
-  // Whether Ctrl-C ended it: the connection is closed then, which ends the answer at the server.
-  bool receive(std::string body, ServerStream& stream) {
-    std::atomic<bool> stop{false};
-    const OwnForeground foreground(terminal_);
-    const InterruptAction interrupt(
-        [](void* flag) { static_cast<std::atomic<bool>*>(flag)->store(true); }, &stop);
+  // Nothing where there is an answer, or the beginning of one that `stop` ended: the connection is
+  // closed then, which ends it at the server. Otherwise why there is none.
+  std::optional<FailedAnswer> receive(std::string body, ServerStream& stream,
+                                      const std::atomic<bool>& stop) {
     std::string refusal;
     std::optional<HttpEnd> end;
     streams_->start(
@@ -207,15 +211,15 @@ class ServerPartner : public ChatPartner {
         [&](const HttpEnd& http) { end = http; });
     while (!end && !stop.load()) streams_->drive(kPatience);
     if (!end) {
-      streams_.reset();
-      return true;
+      streams_->abandon();
+      return std::nullopt;
     }
-    require_whole(*end, refusal, stream);
-    return false;
+    if (end->status != 200) return failed_answer(*end, refusal);
+    require_whole(*end, stream);
+    return std::nullopt;
   }
 
-  void require_whole(const HttpEnd& end, const std::string& refusal, ServerStream& stream) const {
-    if (end.status != 200) refuse(base_, end, refusal, !api_key_.empty());
+  void require_whole(const HttpEnd& end, ServerStream& stream) const {
     if (end.failure.empty()) stream.end();
     if (!stream.error().empty())
       throw Error(ErrorKind::kCommunication, fmt::format("{} failed", base_), stream.error());

@@ -28,9 +28,8 @@ Verdict judge(const FailedAnswer& answer, bool has_key, const Mends& mends) {
     return {ErrorKind::kUsage, "{} is elsewhere", "give the address that it redirects to"};
   if (status == 404 || status == 405)
     return {ErrorKind::kUsage, "{} does not know what is asked for", mends.route};
-  const bool is_length = answer.code == "context_length_exceeded";
   if (status >= 400 && status < 500)
-    return {ErrorKind::kUsage, "{} refuses the request", is_length ? mends.length : ""};
+    return {ErrorKind::kUsage, "{} refuses the request", answer.is_too_long() ? mends.length : ""};
   return {ErrorKind::kCommunication, "{} failed"};
 }
 
@@ -45,6 +44,12 @@ bool FailedAnswer::may_recover() const {
   if (untrusted) return false;
   return status == 0 || status == 200 || status == 408 || status == 425 || status == 429 ||
          status >= 500;
+}
+
+bool FailedAnswer::is_too_long() const {
+  // vLLM has OpenAI's words, and a number for a code.
+  return code == "context_length_exceeded" ||
+         (status == 400 && words.find("maximum context length") != std::string::npos);
 }
 
 void refuse_answer(const std::string& base, const FailedAnswer& answer, bool has_key,

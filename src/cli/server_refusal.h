@@ -17,6 +17,8 @@ struct FailedAnswer {
 
   // Asking again may help: no server is there yet, or it has too much to do.
   bool may_recover() const;
+  // Prompt and answer do not fit into the server's context.
+  bool is_too_long() const;
 };
 
 // Of an answer that came with another status than 200, or not at all.

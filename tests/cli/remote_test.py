@@ -226,6 +226,34 @@ class AChat(unittest.TestCase):
             # The conversation keeps what was said.
             self.assertEqual(server.requests[-1]["messages"][1]["content"], "a\x1b[2J\n\tb")
 
+    def test_a_full_context_forgets_the_oldest_messages(self):
+        for code, words in (("context_length_exceeded", "too long"),
+                            (400, "This model's maximum context length is 8 tokens.")):
+            with Server(first_s=0, each_s=0) as server:
+                server.code, server.refusal, server.context = code, words, 4
+                running = self.start(server)
+                for line in ("/system Be brief.", "One?", "Two?"):
+                    running.type(line + "\n")
+                    running.read_until("is set" if line[0] == "/" else " 文字")
+                    running.read_until("> ")
+                running.type("Three?\n")
+                said = running.read_until(" 文字")
+                self.assertIn("(the oldest messages are forgotten: the context is full)", said)
+                self.assertEqual([m["content"] for m in server.requests[-1]["messages"]],
+                                 ["Be brief.", "Two?", "Wörter and more 文字", "Three?"])
+                running.read_until("> ")
+                server.context = 1  # not even the question alone fits beside the system message
+                running.type("Four?\n")
+                said = running.read_until("max_tokens)")
+                self.assertNotIn("forgotten", said)
+                server.context = 6  # and then what was said before is still there
+                running.read_until("> ")
+                running.type("/retry\n")
+                said = running.read_until(" 文字")
+                self.assertNotIn("forgotten", said)
+                self.assertEqual(len(server.requests[-1]["messages"]), 6)
+                self.quit(running)
+
     def test_a_server_that_is_away_is_told_and_asked_again(self):
         with Server(first_s=0, each_s=0) as server:
             running = self.start(server)
