@@ -133,7 +133,10 @@ void Stage::forward(const Batch& batch, bool gathers) {
   gather(first);
   clock_.enter(Activity::kCompute);
   for (size_t layer = 0; layer < weights_.vectors().size(); ++layer) run_layer(layer, batch);
-  if (gathers) gather_hidden();
+  if (gathers)
+    gather_hidden();
+  else
+    part_from_peers();
 }
 
 void Stage::run_layer(size_t layer, const Batch& batch) {
@@ -276,6 +279,14 @@ void Stage::gather_hidden() {
                                 "hidden state at the end of a stage");
   communicator_.all_gather_rows(rows_of(hidden_.bad_layer, 1), sizeof(int32_t),
                                 "checks at the end of a stage");
+  clock_.enter(Activity::kCompute);
+}
+
+// Peers may still be reading the sums of the last reduction, which the next step overwrites.
+void Stage::part_from_peers() {
+  if (!shares_.shared_out() || !communicator_.lends_views()) return;
+  meet();
+  communicator_.barrier("end of a stage");
   clock_.enter(Activity::kCompute);
 }
 

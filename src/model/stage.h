@@ -146,6 +146,7 @@ class Stage {
   void gather(const NextInput& next);
   // The residual, and what is known of bad sums, on every worker.
   void gather_hidden();
+  void part_from_peers();
   std::span<const int64_t* const> reduce(const char* phase);
   NextInput attention_input(size_t layer) const;
   NextInput ffn_input(size_t layer) const;

@@ -61,7 +61,7 @@ inline constexpr int64_t kFewestTokensPerMember = 3;
 
 // Adds the members' partial sums exactly. What is lent to peers stays untouched until they have met
 // again (comm.h). Few tokens alternate two buffers. Many need one: after each reduction the members
-// meet once more, to gather rows or, at the end of a stage, the hidden state.
+// meet once more, to gather rows or, at the end of a stage, the hidden state, or just so.
 class ExactReduce {
  public:
   ExactReduce(comm::Communicator& communicator, int64_t max_tokens, int64_t num_rows);
