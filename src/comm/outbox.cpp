@@ -10,17 +10,26 @@ void Outbox::look(Slot& slot) {
   if (const std::string why = link_.failure(slot.transfer); !why.empty()) failure_ = why;
 }
 
+// The first one, so that no more have memory than were ever under way at a time. Messages arrive in
+// the order in which they are posted, wherever they lie.
+Outbox::Slot* Outbox::free_slot() {
+  for (Slot& slot : slots_) {
+    look(slot);
+    if (!slot.transfer.pending) return &slot;
+  }
+  return nullptr;
+}
+
 Outbox::Put Outbox::put(std::span<const std::byte> message) {
   const std::lock_guard lock(mutex_);
-  Slot& slot = slots_[next_];
-  look(slot);
-  if (slot.transfer.pending) return Put::kFull;
+  Slot* const free = free_slot();
+  if (free == nullptr) return Put::kFull;
+  Slot& slot = *free;
   const auto num_bytes = static_cast<int64_t>(message.size());
   if (slot.memory.size() < num_bytes)
     slot.memory = tensor::Buffer(num_bytes, "messages between processes");
   if (!message.empty()) std::memcpy(slot.memory.data(), message.data(), message.size());
   link_.send(slot.transfer, process_, tag_, {slot.memory.data(), message.size()}, Until::kTaken);
-  next_ = (next_ + 1) % kNumSlots;
   look(slot);
   return slot.transfer.pending ? Put::kUnderWay : Put::kSent;
 }

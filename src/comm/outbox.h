@@ -1,5 +1,9 @@
-// Messages from one member to one of another process: a ring of four, as comm/mailbox.h has between
-// threads. A message counts as unread until its receiver has asked for it.
+// Messages from one member to one of another process. A message counts as unread until its receiver
+// has asked for it; each has memory of its own until then, which is kept and reused.
+//
+// Room for 64 where threads have four (comm/mailbox.h): the last stage says its answers to a
+// planner that first hands over all that may be in flight, which is 32 steps. Were there less room,
+// the two would wait for each other. What is in flight bounds the memory, too.
 //
 // Thread rule: one thread puts; any thread may sweep meanwhile.
 #pragma once
@@ -29,18 +33,18 @@ class Outbox {
   std::string failure() const;
 
  private:
-  static constexpr size_t kNumSlots = 4;
+  static constexpr size_t kNumSlots = 64;
   struct Slot {
     tensor::Buffer memory;
     Transfer transfer;
   };
   void look(Slot& slot);
+  Slot* free_slot();
 
   Link& link_;
   const int process_, tag_;
   mutable std::mutex mutex_;
   std::array<Slot, kNumSlots> slots_;
-  size_t next_ = 0;
   std::string failure_;
 };
 

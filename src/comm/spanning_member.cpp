@@ -212,7 +212,7 @@ void SpanningMember::send(int to, std::span<const std::byte> data, const char* p
   while ((put = box.put(data)) == Outbox::Put::kFull) {
     part().throw_if_failed();
     if (!looks.again())
-      part().fail(fmt::format("rank {} of {} did not take the messages of '{}' within {} ms", to,
+      part().fail(fmt::format("{} did not take the messages of '{}' within {} ms",
                               part().name(between_.process(place.index)), phase,
                               options_.deadline.count()));
   }

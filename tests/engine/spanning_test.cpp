@@ -290,6 +290,23 @@ TEST(Spanning, SumsAreRoundedWhereAsked) {
   }
 }
 
+// The last stage has said more answers than a mailbox between threads holds, before the planner,
+// which hands over steps of one long prompt meanwhile, asks for the first.
+TEST(Spanning, ALongPromptGoesThroughManyStages) {
+  SKIP_WITHOUT_TINY_MODELS();
+  EngineOptions options = tiny_options(tiny_path("layers29.Q4_1"));
+  options.max_num_batched_tokens = 8;
+  options.deadline_ms = 5000;
+  const auto expected = Engine::load(options)->generate(greedy(some_ids(190), 4), {});
+  for (const auto& [stages, num_processes] : {std::pair("8", 8), std::pair("10", 2)}) {
+    options.topology.pipeline_parallel = stages;
+    SpanningEngine engine(options, num_processes);
+    const GenerationResult result = engine->generate(greedy(some_ids(190), 4), {});
+    EXPECT_EQ(result.token_ids, expected.token_ids);
+    EXPECT_EQ(result.logits_hash, expected.logits_hash);
+  }
+}
+
 TEST(Spanning, WhatAModelCannotDoIsSaidByEveryProcess) {
   SKIP_WITHOUT_TINY_MODELS();
   EngineOptions options = tiny_options(tiny_path("llama.F32"));
