@@ -87,6 +87,8 @@ std::vector<std::unique_ptr<comm::Communicator>> Replica::join_workers(Range loc
                     {shape_.num_blocks}};
   limits.num_blocks.insert(limits.num_blocks.end(), shape_.window_blocks.begin(),
                            shape_.window_blocks.end());
+  limits.windows = shape_.groups.windows;
+  limits.block_size = shape_.kv.block_tokens;
   exchange_ = std::make_unique<StepExchange>(*job_, std::move(processes),
                                              std::chrono::milliseconds(deadline_ms_), shape_.reduce,
                                              std::move(limits));

@@ -98,6 +98,7 @@ void check_blocks(const StepPlan& plan, const PlanLimits& limits) {
             "a copy of no block");
   }
   for (const StepPlan::Chunk& chunk : plan.chunks) {
+    const int64_t end = chunk.first_position + chunk.tokens.size();
     for (int32_t group = 0; group < cache::kMostGroups; ++group) {
       const auto& [blocks, first_block] = chunk.tables[static_cast<size_t>(group)];
       require(lies_in(blocks, plan.block_ids.size()) && first_block >= 0,
@@ -107,6 +108,12 @@ void check_blocks(const StepPlan& plan, const PlanLimits& limits) {
         const int32_t id = plan.block_ids[static_cast<size_t>(i)];
         require(id >= 0 && id < blocks_of(group), "a block that the cache does not have");
       }
+      if (group >= num_groups) continue;
+      const int64_t window = limits.windows[static_cast<size_t>(group)];
+      const int64_t seen = cache::first_seen(window, chunk.first_position) / limits.block_size;
+      const int64_t last = (end - 1) / limits.block_size;
+      require(first_block <= seen && blocks.size() > last - first_block,
+              "a block table that ends before what its tokens see");
     }
   }
 }

@@ -23,6 +23,8 @@ struct PlanLimits {
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
   std::vector<int64_t> num_blocks;  // of each cache group
+  std::vector<int64_t> windows;     // the same (cache/group_layout.h)
+  int64_t block_size = 0;
 };
 
 // Both empty `bytes` first.

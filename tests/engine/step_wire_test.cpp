@@ -14,7 +14,9 @@ const PlanLimits kLimits{.max_tokens = 16,
                          .max_positions = 64,
                          .vocab_size = 100,
                          .hidden_size = 2,
-                         .num_blocks = {8, 4}};
+                         .num_blocks = {8, 4},
+                         .windows = {0, 8},
+                         .block_size = 32};
 
 StepPlan full_plan() {
   StepPlan plan;
@@ -22,8 +24,9 @@ StepPlan full_plan() {
   plan.copies = {{1, 2, 3, 0}, {0, 3, 4, 1}};
   const std::vector<int32_t> prompt{5, 6, 99}, one{7}, blocks{3, 7}, window{2};
   plan.add(prompt, 10, blocks);
-  plan.add_table(1, 1, window);
+  plan.add_table(1, 0, window);
   plan.add(one, 63, blocks);
+  plan.add_table(1, 1, window);
   plan.states = {2};
   plan.adjustments = {{4, 1.5f, 0.5f, 1}};
   plan.masks = {1, 2, 3, 4};  // of 100 ids
@@ -104,6 +107,11 @@ TEST(StepWire, WhatDoesNotFitIsRefused) {
   refused("a block", [](StepPlan& p) { p.block_ids[0] = 8; });
   refused("a block of the small group", [](StepPlan& p) { p.block_ids[2] = 4; });
   refused("a table", [](StepPlan& p) { p.chunks[0].tables[0].blocks.end = 100; });
+  refused("no table", [](StepPlan& p) { p.chunks[0].tables[0].blocks = {}; });
+  refused("a short table", [](StepPlan& p) { --p.chunks[1].tables[0].blocks.end; });
+  refused("a table from too far on", [](StepPlan& p) { p.chunks[0].tables[1].first_block = 1; });
+  refused("a table that ends early", [](StepPlan& p) { p.chunks[1].tables[1].first_block = 0; });
+  refused("a huge first block", [](StepPlan& p) { p.chunks[0].tables[0].first_block = INT64_MAX; });
   refused("a table of no group", [](StepPlan& p) { p.chunks[0].tables[2].blocks = {0, 1}; });
   refused("a copy", [](StepPlan& p) { p.copies[1].to = 4; });
   refused("a copy's group", [](StepPlan& p) { p.copies[1].group = 2; });
