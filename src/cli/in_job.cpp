@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "cli/interrupt.h"
 #include "cli/version.h"
 #include "engine/crew.h"
 #include "engine/numerics.h"
@@ -30,6 +31,9 @@ constexpr std::chrono::milliseconds kSilence{6'000};
 // second, and a server's clients two.
 constexpr std::chrono::milliseconds kOwnWords{2'500};
 constexpr std::chrono::milliseconds kBetweenLooks{100};
+// Twice what finding out takes whether another process is lost (JobOptions::silence_at_the_end).
+constexpr std::chrono::milliseconds kSearch{800};
+constexpr int kTerminatedExit = 128 + SIGTERM;  // as shells say it
 
 // What the bits depend on but the cache's type, which the first process tells the others.
 comm::Introduction introduction(const Context& context) {
@@ -49,7 +53,8 @@ class LastWord {
   explicit LastWord(const Context& context) : context_(context) {}
   int say(ErrorKind kind, std::string_view what) {
     const std::lock_guard lock(mutex_);
-    if (!said_) context_.console.err << "weft: " << what << std::endl;
+    // In one piece: several processes write to one terminal.
+    if (!said_) context_.console.err << fmt::format("weft: {}\n", what) << std::flush;
     said_ = true;
     return static_cast<int>(kind);
   }
@@ -60,8 +65,19 @@ class LastWord {
   bool said_ = false;
 };
 
+// The launcher's word that another process is lost (comm/job.h), or somebody's that this program
+// shall end. Commands that end on it by themselves hand it on (cli/interrupt.h). A signal handler
+// has no other way to the job, which lives as long as the program.
+std::atomic<comm::Job*> g_job{nullptr};
+std::atomic<bool> g_told_to_end{false};
+void on_launchers_word(int) {
+  if (!listens_to_interrupts()) g_told_to_end = true;
+  if (comm::Job* const job = g_job.load()) job->suspect();
+}
+
 // A lost rank ends this process whatever it is doing: waiting for a line of a chat, for a request,
-// for a disk.
+// for a disk. So does SIGTERM where no command listens to it, as while a model is loaded, once it
+// is known that nobody is lost; only the first process ends by it, and with it the others.
 class Guard {
  public:
   Guard(comm::Job& job, LastWord& word)
@@ -69,8 +85,15 @@ class Guard {
 
  private:
   void watch(comm::Job& job, LastWord& word, const std::stop_token& stop) {
-    while (!job.failure())
+    while (!job.failure()) {
       if (sleeps(kBetweenLooks, stop)) return;
+      if (job.process() != 0 || !g_told_to_end) continue;
+      if (sleeps(kSearch, stop)) return;
+      if (job.failure()) break;
+      job.abort(kTold);
+      word.say(ErrorKind::kUsage, "told to end (SIGTERM) before the command listened to it");
+      job.end(kTerminatedExit);
+    }
     if (sleeps(kOwnWords, stop)) return;
     job.end(word.say(ErrorKind::kCommunication, *job.failure()));
   }
@@ -149,14 +172,6 @@ Result caught(const std::function<Result()>& body,
   } catch (const std::exception& error) {
     return failed(Error(ErrorKind::kInternal, fmt::format("internal error: {}", error.what())));
   }
-}
-
-// The launcher's word that another process is lost (comm/job.h). Commands that end on it by
-// themselves hand it on (cli/interrupt.h). A signal handler has no other way to the job, which
-// lives as long as the program.
-std::atomic<comm::Job*> g_job{nullptr};
-void on_launchers_word(int) {
-  if (comm::Job* const job = g_job.load()) job->suspect();
 }
 
 // All of its processes measure.

@@ -57,4 +57,6 @@ InterruptAction::~InterruptAction() {
 
 bool InterruptAction::interrupted() const { return g_count.load() > 0; }
 
+bool listens_to_interrupts() { return g_action.load() != nullptr; }
+
 }  // namespace weft::cli

@@ -17,4 +17,7 @@ class InterruptAction {
   bool interrupted() const;
 };
 
+// Whether one lives. Async-signal-safe.
+bool listens_to_interrupts();
+
 }  // namespace weft::cli

@@ -236,7 +236,9 @@ class OverProcesses(unittest.TestCase):
     def test_an_interrupt_ends_all(self):
         job = self.answering()
         os.kill(job.process.pid, signal.SIGINT)
-        job.ends(40)
+        code, errors = job.ends(40)
+        self.assertNotEqual(code, 0)  # mpirun's own
+        self.assertNotIn("weft: ", errors)  # nobody takes anybody for lost
 
     def serving(self):
         """A server of two processes that has answered; (the job, its first process)."""
@@ -264,6 +266,18 @@ class OverProcesses(unittest.TestCase):
         code, errors = job.ends(60)
         self.assertEqual(code, 0, errors)
         self.assertIn("drained: every answer was given whole", errors)
+
+    def test_sigterm_ends_what_does_not_listen_yet(self):
+        with tempfile.TemporaryDirectory() as folder:
+            keys = Path(folder, "keys")
+            os.mkfifo(keys)  # of which the server reads until its writer ends
+            job = Processes(self, *command(2, "serve", MODEL, "--port", 0, "--pp", 2,
+                                           "--api-key-file", keys))
+            with open(keys, "wb"):  # waits for the reader
+                job.signal_rank(0, signal.SIGTERM)
+                code, errors = job.ends(20)
+        self.assertEqual(code, 143, errors)
+        self.assertIn("told to end (SIGTERM) before the command listened to it", errors)
 
     def test_an_idle_server_ends_where_a_rank_is_lost(self):
         job, _ = self.serving()

@@ -131,7 +131,7 @@ struct Fault {
   const char* name;
   void (*strike)(Communicator& comm);  // in rank 1, once all have met
   int64_t deadline_ms;
-  const char* expected;                      // of every other rank's error
+  const char* expected;                      // of every other rank's error; ")...": of rank 1
   const char* expected_elsewhere = nullptr;  // where it is not seen to end, on another machine
 };
 
@@ -186,7 +186,8 @@ TEST_P(MpiFault, IsNamedByEverySurvivor) {
   } catch (const Error& error) {
     const Fault& fault = GetParam();
     const bool elsewhere = !job.on_one_machine() && fault.expected_elsewhere != nullptr;
-    const std::string expected = elsewhere ? fault.expected_elsewhere : fault.expected;
+    std::string expected = elsewhere ? fault.expected_elsewhere : fault.expected;
+    if (expected.front() == ')') expected = "rank 1 (" + job.peer(1).host + expected;
     const bool is_named = std::string(error.what()).find(expected) != std::string::npos;
     const int exit_code = is_named || comm.rank() == 1 ? error.exit_code() : 1;
     std::fprintf(stderr, "\nrank %d after %.1f s, exit code %d: %s\n", comm.rank(),
