@@ -99,7 +99,7 @@ class ServeCommand : public Command {
       return load(context, engine_options);
     }();
     Bell bell;
-    const InterruptAction interrupt(&Bell::ring, &bell);  // until here a signal just ends the program
+    const InterruptAction interrupt(&Bell::ring, &bell);  // until here a signal ends the program
     const OwnForeground foreground(STDIN_FILENO);
     {
       const serve::BoundTo network(cpus.network);

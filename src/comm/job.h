@@ -125,8 +125,8 @@ class Job {
   // JobOptions::clock_ahead in nanoseconds: added to moments that are told to the first process.
   virtual int64_t clock_ahead_ns() const = 0;
 
-  // The launcher has told this process to end. If another one is lost, every wait ends with its name
-  // within half a second; if none is, nothing happens. Async-signal-safe.
+  // The launcher has told this process to end. If another one is lost, every wait ends with its
+  // name within half a second; if none is, nothing happens. Async-signal-safe.
   virtual void suspect() = 0;
 
   // The ordinary end, collective. Without it the launcher takes this process for lost. Members of
