@@ -355,7 +355,7 @@ TEST(RequestFields, ParsingTakesTimeByTheByte) {
   EXPECT_EQ(parse_ordered_json(list, "x").size(), size_t{kMaxJsonContainers - 2});
   const std::string most = "{" + keys(0, kMaxObjectKeys, "1") + "}";
   EXPECT_EQ(parse_ordered_json(list_of(2, most), "x").size(), 2u);
-  EXPECT_LT(seconds_between(begin, now_ns()), 2.0);
+  EXPECT_LT(seconds_between(begin, now_ns()), 10.0);  // 0.07 s, under AddressSanitizer 1.8
 }
 
 // The text of a body was read to its end for each of its messages.
