@@ -251,6 +251,8 @@ INSTANTIATE_TEST_SUITE_P(
         Mix{"llama.Q4_K.gguf", "tp2 pp2 dedicated micro4 prefix kvf32", 40},
         Mix{"llama.Q4_K.gguf", "tp5 pooled cache400 chunk48 guess4", 40},
         Mix{"llama.Q4_K.gguf", "pp3 dedicated guess8 seqs12 traced sleepy", 40},
+        // A stage that is as wide as both beside it: chunks whose tokens are shared out, then few.
+        Mix{"llama.Q4_K.gguf", "tp2 pp3 dedicated chunk48", 40},
         Mix{"llama.Q4_K.gguf", "tp2 noprefix unchunked", 40},
         // Layers with windows of 16: in all stages but one; beside full attention, from
         // few blocks; in all layers.
