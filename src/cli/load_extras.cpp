@@ -100,11 +100,13 @@ std::vector<std::string> LoadExtras::headers() const {
     const auto [name, value] = halves("--header", text);
     if (!is_header(name, value))
       throw Error(ErrorKind::kUsage, "--header: a name or value has characters that none may have",
-                  "names have letters, digits and !#$%&'*+-.^_`|~, values no control characters");
+                  "names have letters, digits and !#$%&'*+-.^_`|~, values no control characters",
+                  "give for example --header X-Team=tests");
     lines.push_back(fmt::format("{}: {}", name, value));
   }
   if (!is_header("X-Request-Id", request_id_prefix_))
-    throw Error(ErrorKind::kUsage, "--request-id-prefix has characters that no header may have");
+    throw Error(ErrorKind::kUsage, "--request-id-prefix has characters that no header may have", "",
+                "leave line ends and other control characters out");
   return lines;
 }
 
