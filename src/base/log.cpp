@@ -1,14 +1,19 @@
 #include "base/log.h"
 
 #include <fmt/chrono.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/details/os.h>
+#include <spdlog/sinks/base_sink.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <iterator>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
+#include "base/line_writer.h"
 
 namespace weft {
 namespace {
@@ -70,6 +75,68 @@ class JsonFormatter : public spdlog::formatter {
   }
 };
 
+// Some 5,000 requests' lines.
+constexpr size_t kMostWaitingBytes = size_t{1} << 20;
+
+// Standard error, by a LineWriter.
+class PatientSink final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  bool finish(std::chrono::milliseconds patience) {
+    {
+      const std::lock_guard lock(mutex_);
+      tell_lost(spdlog::log_clock::now());
+    }
+    return writer_.wait_until_written(patience);
+  }
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    tell_lost(message.time);
+    if (num_lost_ > 0 || !writer_.put(line_of(message))) ++num_lost_;
+  }
+  void flush_() override {}  // would wait
+
+ private:
+  void tell_lost(spdlog::log_clock::time_point time) {
+    if (num_lost_ == 0) return;
+    const std::string text =
+        fmt::format("{} of the log {} dropped: what reads standard error did not keep up",
+                    num_lost_ == 1 ? "a line" : fmt::format("{} lines", num_lost_),
+                    num_lost_ == 1 ? "was" : "were");
+    spdlog::details::log_msg message(time, {}, {}, spdlog::level::warn, text);
+    if (writer_.put(line_of(message))) num_lost_ = 0;
+  }
+
+  std::string line_of(const spdlog::details::log_msg& message) {
+    spdlog::memory_buf_t text;
+    message.color_range_start = message.color_range_end = 0;
+    formatter_->format(message, text);
+    std::string line(text.data(), text.size());
+    if (!has_colors_ || message.color_range_end <= message.color_range_start) return line;
+    line.insert(message.color_range_end, "\033[m");
+    line.insert(message.color_range_start, color_of(message.level));
+    return line;
+  }
+
+  static const char* color_of(spdlog::level::level_enum level) {
+    switch (level) {
+      case spdlog::level::debug:
+        return "\033[36m";  // cyan
+      case spdlog::level::info:
+        return "\033[32m";  // green
+      case spdlog::level::warn:
+        return "\033[33;1m";  // yellow
+      default:
+        return "\033[31;1m";  // red
+    }
+  }
+
+  const bool has_colors_ =
+      spdlog::details::os::in_terminal(stderr) && spdlog::details::os::is_color_terminal();
+  LineWriter writer_{STDERR_FILENO, kMostWaitingBytes};
+  int64_t num_lost_ = 0;  // since a line was put
+};
+
 std::string as_members(std::string_view message, std::initializer_list<LogField> fields) {
   std::string text = fmt::format(R"({}"message":)", kMembers);
   append_quoted(message, &text);
@@ -124,6 +191,14 @@ std::string as_text(std::string_view message, std::initializer_list<LogField> fi
 
 }  // namespace
 
+bool finish_log(std::chrono::milliseconds patience) {
+  bool is_finished = true;
+  for (const spdlog::sink_ptr& sink : spdlog::default_logger_raw()->sinks())
+    if (auto* const patient = dynamic_cast<PatientSink*>(sink.get()))
+      is_finished = patient->finish(patience) && is_finished;
+  return is_finished;
+}
+
 void log_event(std::string_view message, std::initializer_list<LogField> fields) {
   spdlog::logger& logger = *spdlog::default_logger_raw();
   if (!logger.should_log(spdlog::level::info)) return;
@@ -138,7 +213,7 @@ void start_log(std::string_view level, LogForm form) {
   if (found == std::end(kLevels))
     throw Error(ErrorKind::kUsage, fmt::format("unknown log level '{}'", level),
                 "the levels are debug, info, warn, error and off");
-  auto sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
+  auto sink = std::make_shared<PatientSink>();
   const bool is_json = form == LogForm::kJson;
   auto logger =
       std::make_shared<spdlog::logger>(is_json ? kJsonLogger : kTextLogger, std::move(sink));
@@ -148,7 +223,6 @@ void start_log(std::string_view level, LogForm form) {
     logger->set_formatter(std::make_unique<JsonFormatter>());
   else
     logger->set_pattern("%H:%M:%S.%e %^%-5l%$ %v");
-  logger->flush_on(spdlog::level::warn);
   spdlog::set_default_logger(std::move(logger));
 }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -33,6 +34,8 @@ constexpr std::chrono::milliseconds kOwnWords{2'500};
 constexpr std::chrono::milliseconds kBetweenLooks{100};
 // Twice what finding out takes whether another process is lost (JobOptions::silence_at_the_end).
 constexpr std::chrono::milliseconds kSearch{800};
+// What leaving allows the others (JobOptions::deadline), and as much again for the launcher's part.
+constexpr std::chrono::milliseconds kLongestEnd{90'000};
 constexpr int kTerminatedExit = 128 + SIGTERM;  // as shells say it
 
 // What the bits depend on but the cache's type, which the first process tells the others.
@@ -103,6 +106,28 @@ class Guard {
     return waker_.wait_for(lock, stop, time, [] { return false; }) || stop.stop_requested();
   }
 
+  std::mutex mutex_;
+  std::condition_variable_any waker_;
+  std::jthread thread_;  // the last member: it uses all others
+};
+
+// MPI's own end waits for every process without a deadline. A host that is cut off in that moment
+// does not keep the others: the launcher ends what is left once one of them ends by itself.
+class EndGuard {
+ public:
+  explicit EndGuard(LastWord& word)
+      : thread_([this, &word](const std::stop_token& stop) {
+          std::unique_lock lock(mutex_);
+          waker_.wait_for(lock, stop, kLongestEnd, [] { return false; });
+          if (stop.stop_requested()) return;
+          const Error error(
+              ErrorKind::kCommunication,
+              fmt::format("the processes did not end within {} s", kLongestEnd.count() / 1000),
+              "a host was cut off or froze after the work was done; all answers are whole");
+          _exit(word.say(error.kind(), error.what()));
+        }) {}
+
+ private:
   std::mutex mutex_;
   std::condition_variable_any waker_;
   std::jthread thread_;  // the last member: it uses all others
@@ -203,6 +228,7 @@ int run_in_job(const comm::Launch& launch, const std::vector<std::string>& argum
   context.console.out.flush();
   guard.reset();
   if (ending.in_order) {
+    const EndGuard end_guard(word);
     const int left = caught<int>(
         [&] {
           job->leave();

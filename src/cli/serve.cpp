@@ -1,13 +1,16 @@
 // weft serve MODEL: an HTTP server of the OpenAI API, until Ctrl-C or SIGTERM.
 #include <fmt/format.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <ostream>
+#include <string_view>
 
 #include "base/counted.h"
 #include "base/cpu.h"
@@ -69,6 +72,21 @@ void raise_descriptor_limit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// Whoever reads the log may leave or stand still: that is no reason to end an answer.
+class ServersLog {
+ public:
+  ServersLog(std::string_view level, LogForm form) {
+    signal(SIGPIPE, SIG_IGN);
+    start_log(level, form);
+  }
+  ~ServersLog() { finish_log(kPatience); }
+  ServersLog(const ServersLog&) = delete;
+  ServersLog& operator=(const ServersLog&) = delete;
+
+ private:
+  static constexpr std::chrono::milliseconds kPatience{1000};  // with who reads the last lines
+};
+
 std::string beyond(const serve::Limit& limit) {
   if (limit.status == serve::kNoStart) return "the server does not start";
   if (limit.status == serve::kEndsConnection) return "the connection ends";
@@ -89,7 +107,7 @@ class ServeCommand : public Command {
 
   int execute(const Context& context) override {
     if (serve_.show_limits) return print_limits(context.console);
-    start_log(serve_.log_level, serve_.log_json ? LogForm::kJson : LogForm::kText);
+    const ServersLog log(serve_.log_level, serve_.log_json ? LogForm::kJson : LogForm::kText);
     raise_descriptor_limit();
     serve::Gateway gateway(serve_.resolve());  // a port that is taken is known before the load
     const engine::EngineOptions engine_options = model_.resolve(context, serve_.quiet);

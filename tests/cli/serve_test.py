@@ -101,6 +101,23 @@ class Serve(unittest.TestCase):
             self.assertIn("path=/v1/nothing status=404", log)
             self.assertNotIn("path=/ready", log)
 
+    def test_a_log_that_nobody_reads_holds_nothing_up(self):
+        server = Server(self)
+        for i in range(500):  # lines of 300 bytes, where a pipe holds 64 KiB
+            self.assertEqual(server.get(f"/{i}/" + 190 * "x")[0], 404)
+        self.assertEqual(server.get("/live")[0], 200)
+        server.process.send_signal(signal.SIGTERM)
+        self.assertEqual(server.process.wait(TIMEOUT_S), 0)
+
+    def test_a_log_whose_reader_left_ends_nothing(self):
+        server = Server(self)
+        server.process.stderr.close()
+        for _ in range(3):
+            self.assertEqual(server.get("/v1/nothing")[0], 404)
+        self.assertEqual(server.get("/live")[0], 200)
+        server.process.send_signal(signal.SIGTERM)
+        self.assertEqual(server.process.wait(TIMEOUT_S), 0)
+
     def test_keys_from_the_environment_are_needed_by_all_but_probes(self):
         server = Server(self, "--log-json", WEFT_API_KEY="secret")
         self.assertEqual(server.get("/ready")[0], 200)

@@ -53,11 +53,19 @@ std::vector<Param> params() {
 
 constexpr int kDepth = 128;  // of our lists where the reference has one
 
+// Each file with the cache type that is the default, the smallest with all of them; `make
+// test-full` runs the rest.
+bool is_always_run(const Param& param) {
+  return param.kv_type == kernels::KvType::kBF16 || param.goldens == "smollm2-135m-q4_1";
+}
+
 class RealModels : public testing::TestWithParam<Param> {
  protected:
   void SetUp() override {
     const char* folder = std::getenv("WEFT_TEST_MODELS");
     if (folder == nullptr) GTEST_SKIP() << "WEFT_TEST_MODELS is not set";
+    if (!is_always_run(GetParam()) && std::getenv("WEFT_FULL_TESTS") == nullptr)
+      GTEST_SKIP() << "WEFT_FULL_TESTS is not set";
     engine::EngineOptions options;
     options.model_path = std::string(folder) + "/" + GetParam().file;
     ASSERT_TRUE(std::filesystem::exists(options.model_path)) << options.model_path;

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <chrono>
 #include <string>
 
 #include "base/log.h"
@@ -20,6 +21,7 @@ std::string logged(const std::string& path) {
   testing::internal::CaptureStderr();
   start_log("info");
   log_answered(answered);
+  EXPECT_TRUE(finish_log(std::chrono::seconds(60)));
   return testing::internal::GetCapturedStderr();
 }
 
