@@ -2,15 +2,16 @@
 """What a slow wire costs, and what fewer bytes on it gain: time and bytes of tokens between hosts.
 
     bench/hosts/wire.py MODEL.gguf [--weft build/weft] [--weft before=OTHER/weft] [--turns 3]
-                        [--wires 1gbit/100us,100mbit/100us] [--parts reduce,stages]
+                        [--wires 1gbit/100us,100mbit/100us] [--parts reduce,stages,prompts]
 
 reduce   tp=2 over two hosts of tools/hosts, with each --reduce.
 stages   tp=2 x pp=2, two ranks a host: what stages hand over.
+prompts  tp=2 over two hosts: rates of prompts of 512 and 2,000 tokens alone, whole sums and BF16.
 
-Each case prints the time of a generated token (one sequence, and 8 at a time), the rate of a prompt
-of 512 tokens, and what the first host sends for each of these: its interface's bytes of a long run
-less those of a short one. Programs and kinds of sum take turns. Where the machine is not quiet,
-`chrt -r 1` goes before others (as root). The record goes to standard output.
+Each case of the first two prints the time of a generated token (one sequence, and 8 at a time), the
+rate of a prompt of 512 tokens, and what the first host sends for each of these: its interface's
+bytes of a long run less those of a short one. Programs and kinds of sum take turns. Where the
+machine is not quiet, `chrt -r 1` goes before others (as root). The record goes to standard output.
 """
 
 import argparse
@@ -25,7 +26,9 @@ from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PARTS = {"reduce": (["--tp", "2"], ["int64", "f32", "bf16", "q8"]),
-         "stages": (["--tp", "2", "--pp", "2"], ["int64"])}
+         "stages": (["--tp", "2", "--pp", "2"], ["int64"]),
+         "prompts": (["--tp", "2"], ["int64", "bf16"])}
+PROMPTS = [512, 2000]
 SHORT, LONG, PROMPT, BATCH = 8, 40, 512, 8
 
 
@@ -57,12 +60,16 @@ class Wire:
             return json.loads(done.stdout)["batches"][0], after - before
 
 
-def measure(wire, program, model, split, reduce):
+def measure(part, wire, program, model, reduce):
     def batch(size, prompt, answer):
-        return wire.run(program, "bench", "batch", model, *split, "--threads", 1, "--batch-size",
-                        size, "--input-len", prompt, "--output-len", answer, "--repeats", 1,
-                        "--no-bounds", "--json", *(["--reduce", reduce] if reduce != "int64" else []))
+        return wire.run(program, "bench", "batch", model, *PARTS[part][0], "--threads", 1,
+                        "--batch-size", size, "--input-len", prompt, "--output-len", answer,
+                        "--repeats", 1, "--no-bounds", "--json",
+                        *(["--reduce", reduce] if reduce != "int64" else []))
 
+    if part == "prompts":
+        return {f"prompt_{length}_tokens_per_s": batch(1, length, SHORT)[0]["prompt_tokens_per_s"]
+                for length in PROMPTS}
     found = {}
     _, few_bytes = batch(1, 16, SHORT)
     one, many_bytes = batch(1, 16, LONG)
@@ -95,14 +102,14 @@ def main():
                                  if line.startswith("model name")), ""),
               "cpus": len(os.sched_getaffinity(0)), "command": " ".join(sys.argv), "rows": []}
     for part in options.parts.split(","):
-        split, kinds = PARTS[part]
+        kinds = PARTS[part][1]
         for wire in options.wires.split(","):
             runs = {}
             for _ in range(options.turns):
                 for name, program in programs.items():
                     for reduce in kinds:
                         runs.setdefault((name, reduce), []).append(
-                            measure(Wire(wire), program, options.model, split, reduce))
+                            measure(part, Wire(wire), program, options.model, reduce))
             for (name, reduce), turns in runs.items():
                 record["rows"].append({
                     "part": part, "wire": wire, "program": name, "reduce": reduce,

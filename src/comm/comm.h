@@ -25,9 +25,17 @@
 #include <string>
 #include <vector>
 
+#include "base/function_ref.h"
+#include "base/range.h"
 #include "comm/sum_wire.h"
 
 namespace weft::comm {
+
+// Rows that are made one piece after the other, so that the first ones can leave meanwhile.
+struct Making {
+  int64_t rows_per_piece = 0;             // the same in every member
+  FunctionRef<void(Range rows)> make_of;  // of any rows; neither throws nor joins the members
+};
 
 class Communicator {
  public:
@@ -49,6 +57,14 @@ class Communicator {
   }
   virtual void reduce_scatter_sums(const SumRows& rows, const char* phase) {
     reduce_scatter(rows.data, rows.row_length, phase);
+  }
+  // reduce_scatter_sums of rows that are made within: every row once, in ranges of which each lies
+  // in one member's rows or is all. Where processes send messages, what others are to have is made
+  // first, and travels while the rest is made.
+  virtual void reduce_scatter_as_made(const SumRows& rows, const Making& making,
+                                      const char* phase) {
+    making.make_of({0, rows.num_rows()});
+    reduce_scatter_sums(rows, phase);
   }
   // all: size() * mine.size() bytes, member r's part at r * mine.size().
   virtual void all_gather(std::span<const std::byte> mine, std::span<std::byte> all,

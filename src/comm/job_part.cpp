@@ -88,11 +88,21 @@ void JobPart::finish(std::span<Transfer> transfers, const Awaited& awaited,
   try {
     await(transfers, awaited, over);
   } catch (...) {
-    // Nothing is to be written into memory that its owner may give back now.
-    for (Transfer& transfer : transfers)
-      if (transfer.pending) link_.cancel(transfer);
+    give_up(transfers);
     throw;
   }
+}
+
+void JobPart::give_up(std::span<Transfer> transfers) {
+  for (Transfer& transfer : transfers)
+    if (transfer.pending) link_.cancel(transfer);
+}
+
+bool JobPart::is_over(Transfer& transfer, const Awaited& awaited) {
+  const Outcome outcome = link_.poll(transfer);
+  if (outcome != Outcome::kPending && outcome != Outcome::kDone)
+    fail_transfer(transfer, outcome, awaited);
+  return outcome == Outcome::kDone;
 }
 
 void JobPart::await(std::span<Transfer> transfers, const Awaited& awaited,
@@ -101,14 +111,11 @@ void JobPart::await(std::span<Transfer> transfers, const Awaited& awaited,
   while (true) {
     bool pending = false, moved = false;
     for (size_t i = 0; i < transfers.size(); ++i) {
-      Transfer& transfer = transfers[i];
-      if (!transfer.pending) continue;
-      const Outcome outcome = link_.poll(transfer);
-      if (outcome == Outcome::kPending) {
+      if (!transfers[i].pending) continue;
+      if (!is_over(transfers[i], awaited)) {
         pending = true;
         continue;
       }
-      if (outcome != Outcome::kDone) fail_transfer(transfer, outcome, awaited);
       moved = true;
       over(i);
     }

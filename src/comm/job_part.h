@@ -79,6 +79,11 @@ class JobPart {
   // Error(kCommunication), after every other wait of the job was told to end with the same reason.
   void finish(std::span<Transfer> transfers, const Awaited& awaited,
               FunctionRef<void(size_t)> over);
+  // For who has something else to do first: whether a pending transfer is over. Each look moves all
+  // that is under way on. Throws as finish does, where it failed.
+  bool is_over(Transfer& transfer, const Awaited& awaited);
+  // Nothing is to be written into memory that its owner may give back now.
+  void give_up(std::span<Transfer> transfers);
   // Tells the job and throws.
   [[noreturn]] void fail(const std::string& what, const std::string& why = {});
   void throw_if_failed() const {

@@ -9,6 +9,7 @@
 #include "base/range.h"
 #include "comm/reduce_crossover.h"
 #include "comm/sum_coder.h"
+#include "comm/sums_to_send.h"
 
 namespace weft::comm {
 namespace {
@@ -16,13 +17,6 @@ namespace {
 std::byte* at_least(tensor::Buffer& buffer, int64_t num_bytes) {
   if (buffer.size() < num_bytes) buffer = tensor::Buffer(num_bytes, "sums between processes");
   return buffer.data();
-}
-
-// Unsigned, so that wrapping around is defined; the bits are the same.
-void add(std::span<int64_t> sum, const std::byte* part) {
-  auto* out = reinterpret_cast<uint64_t*>(sum.data());
-  const auto* in = reinterpret_cast<const uint64_t*>(part);
-  for (size_t i = 0; i < sum.size(); ++i) out[i] += in[i];
 }
 
 template <typename T>
@@ -136,7 +130,7 @@ void ProcessGroup::one_shot(std::span<int64_t> data, const char* phase) {
   for (int other = 0; other < size(); ++other)
     if (other != index_) send(other, {copy, data.size_bytes()});
   finish([&](size_t i) {
-    if (i < others) add(data, parts + static_cast<int64_t>(i) * num_bytes);
+    if (i < others) add_words(data, parts + static_cast<int64_t>(i) * num_bytes);
   });
 }
 
@@ -171,7 +165,7 @@ void ProcessGroup::reduce_blocks(Verb verb, std::span<int64_t> data, Bounds boun
   for (int other = 0; other < size(); ++other)
     if (other != index_) send(other, std::as_bytes(block(data, bounds, other)));
   finish([&](size_t i) {
-    if (i < others) add(own, parts + static_cast<int64_t>(i) * num_bytes);
+    if (i < others) add_words(own, parts + static_cast<int64_t>(i) * num_bytes);
   });
 }
 
@@ -218,10 +212,65 @@ void ProcessGroup::exchange_sums(Verb verb, const SumRows& rows, FunctionRef<Ran
   }
   finish([&](size_t i) {
     if (i < others && !coder.add(own, parts + static_cast<int64_t>(i) * own_bytes))
-      part_->fail(fmt::format("{} sent to '{}' ({}) of {} what no sum can be",
-                              part_->name(transfers_[i].peer), phase, name_of(verb),
-                              part_->own_name()));
+      fail_no_sum(transfers_[i].peer);
   });
+}
+
+void ProcessGroup::fail_no_sum(int process) const {
+  part_->fail(fmt::format("{} sent to '{}' ({}) of {} what no sum can be", part_->name(process),
+                          awaited_.phase, awaited_.operation, part_->own_name()));
+}
+
+void ProcessGroup::reduce_sums_as_made(const SumRows& rows, const PieceOrder& pieces,
+                                       FunctionRef<void(Range)> make, const char* phase) {
+  const SumsToSend sums(rows, options_.wire, copy_);
+  const auto add_part = [&](size_t i) {
+    if (!sums.add(incoming_[i].units, incoming_[i].part)) fail_no_sum(transfers_[i].peer);
+  };
+  begin(Verb::kReduceScatterAsMade, phase);
+  size_t num_come = 0;  // of the receives, as far as all before it have
+  try {
+    expect(sums, pieces);
+    pieces.for_each([&](int owner, Range piece) {
+      make(piece);
+      part_->throw_if_failed();
+      sums.round(piece);
+      if (owner != index_)
+        sums.for_each_message(piece, [&](Range units) { send(owner, sums.leaving(units)); });
+      while (num_come < incoming_.size() && part_->is_over(transfers_[num_come], awaited_))
+        ++num_come;
+    });
+    for (size_t i = 0; i < num_come; ++i) add_part(i);
+  } catch (...) {
+    part_->give_up(transfers_);
+    throw;
+  }
+  finish([&](size_t i) {
+    if (i < incoming_.size()) add_part(i);
+  });
+}
+
+void ProcessGroup::expect(const SumsToSend& sums, const PieceOrder& pieces) {
+  size_t num_received = 0, num_sent = 0;
+  pieces.for_each([&](int owner, Range piece) {
+    size_t& count = owner == index_ ? num_received : num_sent;
+    sums.for_each_message(piece, [&](Range) { ++count; });
+  });
+  num_received *= static_cast<size_t>(size() - 1);
+  transfers_.reserve(num_received + num_sent);  // they stay where they are
+  incoming_.clear();
+  incoming_.reserve(num_received);
+  const Range own = pieces.rows_of(index_);
+  std::byte* part = at_least(parts_, (size() - 1) * sums.num_bytes(sums.units_of(own)));
+  for (int other = 0; other < size(); ++other) {
+    for (int64_t k = 0; k < pieces.num_pieces(index_) && other != index_; ++k) {
+      sums.for_each_message(pieces.piece(index_, k), [&](Range units) {
+        incoming_.push_back({units, part});
+        receive(other, {part, static_cast<size_t>(sums.num_bytes(units))});
+        part += sums.num_bytes(units);
+      });
+    }
+  }
 }
 
 void ProcessGroup::gather_blocks(std::span<std::byte> all, Bounds bounds, const char* phase) {

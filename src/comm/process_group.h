@@ -6,6 +6,9 @@
 //               The crossover is measured at the first one, as between threads (thread_reduce.cpp).
 //   rounded     the sums of all_reduce_sums and reduce_sums, where the options name a wire
 //               (sum_wire.h): one shot each. A window adds what was rounded, whole.
+//   as made     a reduction whose rows are made within, piece by piece (piece_order.h). What is
+//               another's is sent once it is whole. Nobody waits meanwhile, and messages move when
+//               somebody looks: the one that makes them does, after each piece.
 //
 // Processes of one machine take memory that they share instead (comm/window.h), which they open at
 // their first verb; where they cannot, they go on with messages.
@@ -24,12 +27,15 @@
 #include "comm/comm.h"
 #include "comm/job_part.h"
 #include "comm/link.h"
+#include "comm/piece_order.h"
 #include "comm/shared_memory.h"
 #include "comm/thread_group.h"
 #include "comm/window.h"
 #include "tensor/buffer.h"
 
 namespace weft::comm {
+
+class SumsToSend;
 
 class ProcessGroup {
  public:
@@ -61,6 +67,13 @@ class ProcessGroup {
   // As all_reduce and reduce_blocks (whose blocks are whole rows), of sums that may be rounded.
   void all_reduce_sums(const SumRows& rows, const char* phase);
   void reduce_sums(const SumRows& rows, Bounds bounds, const char* phase);
+  // The same by messages, of pieces that make(piece) makes, in their order.
+  void reduce_sums_as_made(const SumRows& rows, const PieceOrder& pieces,
+                           FunctionRef<void(Range)> make, const char* phase);
+  // Where no window is to be opened: known without a word between processes, and to all alike.
+  bool sends_sums() const {
+    return size() > 1 && !(options_.shares_memory && part_->on_one_machine(processes_));
+  }
   // The first of `count` numbers of groups that no process of this group has used.
   int64_t agree_on_groups(int64_t count);
 
@@ -79,6 +92,9 @@ class ProcessGroup {
   // Sends each other process its rows, rounded, and adds what comes to this one's.
   void exchange_sums(Verb verb, const SumRows& rows, FunctionRef<Range(int)> rows_of,
                      const char* phase);
+  [[noreturn]] void fail_no_sum(int process) const;
+  // Posts the receives of this process's rows, by sender, and makes room for the sends.
+  void expect(const SumsToSend& sums, const PieceOrder& pieces);
   void gather_blocks(Verb verb, std::span<std::byte> all, Bounds bounds, const char* phase);
 
   // A verb: begin, its receives and sends, finish.
@@ -102,7 +118,12 @@ class ProcessGroup {
   Awaited awaited_;
   std::vector<Transfer> transfers_;  // receives first
   std::vector<int64_t> bounds_;      // of two_shot
-  tensor::Buffer copy_, parts_;      // grow, never shrink
+  struct Incoming {
+    Range units;  // of SumsToSend
+    const std::byte* part;
+  };
+  std::vector<Incoming> incoming_;  // of reduce_sums_as_made: what transfers_ begin with
+  tensor::Buffer copy_, parts_;     // grow, never shrink
 };
 
 }  // namespace weft::comm

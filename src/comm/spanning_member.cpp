@@ -43,6 +43,8 @@ class SpanningMember final : public Communicator {
   void reduce_scatter(std::span<int64_t> data, int64_t row_length, const char* phase) override;
   void all_reduce_sums(const SumRows& rows, const char* phase) override;
   void reduce_scatter_sums(const SumRows& rows, const char* phase) override;
+  void reduce_scatter_as_made(const SumRows& rows, const Making& making,
+                              const char* phase) override;
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all,
                   const char* phase) override;
   void all_gather_rows(std::span<std::byte> all, int64_t row_bytes, const char* phase) override;
@@ -152,6 +154,26 @@ void SpanningMember::reduce_scatter_sums(const SumRows& rows, const char* phase)
   cut_rows(static_cast<int64_t>(rows.data.size()), rows.row_length);
   inside_->all_reduce(rows.data, phase);
   if (speaks()) between_.reduce_sums(rows, bounds_, phase);
+  spread_own_block(rows.data, phase);
+}
+
+// The ranks of this process make a piece together before the one that speaks sends it.
+void SpanningMember::reduce_scatter_as_made(const SumRows& rows, const Making& making,
+                                            const char* phase) {
+  if (!between_.sends_sums()) return Communicator::reduce_scatter_as_made(rows, making, phase);
+  cut_rows(static_cast<int64_t>(rows.data.size()), rows.row_length);
+  const PieceOrder pieces(bounds_, rows.row_length, between_.index(), making.rows_per_piece);
+  const auto make = [&](Range piece) {
+    making.make_of(piece);
+    inside_->all_reduce(rows.data.subspan(static_cast<size_t>(piece.begin * rows.row_length),
+                                          static_cast<size_t>(piece.size() * rows.row_length)),
+                        phase);
+  };
+  if (speaks()) {
+    between_.reduce_sums_as_made(rows, pieces, make, phase);
+  } else {
+    pieces.for_each([&](int, Range piece) { make(piece); });
+  }
   spread_own_block(rows.data, phase);
 }
 

@@ -24,6 +24,8 @@ const char* name_of(Verb verb) {
       return "split";
     case Verb::kExchange:
       return "exchange";
+    case Verb::kReduceScatterAsMade:
+      return "reduce_scatter_as_made";
   }
   return "?";
 }

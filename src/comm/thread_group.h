@@ -43,6 +43,7 @@ enum class Verb : uint8_t {
   kBroadcast,
   kSplit,
   kExchange,
+  kReduceScatterAsMade,
 };
 const char* name_of(Verb verb);
 

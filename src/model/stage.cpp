@@ -143,14 +143,11 @@ void Stage::run_layer(size_t layer, const Batch& batch) {
   project_qkv(layer);
   rotate_and_store(layer, batch);
   attend(layer, batch);
-  project_output(layer);
   const LayerVectors& v = weights_.vectors()[layer];
-  add_reduced(reduce("attention output"), v.output_bias, v.post_attention_norm, ffn_input(layer),
-              layer);
+  add_reduced(project_output(layer), v.output_bias, v.post_attention_norm, ffn_input(layer), layer);
   project_gate_up(layer);
-  project_down(layer);
   const bool more = layer + 1 < weights_.vectors().size();
-  add_reduced(reduce("FFN output"), v.down_bias, v.post_ffn_norm,
+  add_reduced(project_down(layer), v.down_bias, v.post_ffn_norm,
               more ? attention_input(layer + 1) : NextInput{}, layer);
 }
 
@@ -165,11 +162,11 @@ void Stage::project_qkv(size_t layer) {
   matmul_.run(team_);
 }
 
-void Stage::project_output(size_t layer) {
+std::span<const int64_t* const> Stage::project_output(size_t layer) {
   const kernels::PartialSums sums = exact_.partial();
   for (int s = 0; s < num_shards(); ++s)
     matmul_.add(shard(s, layer).output, steps_[static_cast<size_t>(s)].row_input, sums);
-  run_exact(sums);
+  return run_exact(sums, "attention output");
 }
 
 void Stage::project_gate_up(size_t layer) {
@@ -185,19 +182,28 @@ void Stage::project_gate_up(size_t layer) {
   matmul_.run(team_);
 }
 
-void Stage::project_down(size_t layer) {
+std::span<const int64_t* const> Stage::project_down(size_t layer) {
   const kernels::PartialSums sums = exact_.partial();
   for (int s = 0; s < num_shards(); ++s)
     matmul_.add(shard(s, layer).down, steps_[static_cast<size_t>(s)].row_input, sums);
-  run_exact(sums);
+  return run_exact(sums, "FFN output");
 }
 
-void Stage::run_exact(const kernels::PartialSums& sums) {
-  if (matmul_.empty()) {
-    parallel::clear(sums);  // no shard here has a part in this sum
-  } else {
-    matmul_.run(team_);
-  }
+std::span<const int64_t* const> Stage::run_exact(const kernels::PartialSums& sums,
+                                                 const char* phase) {
+  const auto make_of = [&](Range tokens) {
+    clock_.enter(Activity::kCompute);
+    if (matmul_.empty()) {
+      parallel::clear(sums, tokens);  // no shard here has a part in this sum
+    } else {
+      matmul_.run(team_, tokens);
+    }
+    meet();
+  };
+  const auto parts = exact_.reduce(make_of, phase);
+  matmul_.forget();
+  if (has_collectives()) reduce_bytes_ += exact_.bytes();
+  return parts;
 }
 
 void Stage::place_row_inputs(size_t layer, bool down) {
@@ -208,13 +214,6 @@ void Stage::place_row_inputs(size_t layer, bool down) {
     step.row_input = kernels::place_activations(linear.weight.activation_type(), num_tokens_,
                                                 linear.weight.layout().inputs, step.row_memory);
   }
-}
-
-std::span<const int64_t* const> Stage::reduce(const char* phase) {
-  meet();
-  const auto parts = exact_.reduce(phase);
-  if (has_collectives()) reduce_bytes_ += exact_.bytes();
-  return parts;
 }
 
 void Stage::add_reduced(std::span<const int64_t* const> parts, const std::vector<float>& bias,

@@ -130,11 +130,12 @@ class Stage {
   int64_t spans_of_context() const;
   kernels::Attention attention_of(size_t layer, const Batch& batch,
                                   const AttentionTile& tile) const;
-  void project_output(size_t layer);
   void project_gate_up(size_t layer);
-  void project_down(size_t layer);
-  // The phase of a row-parallel linear, which may have no tile here.
-  void run_exact(const kernels::PartialSums& sums);
+  // The row-parallel linears, added up: the parts of ExactReduce::reduce.
+  std::span<const int64_t* const> project_output(size_t layer);
+  std::span<const int64_t* const> project_down(size_t layer);
+  // Such a linear may have no tile here. Runs in pieces where sums leave in pieces.
+  std::span<const int64_t* const> run_exact(const kernels::PartialSums& sums, const char* phase);
   void place_row_inputs(size_t layer, bool down);
   // Lays what a tile's heads have mixed out as inputs of the output projection.
   void lay_out_heads(size_t layer, const Batch& batch, const AttentionTile& tile);
@@ -147,7 +148,6 @@ class Stage {
   // The residual, and what is known of bad sums, on every worker.
   void gather_hidden();
   void part_from_peers();
-  std::span<const int64_t* const> reduce(const char* phase);
   NextInput attention_input(size_t layer) const;
   NextInput ffn_input(size_t layer) const;
   void add_types(const parallel::ColumnLinear& linear, NextInput& next) const;

@@ -112,8 +112,8 @@ std::vector<float> load_vector(const tensor::RawTensor& tensor, int64_t expected
   return out;
 }
 
-void clear(const kernels::PartialSums& sums) {
-  std::fill_n(sums.data, sums.num_tokens * sums.stride(), int64_t{0});
+void clear(const kernels::PartialSums& sums, Range tokens) {
+  std::fill_n(sums.data + tokens.begin * sums.stride(), tokens.size() * sums.stride(), int64_t{0});
 }
 
 void MatmulPhase::add(const ColumnLinear& linear, const kernels::Activations& input, float* out) {
@@ -146,16 +146,20 @@ void MatmulPhase::add(const GatedPart& part) {
 }
 
 void MatmulPhase::run(ThreadTeam& team) {
+  if (!empty()) run(team, {0, jobs_.front().op.input.num_tokens});
+  forget();
+}
+
+void MatmulPhase::run(ThreadTeam& team, Range tokens) {
+  first_token_ = tokens.begin;
   int64_t num_tiles = 0;
   for (Job& job : jobs_) {
     job.first_tile = num_tiles;
     if (job.goes_with_last) continue;
-    job.tiling =
-        kernels::choose_tiling(*job.op.layout, job.op.input.num_tokens, team.num_threads());
+    job.tiling = kernels::choose_tiling(*job.op.layout, tokens.size(), team.num_threads());
     num_tiles += job.tiling.num_tiles();
   }
   team.parallel_for(num_tiles, [&](int64_t tile, int) { run_tile(tile); });
-  jobs_.clear();
 }
 
 void MatmulPhase::run_tile(int64_t tile) const {
@@ -164,7 +168,8 @@ void MatmulPhase::run_tile(int64_t tile) const {
       jobs_.begin(), jobs_.end(), tile,
       [](int64_t wanted, const Job& candidate) { return wanted < candidate.first_tile; }));
   const Range panels = job->tiling.panels(tile - job->first_tile);
-  const Range tokens = job->tiling.tokens(tile - job->first_tile);
+  const Range of_run = job->tiling.tokens(tile - job->first_tile);
+  const Range tokens{first_token_ + of_run.begin, first_token_ + of_run.end};
   if (job->gated.gate != nullptr) return run_gated(job->gated, panels, tokens);
   if (job->out != nullptr) {
     return table_.matmul(job->op, panels, tokens, job->bias, job->out, job->out_stride);

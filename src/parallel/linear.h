@@ -96,8 +96,8 @@ class WeightLoader {
   int64_t num_tiles_ = 0;
 };
 
-// Sets all sums and counts to zero.
-void clear(const kernels::PartialSums& sums);
+// Sets some tokens' sums and counts to zero.
+void clear(const kernels::PartialSums& sums, Range tokens);
 
 // A one-dimensional tensor (norm weight, bias), or a range of it, as FP32 padded with zeros to a
 // multiple of 16. Checks its length; throws Error(kModel) naming the tensor.
@@ -127,8 +127,11 @@ class MatmulPhase {
   // The down projection's units must be whole groups, as ffn_units makes them.
   void add(const GatedPart& part);
   bool empty() const { return jobs_.empty(); }
-  // Runs and forgets the jobs.
+  // Runs the jobs for all tokens and forgets them.
   void run(ThreadTeam& team);
+  // Runs them for some tokens.
+  void run(ThreadTeam& team, Range tokens);
+  void forget() { jobs_.clear(); }
 
  private:
   struct Job {
@@ -147,6 +150,7 @@ class MatmulPhase {
 
   const kernels::KernelTable& table_;
   std::vector<Job> jobs_;
+  int64_t first_token_ = 0;  // of the run
 };
 
 }  // namespace weft::parallel

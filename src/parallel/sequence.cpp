@@ -57,11 +57,18 @@ void ExactReduce::clear_counts(Range tokens) {
     sums.data[token * sums.stride() + sums.bad_index()] = 0;
 }
 
-std::span<const int64_t* const> ExactReduce::reduce(const char* phase) {
+std::span<const int64_t* const> ExactReduce::reduce(FunctionRef<void(Range tokens)> make_of,
+                                                    const char* phase) {
   const kernels::PartialSums own = partial();
   const std::span<int64_t> data(own.data, static_cast<size_t>(own.num_tokens * own.stride()));
   parity_ ^= 1;
   parts_.assign(1, own.data);
+  const comm::SumRows rows{data, own.stride(), own.num_rows, own.bad_index()};
+  if (shares_.shared_out() && !communicator_.lends_views()) {
+    communicator_.reduce_scatter_as_made(rows, {kTokensPerPiece, make_of}, phase);
+    return parts_;
+  }
+  make_of({0, own.num_tokens});
   if (communicator_.size() == 1) return parts_;
   if (communicator_.lends_views()) {
     const auto views = communicator_.exchange(reinterpret_cast<const std::byte*>(own.data), phase);
@@ -69,12 +76,7 @@ std::span<const int64_t* const> ExactReduce::reduce(const char* phase) {
     for (const std::byte* view : views) parts_.push_back(reinterpret_cast<const int64_t*>(view));
     return parts_;
   }
-  const comm::SumRows rows{data, own.stride(), own.num_rows, own.bad_index()};
-  if (shares_.shared_out()) {
-    communicator_.reduce_scatter_sums(rows, phase);
-  } else {
-    communicator_.all_reduce_sums(rows, phase);
-  }
+  communicator_.all_reduce_sums(rows, phase);
   return parts_;
 }
 

@@ -22,6 +22,7 @@
 #include <span>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "base/range.h"
 #include "comm/comm.h"
 #include "kernels/kernels.h"
@@ -59,6 +60,10 @@ class TokenShares {
 // 6 gain 3 and 8 gain 6; with 896 elements 4 gain 1 and 8 gain 7.
 inline constexpr int64_t kFewestTokensPerMember = 3;
 
+// What leaves for another process as one message while the next one is computed, where tokens are
+// shared out between processes that send (comm.h, reduce_scatter_as_made). XXX
+inline constexpr int64_t kTokensPerPiece = 48;
+
 // Adds the members' partial sums exactly. What is lent to peers stays untouched until they have met
 // again (comm.h). Few tokens alternate two buffers. Many need one: after each reduction the members
 // meet once more, to gather rows or, at the end of a stage, the hidden state, or just so.
@@ -75,9 +80,12 @@ class ExactReduce {
   // Zeroes the tokens' counts of bad units in it: once, before it is filled, and where tokens are
   // shared out after the rows that came of it have been gathered.
   void clear_counts(Range tokens);
-  // Joins all members: the parts whose sum is the result, [num_tokens, stride] each, of which only
-  // the member's own tokens may be read. Valid until the exchange after the next one.
-  std::span<const int64_t* const> reduce(const char* phase);
+  // Joins all members. make_of fills partial() for every token once, some tokens at a time, those
+  // first that other processes wait for. Returns the parts whose sum is the result, [num_tokens,
+  // stride] each, of which only the member's own tokens may be read. Valid until the exchange after
+  // the next one.
+  std::span<const int64_t* const> reduce(FunctionRef<void(Range tokens)> make_of,
+                                         const char* phase);
   // Payload of one reduction, as one shard contributes it.
   int64_t bytes() const;
 

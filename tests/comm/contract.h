@@ -66,6 +66,25 @@ inline bool reduce_scatter_is_right(Communicator& comm, int64_t num_rows, int64_
   return std::equal(data.begin() + mine.begin, data.begin() + mine.end, sums.begin() + mine.begin);
 }
 
+// Rows are made in pieces that do not divide what they are pieces of; each is to be made once.
+inline bool reduce_scatter_as_made_is_right(Communicator& comm, int64_t num_rows, int64_t call) {
+  const int64_t row = row_length_of(call);
+  const std::vector<int64_t> values = values_of(comm.rank(), num_rows * row, call);
+  std::vector<int64_t> data(values.size(), -1), made(static_cast<size_t>(num_rows), 0);
+  const auto make_of = [&](Range rows) {
+    for (int64_t i = rows.begin; i < rows.end; ++i) ++made[static_cast<size_t>(i)];
+    std::copy(values.begin() + rows.begin * row, values.begin() + rows.end * row,
+              data.begin() + rows.begin * row);
+  };
+  const int64_t rows_per_piece = num_rows > 2000 ? 5003 : 7;
+  comm.reduce_scatter_as_made({data, row, row, 0}, {rows_per_piece, make_of}, "as made");
+  const std::vector<int64_t> sums = sum_of(comm.size(), num_rows * row, call);
+  const Range rows = equal_part({0, num_rows}, comm.rank(), comm.size());
+  return std::count(made.begin(), made.end(), 1) == num_rows &&
+         std::equal(data.begin() + rows.begin * row, data.begin() + rows.end * row,
+                    sums.begin() + rows.begin * row);
+}
+
 inline bool all_gather_is_right(Communicator& comm, int64_t length, int64_t call) {
   const std::vector<int64_t> mine = values_of(comm.rank(), length, call);
   std::vector<int64_t> all(static_cast<size_t>(length * comm.size())), expected;

@@ -33,6 +33,9 @@ TEST_P(Contract, AllReduceInOneShot) {
 }
 TEST_P(Contract, AllReduceInTwoShots) { EXPECT_EQ(count_wrong(all_reduce_is_right, 0), 0); }
 TEST_P(Contract, ReduceScatter) { EXPECT_EQ(count_wrong(reduce_scatter_is_right), 0); }
+TEST_P(Contract, ReduceScatterAsMade) {
+  EXPECT_EQ(count_wrong(reduce_scatter_as_made_is_right), 0);
+}
 TEST_P(Contract, AllGather) { EXPECT_EQ(count_wrong(all_gather_is_right), 0); }
 TEST_P(Contract, AllGatherRows) { EXPECT_EQ(count_wrong(all_gather_rows_is_right), 0); }
 TEST_P(Contract, Broadcast) { EXPECT_EQ(count_wrong(broadcast_is_right), 0); }
@@ -69,7 +72,7 @@ TEST_P(Contract, NobodyLeavesABarrierBeforeAllHaveCome) {
 
 bool run_verb(Communicator& comm, uint64_t dice, int64_t call) {
   const auto length = static_cast<int64_t>((dice >> 8) % 300);
-  switch (dice % 8) {
+  switch (dice % 9) {
     case 0:
       return all_reduce_is_right(comm, length, call);
     case 1:
@@ -85,6 +88,8 @@ bool run_verb(Communicator& comm, uint64_t dice, int64_t call) {
       return true;
     case 6:
       return all_reduce_is_right(comm, 1 + length % 3, call);
+    case 7:
+      return reduce_scatter_as_made_is_right(comm, length, call);
     default:
       return all_gather_rows_is_right(comm, length, call);
   }
@@ -122,6 +127,7 @@ TEST_P(Contract, LargeParts) {
       if (!all_gather_rows_is_right(comm, kLength, call)) ++wrong;
       if (!broadcast_is_right(comm, kLength, call)) ++wrong;
       if (!reduce_scatter_is_right(comm, kLength, call)) ++wrong;
+      if (!reduce_scatter_as_made_is_right(comm, kLength, call)) ++wrong;
       if (!all_reduce_is_right(comm, kLength, call)) ++wrong;
       if (!ring_is_right(comm, kLength, call)) ++wrong;
     }

@@ -52,7 +52,7 @@ class OverHosts(unittest.TestCase):
         self.assertEqual(code, 0, output[-4000:])
 
     def test_a_fault_is_named_by_every_survivor(self):
-        for fault, expected in {"Killed": 137, "Frozen": 5}.items():
+        for fault, expected in {"Killed": 137, "Frozen": 5, "FrozenInTheMaking": 5}.items():
             with self.subTest(fault=fault):
                 code, output = comm_test(3, f"Mpi/MpiFault.IsNamedByEverySurvivor/{fault}")
                 self.assertEqual(code, expected, output[-4000:])

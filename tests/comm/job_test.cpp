@@ -4,7 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
+#include <functional>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -163,6 +165,101 @@ TEST(Job, AnotherVerbIsWaitedForInVainAndNamed) {
               testing::AnyOf(HasSubstr("rank 1 (host1) calls reduce_scatter"),
                              HasSubstr("rank 0 (host0) calls barrier")));
 }
+
+// ---- Sums that leave while they are made
+
+// A sum of 40 rows in pieces of 4; made(piece) is called in each member once a piece is there.
+void reduce_as_made(Communicator& comm, const std::function<void(Range)>& made) {
+  std::vector<int64_t> data(80, comm.rank());
+  const auto make_of = [&](Range rows) { made(rows); };
+  comm.reduce_scatter_as_made({data, 2, 2, 0}, {4, make_of}, "layer 3 mlp");
+}
+
+TEST(JobAsMade, WhatOthersWaitForLeavesBeforeTheRestIsMade) {
+  JobWorld world({1, 1}, {.shares_memory = false});
+  std::atomic<bool> first_has_its_sums = false;
+  for (const std::exception_ptr& failure : run_members_to_end(world.members(), [&](auto& comm) {
+         const Range own = equal_part({0, 40}, comm.rank(), 2);
+         int64_t num_made = 0;
+         reduce_as_made(comm, [&](Range rows) {
+           EXPECT_LE(rows.size(), 4);
+           const bool is_own = own.intersect(rows) == rows;
+           EXPECT_EQ(is_own, num_made >= 20) << rows.begin;
+           num_made += rows.size();
+           const int64_t give_up = now_ns() + 10'000'000'000;
+           while (is_own && comm.rank() == 1 && !first_has_its_sums && now_ns() < give_up)
+             std::this_thread::yield();
+           EXPECT_TRUE(!is_own || comm.rank() == 0 || first_has_its_sums);
+         });
+         EXPECT_EQ(num_made, 40);
+         if (comm.rank() == 0) first_has_its_sums = true;
+       }))
+    EXPECT_EQ(failure, nullptr);
+}
+
+TEST(JobAsMade, AProcessLostInTheMiddleIsNamed) {
+  JobWorld world({2, 1, 1}, {.shares_memory = false}, {.silence = milliseconds(2500)});
+  const int64_t begin = now_ns();
+  const auto failures = failures_of(world, [&](Communicator& comm) {
+    comm.barrier("layer 3 attention");
+    int pieces = 0;
+    while (true)  // what was sent before the cut still arrives
+      reduce_as_made(comm, [&](Range) {
+        if (comm.rank() == 3 && ++pieces == 4) world.board().cut(2);
+      });
+  });
+  EXPECT_LT(seconds_between(begin, now_ns()), 20.0) << "the deadline is a minute";
+  for (const size_t rank : {0, 1, 2})
+    EXPECT_THAT(failures[rank], HasSubstr("rank 3 (host2) gave no sign of life"));
+}
+
+TEST(JobAsMade, WhoStopsInTheMiddleIsWaitedForByTheDeadlineAndNamed) {
+  JobWorld world({1, 1}, {.deadline = milliseconds(500), .shares_memory = false});
+  const auto failures = failures_of(world, [](Communicator& comm) {
+    int pieces = 0;
+    reduce_as_made(comm, [&](Range) {
+      if (comm.rank() == 1 && ++pieces == 3) std::this_thread::sleep_for(milliseconds(4000));
+    });
+  });
+  EXPECT_THAT(failures[0], HasSubstr("rank 1 (host1) did not come to 'layer 3 mlp' "
+                                     "(reduce_scatter_as_made) of start within"));
+  EXPECT_EQ(failures[1], failures[0]) << "who comes late finds the job ended";
+}
+
+TEST(JobAsMade, WhoGivesUpInTheMiddleEndsAll) {
+  JobWorld world({2, 1}, {.shares_memory = false});
+  const auto failures = failures_of(world, [](Communicator& comm) {
+    int pieces = 0;
+    reduce_as_made(comm, [&](Range) {
+      if (comm.rank() == 1 && ++pieces == 3) comm.abort("layer 7: the sum left its range");
+    });
+    comm.barrier("never");
+  });
+  for (const std::string& failure : failures) EXPECT_EQ(failure, "layer 7: the sum left its range");
+}
+
+TEST(JobAsMade, AnotherVerbOrSizeIsNamed) {
+  JobWorld verb({1, 1}, {.deadline = milliseconds(300), .shares_memory = false});
+  auto failures = failures_of(verb, [](Communicator& comm) {
+    std::vector<int64_t> data(80);
+    if (comm.rank() == 0) reduce_as_made(comm, [](Range) {});
+    if (comm.rank() == 1) comm.reduce_scatter_sums({data, 2, 2, 0}, "at once");
+  });
+  EXPECT_THAT(failures[0] + failures[1],
+              testing::AnyOf(HasSubstr("rank 1 (host1) calls reduce_scatter"),
+                             HasSubstr("rank 0 (host0) calls reduce_scatter_as_made")));
+
+  JobWorld size({1, 1}, {.deadline = milliseconds(2000), .shares_memory = false});
+  failures = failures_of(size, [](Communicator& comm) {
+    std::vector<int64_t> data(80);
+    const auto make_of = [](Range) {};
+    comm.reduce_scatter_as_made({data, 2, 2, 0}, {4 + comm.rank(), make_of}, "odd");
+    comm.barrier("after");
+  });
+  EXPECT_THAT(failures[0] + failures[1], HasSubstr("to 'odd' (reduce_scatter_as_made) of"));
+}
+
+// ---- What ends a job
 
 TEST(Job, AFailureReachesWaitsOfEveryKindInEveryProcess) {
   JobWorld world({2, 1, 2}, {});

@@ -133,6 +133,7 @@ struct Fault {
   int64_t deadline_ms;
   const char* expected;                      // of every other rank's error; ")...": of rank 1
   const char* expected_elsewhere = nullptr;  // where it is not seen to end, on another machine
+  bool in_the_making = false;                // of a sum that travels meanwhile
 };
 
 void sleep_long(Communicator&) { std::this_thread::sleep_for(std::chrono::seconds(300)); }
@@ -158,7 +159,20 @@ const Fault kFaults[] = {
     {"AnotherVerb", call_another_verb, 1000, ") did not come to"},
     {"AnotherSize", send_another_size, 60'000, ", which takes 64"},
     {"GivenUp", give_up, 60'000, "rank 1: the sum left its range"},
+    {"KilledInTheMaking", die, 60'000, ") ended without a word (process id ", kUnheard, true},
+    {"FrozenInTheMaking", freeze, 60'000, ") gave no sign of life for 3000 ms", nullptr, true},
+    {"GivenUpInTheMaking", give_up, 60'000, "rank 1: the sum left its range", nullptr, true},
 };
+
+// 2 MiB in pieces of 128 KiB, by messages; rank 1 falls when it has made some of them.
+void strike_in_the_making(const Fault& fault, Communicator& comm) {
+  std::vector<int64_t> data(4096 * 64);
+  int num_pieces = 0;
+  const auto make_of = [&](Range) {
+    if (++num_pieces == 6 && comm.rank() == 1) fault.strike(comm);
+  };
+  comm.reduce_scatter_as_made({data, 64, 64, 0}, {256, make_of}, "layer 3 mlp");
+}
 
 // As job.h says.
 void hand_on_the_launchers_word(Job& job) {
@@ -174,11 +188,13 @@ GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(MpiFault);
 TEST_P(MpiFault, IsNamedByEverySurvivor) {
   Job& job = TheJob::get({.silence = milliseconds(3000)});
   hand_on_the_launchers_word(job);
-  auto members = job.members(1, {.deadline = milliseconds(GetParam().deadline_ms)});
+  auto members = job.members(1, {.deadline = milliseconds(GetParam().deadline_ms),
+                                 .shares_memory = !GetParam().in_the_making});
   Communicator& comm = *members.front();
   const int64_t begin = now_ns();
   try {
     comm.barrier("layer 3 attention");  // whoever falls may have left it before the others have
+    if (GetParam().in_the_making) strike_in_the_making(GetParam(), comm);
     if (comm.rank() == 1) GetParam().strike(comm);
     std::byte data[64] = {};
     comm.broadcast(data, 1, "layer 3 mlp");

@@ -51,7 +51,8 @@ class OverMpi(unittest.TestCase):
 
     def test_a_fault_is_named_by_every_survivor(self):
         faults = {"Sleeping": 5, "Killed": 137, "Frozen": 5, "Quiet": 3, "AnotherVerb": 5,
-                  "AnotherSize": 5, "GivenUp": 5}
+                  "AnotherSize": 5, "GivenUp": 5, "KilledInTheMaking": 137,
+                  "FrozenInTheMaking": 5, "GivenUpInTheMaking": 5}
         for fault, expected in faults.items():
             with self.subTest(fault=fault):
                 code, output, seconds = mpirun(

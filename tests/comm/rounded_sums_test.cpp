@@ -78,6 +78,29 @@ TEST_P(RoundedSums, ARankTreatsItsRowsAsAllWould) {
   EXPECT_EQ(wrong, 0);
 }
 
+// Rows that leave while others are made are rounded like rows that leave at once.
+TEST_P(RoundedSums, RowsInTheMakingAreThoseOfAll) {
+  const auto& [span, wire] = GetParam();
+  std::atomic<int> wrong = 0;
+  run([&](Communicator& comm) {
+    for (const int64_t num_rows : {1, 3, 24, 61}) {
+      const SumTable expected = expected_sum(span.num_local, num_rows, wire);
+      const SumTable made(num_rows, comm.rank());
+      SumTable own = made;
+      std::fill(own.words.begin(), own.words.end(), -1);
+      const auto make_of = [&](Range rows) {
+        std::copy(made.words.begin() + rows.begin * kRowLength,
+                  made.words.begin() + rows.end * kRowLength,
+                  own.words.begin() + rows.begin * kRowLength);
+      };
+      comm.reduce_scatter_as_made(own.rows(), {4, make_of}, "sums");
+      const Range rows = equal_part({0, num_rows}, comm.rank(), comm.size());
+      for (int64_t row = rows.begin; row < rows.end; ++row) wrong += !same_row(own, expected, row);
+    }
+  });
+  EXPECT_EQ(wrong, 0);
+}
+
 // Embeddings are bits of floats, and what processes agree on are numbers: nothing else is rounded.
 TEST_P(RoundedSums, NoOtherSumIs) {
   std::atomic<int> wrong = 0;

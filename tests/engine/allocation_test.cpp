@@ -144,6 +144,10 @@ TEST(Allocations, AreNoneOverProcesses) {
     SpanningEngine by_tensors(options, 2, {.shares_memory = shares_memory});
     EXPECT_EQ(allocations_of_steps(*by_tensors, generated), 0) << shares_memory;
     EXPECT_EQ(generated, 8 * 60);
+    options.topology.tensor_parallel_size = 2;  // shares eight tokens out
+    SpanningEngine by_shares(options, 2, {.shares_memory = shares_memory});
+    EXPECT_EQ(allocations_of_steps(*by_shares, generated), 0) << shares_memory;
+    EXPECT_EQ(generated, 8 * 60);
     SpanningEngine by_stages(options_of("3", 0, nullptr), 3, {.shares_memory = shares_memory});
     EXPECT_EQ(allocations_of_steps(*by_stages, generated), 0) << shares_memory;
     EXPECT_GT(generated, 60);

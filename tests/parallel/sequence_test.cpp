@@ -78,13 +78,15 @@ int64_t part_of(int member, int64_t token, int64_t row, int64_t reduction) {
 int count_wrong_sums(comm::Communicator& member, ExactReduce& exact, const TokenShares& shares,
                      int64_t reduction) {
   const kernels::PartialSums mine = exact.partial();
-  for (int64_t t = 0; t < shares.num_tokens(); ++t) {
-    for (int64_t r = 0; r < kRows; ++r)
-      mine.data[t * mine.stride() + r] = part_of(member.rank(), t, r, reduction);
-    // Added to, as the kernels do: what a step left behind would show.
-    mine.data[t * mine.stride() + mine.bad_index()] += (t + member.rank() + reduction) % 3;
-  }
-  const auto parts = exact.reduce("sums");
+  const auto make_of = [&](Range tokens) {
+    for (int64_t t = tokens.begin; t < tokens.end; ++t) {
+      for (int64_t r = 0; r < kRows; ++r)
+        mine.data[t * mine.stride() + r] = part_of(member.rank(), t, r, reduction);
+      // Added to, as the kernels do: what a step left behind would show.
+      mine.data[t * mine.stride() + mine.bad_index()] += (t + member.rank() + reduction) % 3;
+    }
+  };
+  const auto parts = exact.reduce(make_of, "sums");
   int wrong = 0;
   for (int64_t t = shares.own().begin; t < shares.own().end; ++t) {
     const auto sum_at = [&](int64_t column) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/spanning_engine.h"
 #include "parity/cases.h"
 
 namespace weft::parity {
@@ -24,6 +25,12 @@ void PrintTo(const Param& param, std::ostream* out) { *out << param.model; }
 
 class TokenShares : public testing::TestWithParam<Param> {};
 
+Answer answer_of(const Case& c) {
+  if (c.num_processes == 1) return answer(*engine::Engine::load(c.options), c.work);
+  engine::SpanningEngine engine(c.options, c.num_processes, c.job_options);
+  return answer(*engine, c.work);
+}
+
 TEST_P(TokenShares, SameBits) {
   const char* folder = std::getenv("WEFT_TINY_MODELS");
   if (folder == nullptr) GTEST_SKIP() << "WEFT_TINY_MODELS is not set";
@@ -34,7 +41,7 @@ TEST_P(TokenShares, SameBits) {
   for (const char* words : GetParam().cases) {
     SCOPED_TRACE(words);
     const Case c = parse_case(std::string(words) + " dedicated", path);
-    const Answer got = answer(*engine::Engine::load(c.options), c.work);
+    const Answer got = answer_of(c);
     EXPECT_EQ(got.logits_hash, expected.logits_hash);
     EXPECT_EQ(got.token_ids, expected.token_ids);
     EXPECT_EQ(got.logprob_bits, expected.logprob_bits);
@@ -51,6 +58,16 @@ const Param kParams[] = {
     {"Biases", "llama-attn-bias.Q8_0.gguf", {"stages=2@3,2@2 chunk17 threads2"}},
     {"Uneven", "heads25kv5.Q6_K.gguf", {"weights=3,2,1,1 chunk41", "weights=1,3 chunk299"}},
     {"TwoFormats", "gemma3.Q4_K_M.gguf", {"tp2 chunk23", "tp3"}},
+    // Sums leave in pieces (kTokensPerPiece): the whole prompt in one step, several pieces of each
+    // process's tokens, the last one short; more ranks than processes; one piece; ranks without a
+    // head.
+    {"Pieces",
+     "llama.Q4_0.gguf",
+     {"over2 apart tp2 chunk300", "over2 apart tp3 chunk300 threads2"}},
+    {"PiecesOfThree",
+     "gemma3.Q4_K_M.gguf",
+     {"over3 apart tp5 chunk299", "over3 apart tp3 chunk40"}},
+    {"PiecesOfIdleRanks", "heads1.Q4_0.gguf", {"over2 apart tp3 chunk300"}},
 };
 
 INSTANTIATE_TEST_SUITE_P(Parity, TokenShares, testing::ValuesIn(kParams),
