@@ -10,7 +10,8 @@
 // output | reduce, norm | gate, up, activate, lay out | down | reduce, norm. A ninth merges
 // contexts that threads shared out. Workers meet twice a layer, in its reductions. Where they share
 // many tokens out (parallel/sequence.h) they meet four times, and each reduction is followed by a
-// phase that takes the peers' rows.
+// phase that takes the peers' rows; between processes that send messages, the products before it
+// run in pieces, which travel one by one.
 //
 // Thread rule: the team's leader calls; nothing is allocated after the first step of a size.
 #pragma once

@@ -60,8 +60,10 @@ class TokenShares {
 // 6 gain 3 and 8 gain 6; with 896 elements 4 gain 1 and 8 gain 7.
 inline constexpr int64_t kFewestTokensPerMember = 3;
 
-// What leaves for another process as one message while the next one is computed, where tokens are
-// shared out between processes that send (comm.h, reduce_scatter_as_made). XXX
+// What is computed before it leaves for another process while the next tokens are, where these are
+// shared out between processes that send (comm.h, reduce_scatter_as_made). Whole register tiles of
+// the kernels (kernels.h, Tiling) and no fewer than what row-parallel ones gain blocks from
+// (kFewestBlockedTokens); fewer read the weights more often, more leave later.
 inline constexpr int64_t kTokensPerPiece = 48;
 
 // Adds the members' partial sums exactly. What is lent to peers stays untouched until they have met
