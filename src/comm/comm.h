@@ -58,9 +58,8 @@ class Communicator {
   virtual void reduce_scatter_sums(const SumRows& rows, const char* phase) {
     reduce_scatter(rows.data, rows.row_length, phase);
   }
-  // reduce_scatter_sums of rows that are made within: every row once, in ranges of which each lies
-  // in one member's rows or is all. Where processes send messages, what others are to have is made
-  // first, and travels while the rest is made.
+  // reduce_scatter_sums of rows that are made within, every row once. Where processes send messages,
+  // what others are to have is made first, and travels while the rest is made.
   virtual void reduce_scatter_as_made(const SumRows& rows, const Making& making,
                                       const char* phase) {
     making.make_of({0, rows.num_rows()});

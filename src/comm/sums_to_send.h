@@ -16,8 +16,7 @@ namespace weft::comm {
 
 // What Open MPI hands to the system at once, its own header included, is 64 KiB over TCP. Of a
 // larger message the receiver says first where it wants it, and that word waits behind all that the
-// receiver itself has sent: measured at 1 Gbit/s, pieces of 224 KiB that travel while others are
-// computed made a prompt slower by a seventh than one message after all.
+// receiver itself has sent (docs/decisions/0006).
 inline constexpr int64_t kMessageBytes = 60 << 10;
 
 // Unsigned, so that wrapping around is defined; the bits are the same.
