@@ -46,7 +46,8 @@ std::string content_of(const json& content, const std::string& field) {
   return text;
 }
 
-// Calls belong to the assistant's message before them.
+// Calls belong to the assistant's message before them. One that was cut is none, as where the
+// conversation goes on from a response that was kept.
 void add_call(const json& item, const std::string& field, json& messages) {
   const json call = {
       {"id", text_of(item, "call_id", field)},
@@ -55,7 +56,8 @@ void add_call(const json& item, const std::string& field, json& messages) {
        {{"name", text_of(item, "name", field)}, {"arguments", text_of(item, "arguments", field)}}}};
   if (messages.empty() || messages.back()["role"] != "assistant")
     messages.push_back({{"role", "assistant"}, {"content", ""}});
-  messages.back()["tool_calls"].push_back(call);
+  const json* status = find(item, "status");
+  if (status == nullptr || *status != "incomplete") messages.back()["tool_calls"].push_back(call);
 }
 
 void add_item(const json& item, const std::string& field, json& messages) {

@@ -11,9 +11,20 @@ namespace {
 using engine::FinishReason;
 using Kind = text::AnswerPart::Kind;
 
-// A stop string within a call ends the answer, and no call.
-bool ends_whole(FinishReason reason, const ResponseItems& items) {
-  return reason == FinishReason::kStop && !items.ends_in_broken_call();
+// How an answer ended.
+struct Ending {
+  const char* status = "completed";
+  Json incomplete_details;
+
+  bool is_whole() const { return incomplete_details.is_null(); }
+};
+
+// A stop string within a call ends the answer, and no call: OpenAI has no reason for that, and
+// takes an object without one.
+Ending ending_of(FinishReason reason, const ResponseItems& items) {
+  if (reason != FinishReason::kStop) return {"incomplete", {{"reason", "max_output_tokens"}}};
+  if (items.ends_in_broken_call()) return {"incomplete", Json::object()};
+  return {};
 }
 
 class ResponseWriter final : public AnswerWriter {
@@ -41,9 +52,9 @@ class ResponseWriter final : public AnswerWriter {
         items.note_logprobs(logprobs_of_message(choice, all));
       items.take({each});
     }
-    const bool complete = ends_whole(choice.finish.value_or(FinishReason::kLength), items);
-    items.finish(complete);
-    return dump(kept(this->object(complete ? "completed" : "incomplete", items, &part), items));
+    const Ending ending = ending_of(choice.finish.value_or(FinishReason::kLength), items);
+    items.finish(ending.is_whole());
+    return dump(kept(ended(ending, items, part), items));
   }
 
   std::string chunks(size_t, const AnsweredPart& part, const fleet::Event& event) override {
@@ -65,7 +76,8 @@ class ResponseWriter final : public AnswerWriter {
     const Json told = Json::parse(error_json(error))["error"];
     events_.add("error",
                 {{"code", told["code"]}, {"message", told["message"]}, {"param", told["param"]}});
-    Json object = this->object("failed", items_, nullptr);
+    Json object = this->object("failed", items_);
+    if (keep_) object.erase("store");
     object["error"] = {{"code", error.status >= 500 ? "server_error" : "invalid_prompt"},
                        {"message", told["message"]}};
     events_.add("response.failed", {{"response", object}});
@@ -75,17 +87,17 @@ class ResponseWriter final : public AnswerWriter {
  private:
   void begin() {
     if (std::exchange(begun_, true)) return;
-    const Json object = this->object("in_progress", items_, nullptr);
+    Json object = this->object("in_progress", items_);
+    if (keep_) object.erase("store");  // known once there is something to store
     events_.add("response.created", {{"response", object}});
     events_.add("response.in_progress", {{"response", object}});
   }
 
   void finish(const AnsweredPart& part, FinishReason reason) {
-    const bool complete = ends_whole(reason, items_);
-    items_.finish(complete);
-    const Json object =
-        kept(this->object(complete ? "completed" : "incomplete", items_, &part), items_);
-    events_.add(complete ? "response.completed" : "response.incomplete", {{"response", object}});
+    const Ending ending = ending_of(reason, items_);
+    items_.finish(ending.is_whole());
+    events_.add(ending.is_whole() ? "response.completed" : "response.incomplete",
+                {{"response", kept(ended(ending, items_, part), items_)}});
   }
 
   // As it is told: who reads that it is stored may come back for it.
@@ -123,21 +135,22 @@ class ResponseWriter final : public AnswerWriter {
     return of_message;
   }
 
-  // part: of a response that has ended; null before.
-  Json object(const char* status, const ResponseItems& items, const AnsweredPart* part) const {
-    const bool cut = std::string_view(status) == "incomplete";
+  Json ended(const Ending& ending, const ResponseItems& items, const AnsweredPart& part) const {
+    Json object = this->object(ending.status, items);
+    object["incomplete_details"] = ending.incomplete_details;
+    object["usage"] = usage(part, items);
+    return object;
+  }
+
+  Json object(const char* status, const ResponseItems& items) const {
     Json object = {
         {"id", head_.id},       {"object", "response"},   {"created_at", head_.created},
         {"status", status},     {"error", nullptr},       {"incomplete_details", nullptr},
         {"model", head_.model}, {"output", items.items()}};
-    if (cut)
-      object["incomplete_details"] = {
-          {"reason", items.ends_in_broken_call() ? "stop" : "max_output_tokens"}};
     object.update(request_.terms);
-    if (part == nullptr && keep_) object.erase("store");  // known once there is something to store
     object["temperature"] = format_.body.sampling.temperature;
     object["top_p"] = format_.body.sampling.top_p;
-    object["usage"] = part == nullptr ? Json() : usage(*part, items);
+    object["usage"] = nullptr;
     object["system_fingerprint"] = head_.fingerprint;
     return object;
   }

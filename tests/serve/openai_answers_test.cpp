@@ -54,12 +54,32 @@ TEST_F(ToolRoutes, ACallThatAStopCutsIsNoCall) {
     const char* const status = is_whole ? "completed" : "incomplete";
     EXPECT_EQ(response["output"][0]["status"], status);
     EXPECT_EQ(response["status"], status);
-    EXPECT_EQ(response["incomplete_details"],
-              is_whole ? json(nullptr) : json::parse(R"({"reason": "stop"})"));
+    EXPECT_EQ(response["incomplete_details"], is_whole ? json(nullptr) : json::object());
     const auto events = send("POST", "/v1/responses", response_body(R"(, "stream": true)"));
     ASSERT_TRUE(events->wait());
     EXPECT_THAT(events->body, HasSubstr(std::string("event: response.") + status + "\n"));
   }
+}
+
+// Its client's library knows two reasons, and sends back what it was given.
+TEST_F(ToolRoutes, ACallThatTheLimitCutsSaysSoAndMayBeSentBack) {
+  client_->answer = [](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+    on_event(event_of(request, 0, R"(<tool_call>{"name": "now", "arguments": {"city": "P)"));
+    on_event(event_of(request, 0, "", Finish::kLength, true));
+  };
+  const json response = ask("/v1/responses", response_body(""));
+  const json expected = {{"reason", "max_output_tokens"}};
+  EXPECT_EQ(response["status"], "incomplete");
+  EXPECT_EQ(response["incomplete_details"], expected);
+  const auto events = send("POST", "/v1/responses", response_body(R"(, "stream": true)"));
+  ASSERT_TRUE(events->wait());
+  EXPECT_THAT(events->body, HasSubstr(R"("incomplete_details":{"reason":"max_output_tokens"})"));
+  const json item = response["output"][0];
+  EXPECT_EQ(item["type"], "function_call");
+  const json more = {
+      {"input",
+       {{{"role", "user"}, {"content", "hi"}}, item, {{"role", "user"}, {"content", "go on"}}}}};
+  ask("/v1/responses", more.dump());
 }
 
 TEST_F(ToolRoutes, ToolsCountAmongTheTokensOfAChat) {

@@ -81,6 +81,20 @@ TEST(ResponseBody, ItemsBecomeMessages) {
             R"({"role":"assistant","content":"Rain."}])");
 }
 
+TEST(ResponseBody, ACallThatWasCutIsNone) {
+  const ResponseRequest request = read(R"({"input":[
+    {"role":"user","content":"Paris?"},
+    {"type":"function_call","call_id":"c1","name":"weather","arguments":"{}","status":"completed"},
+    {"type":"function_call","call_id":"c2","name":"now","arguments":"{\"a","status":"incomplete"},
+    {"role":"user","content":"And?"},
+    {"type":"function_call","call_id":"c3","name":"now","arguments":"{","status":"incomplete"}]})");
+  EXPECT_EQ(request.messages.dump(),
+            R"([{"role":"user","content":"Paris?"},)"
+            R"({"role":"assistant","content":"","tool_calls":[)"
+            R"({"id":"c1","type":"function","function":{"name":"weather","arguments":"{}"}}]},)"
+            R"({"role":"user","content":"And?"},{"role":"assistant","content":""}])");
+}
+
 TEST(ResponseBody, RefusalsNameTheField) {
   const auto param = [](const std::string& body) -> std::string {
     try {
