@@ -153,7 +153,7 @@ class VerifyCommand : public Command {
     out << fmt::format("compared: {}", fmt::join(verdict.compared, ", "));
     if (!verdict.missing.empty())
       out << fmt::format("; not in the response: {}", fmt::join(verdict.missing, ", "));
-    out << "\n";
+    out << fmt::format("; not compared: {}\n", fmt::join(verdict.left_out, ", "));
     return verdict.agrees() ? 0 : kDiffersExit;
   }
 

@@ -19,6 +19,9 @@ using json = nlohmann::ordered_json;
 constexpr size_t kMostReceiptBytes = 64 << 20;
 constexpr const char* kResponsesPath = "/v1/responses";
 
+// A choice and which one it is.
+using Numbered = std::pair<uint64_t, json>;
+
 [[noreturn]] void refuse(const std::string& what, const std::string& mend = {}) {
   throw Error(ErrorKind::kUsage, what, "", mend);
 }
@@ -81,16 +84,30 @@ void check_token_ids(const json& choice) {
            "save the whole body of the server's answer, as it came");
 }
 
-const json& choices_of(const json& response) {
+// Which of the choices it is; of itself the one at whose place it stands.
+uint64_t index_of(const json& choice, size_t place) {
+  const json* index = find(choice, "index");
+  if (index == nullptr) return place;
+  if (!index->is_number_unsigned())
+    refuse(fmt::format("a choice's index is no whole number: {}", index->dump().substr(0, 40)),
+           "save the whole body of the server's answer, as it came");
+  return index->get<uint64_t>();
+}
+
+// By their numbers, wherever they stand.
+std::vector<Numbered> choices_of(const json& response) {
   const json* choices = response.is_object() ? find(response, "choices") : nullptr;
   if (choices == nullptr || !choices->is_array() || choices->empty())
     refuse("the response has no choices", "save the whole body of the server's answer");
+  std::vector<Numbered> all;
   for (const json& choice : *choices) {
     if (!choice.is_object())
       refuse("the response's choices are no objects", "save the whole body of the server's answer");
     check_token_ids(choice);
+    all.emplace_back(index_of(choice, all.size()), choice);
   }
-  return *choices;
+  std::ranges::stable_sort(all, {}, &Numbered::first);
+  return all;
 }
 
 // Where the tokens or bytes of two lists part; the length of the shorter one: one goes on.
@@ -113,6 +130,12 @@ std::string difference_of_tokens(const json& ids, const json& ids_again) {
 // the last two never: who finds them in a response finds words that no model said.
 constexpr std::array<const char*, 5> kTexts = {"reasoning_content", "reasoning", "content",
                                                "refusal", "function_call"};
+// What has a rule of its own, in a message and in a choice.
+constexpr std::array<std::string_view, 7> kOfMessage = {
+    "role", "reasoning_content", "reasoning", "content", "refusal", "function_call", "tool_calls"};
+constexpr std::array<std::string_view, 10> kOfChoice = {
+    "index",         "message",     "text",     "items",           "token_ids",
+    "finish_reason", "stop_reason", "logprobs", "prompt_logprobs", "prompt_token_ids"};
 // What a choice may have beside its tokens, texts and end.
 constexpr std::array<const char*, 4> kFurther = {"stop_reason", "logprobs", "prompt_logprobs",
                                                  "prompt_token_ids"};
@@ -161,6 +184,21 @@ std::string difference_of_calls(const json& saved, const json& again) {
   return {};
 }
 
+// Of what has no rule: words that no model said. Libraries add null and empty lists of what they
+// know and a server did not say.
+template <size_t N>
+std::string difference_of_others(const json& saved, const json& again,
+                                 const std::array<std::string_view, N>& with_rules) {
+  if (!saved.is_object()) return {};
+  for (const auto& [key, value] : saved.items()) {
+    const bool says_nothing = value.is_null() || (value.is_array() && value.empty());
+    if (says_nothing || std::ranges::find(with_rules, key) != with_rules.end()) continue;
+    if (!is_equal(&value, find(again, key.c_str())))
+      return fmt::format("{} differs", key.substr(0, 40));
+  }
+  return {};
+}
+
 // One by one: what stands in another place is another answer, although all of it together reads the
 // same.
 std::string difference_of_words(const json& saved, const json& again) {
@@ -179,6 +217,9 @@ std::string difference_of_words(const json& saved, const json& again) {
   }
   const std::string of_calls = difference_of_calls(message, message_again);
   if (!of_calls.empty()) return of_calls;
+  if (!is_equal(find(message, "role"), find(message_again, "role"))) return "role differs";
+  const std::string of_others = difference_of_others(message, message_again, kOfMessage);
+  if (!of_others.empty()) return of_others;
   if (!is_equal(find(saved, "items"), find(again, "items"))) return "items of the output differ";
   return {};
 }
@@ -213,13 +254,15 @@ std::string difference_of_choices(const json& saved, const json& again, Verdict*
   for (const char* key : kFurther)
     if (difference.empty() && !is_equal(find(saved, key), find(again, key)))
       difference = fmt::format("{} differ", key);
-  return difference;
+  return difference.empty() ? difference_of_others(saved, again, kOfChoice) : difference;
 }
 
-void compare_choice(const json& saved, const json& again, size_t index, Verdict* verdict) {
-  const std::string difference = difference_of_choices(saved, again, verdict);
+void compare_choice(const Numbered& saved, const Numbered& again, Verdict* verdict) {
+  const std::string difference = saved.first == again.first
+                                     ? difference_of_choices(saved.second, again.second, verdict)
+                                     : fmt::format("its index is {}", again.first);
   if (!difference.empty())
-    verdict->differences.push_back(fmt::format("choice {}: {}", index, difference));
+    verdict->differences.push_back(fmt::format("choice {}: {}", saved.first, difference));
 }
 
 void compare_prompt(const json& saved, const json& again, Verdict* verdict) {
@@ -243,13 +286,14 @@ void compare_usage(const json& saved, const json& again, Verdict* verdict) {
   }
 }
 
-void say_what_is_compared(const json& saved, const json& choices, Verdict* verdict) {
+void say_what_is_compared(const json& saved, const std::vector<Numbered>& choices, bool is_response,
+                          Verdict* verdict) {
   const auto say = [&](const char* what, bool is_there) {
     (is_there ? verdict->compared : verdict->missing).emplace_back(what);
   };
   const auto in_all = [&](const char* key) {
-    return std::ranges::all_of(choices,
-                               [&](const json& choice) { return find(choice, key) != nullptr; });
+    return std::ranges::all_of(
+        choices, [&](const Numbered& choice) { return find(choice.second, key) != nullptr; });
   };
   say("token_ids", verdict->by_tokens);
   verdict->compared.emplace_back("text");
@@ -259,16 +303,18 @@ void say_what_is_compared(const json& saved, const json& choices, Verdict* verdi
   say("logprobs", in_all("logprobs"));
   // A chat has them once: beside its choices, or where it is a stream with the first of them.
   for (const char* key : kOfPrompt)
-    say(key, find(saved, key) != nullptr || find(choices.front(), key) != nullptr);
+    say(key, find(saved, key) != nullptr || find(choices.front().second, key) != nullptr);
+  verdict->left_out = {"model", "ids", "times", "cached tokens"};
+  if (is_response) verdict->left_out.emplace_back("what repeats the request");
 }
 
 // Of the choices that ended for their length, where the request bounds none.
 std::optional<int64_t> length_of_context(const json& request, const json& response) {
   for (const char* key : {"max_tokens", "max_completion_tokens", "max_output_tokens"})
     if (find(request, key) != nullptr) return std::nullopt;
-  const json& choices = choices_of(response);
+  const std::vector<Numbered> choices = choices_of(response);
   std::optional<int64_t> length;
-  for (const json& choice : choices) {
+  for (const auto& [_, choice] : choices) {
     if (word(choice, "finish_reason") != "length") continue;
     const json* ids = find(choice, "token_ids");
     const json* usage = choices.size() == 1 ? find(response, "usage") : nullptr;
@@ -341,18 +387,18 @@ Verdict compare(const Receipt& receipt, std::string_view again_text) {
   const json saved = json::parse(receipt.response);
   const json again =
       as_choices(receipt.streams ? join_stream(again_text) : parse_saved(again_text));
-  const json &choices = choices_of(saved), &choices_again = choices_of(again);
+  const std::vector<Numbered> choices = choices_of(saved), choices_again = choices_of(again);
   Verdict verdict;
   verdict.saved_fingerprint = word(saved, "system_fingerprint");
   verdict.fingerprint = word(again, "system_fingerprint");
   verdict.by_tokens = std::ranges::all_of(
-      choices, [](const json& choice) { return find(choice, "token_ids") != nullptr; });
-  say_what_is_compared(saved, choices, &verdict);
+      choices, [](const Numbered& each) { return find(each.second, "token_ids") != nullptr; });
+  say_what_is_compared(saved, choices, receipt.path == kResponsesPath, &verdict);
   if (choices.size() != choices_again.size())
     verdict.differences.push_back(
         fmt::format("there are {} choices and were {}", choices_again.size(), choices.size()));
   for (size_t i = 0; i < std::min(choices.size(), choices_again.size()); ++i)
-    compare_choice(choices[i], choices_again[i], i, &verdict);
+    compare_choice(choices[i], choices_again[i], &verdict);
   compare_prompt(saved, again, &verdict);
   compare_usage(saved, again, &verdict);
   return verdict;

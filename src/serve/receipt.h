@@ -40,6 +40,7 @@ struct Verdict {
   std::vector<std::string> differences;  // a line a choice that differs: where, and how
   // "token_ids", "text", "finish_reason", "usage", ...: what the response has, and what it has not.
   std::vector<std::string> compared, missing;
+  std::vector<std::string> left_out;  // "model", "ids", ...: of no receipt's concern
 
   bool same_engine() const { return saved_fingerprint == fingerprint; }
   bool agrees() const { return differences.empty(); }

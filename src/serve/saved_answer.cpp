@@ -65,8 +65,11 @@ void append_calls(const json& pieces, json* calls) {
 void append_delta(const json& delta, json* message) {
   if (!delta.is_object()) refuse_answer("a piece of the stream has a delta that is no object");
   for (const auto& [key, value] : delta.items()) {
-    if (value.is_null() || key == "role") continue;
-    key == "tool_calls" ? append_calls(value, &(*message)[key]) : append(value, &(*message)[key]);
+    if (value.is_null()) continue;
+    if (key == "role")
+      (*message)[key] = value;
+    else
+      key == "tool_calls" ? append_calls(value, &(*message)[key]) : append(value, &(*message)[key]);
   }
 }
 
@@ -157,19 +160,37 @@ class StreamJoiner {
   bool is_response_ = false, has_ended_ = false;
 };
 
-// What people read of an item of a response's output, without ids, which are drawn anew.
+// Without what is left out, and without what is null or an empty list: libraries add such of what
+// they know and a server did not say.
+json members_but(const json& object, std::initializer_list<std::string_view> left_out) {
+  if (!object.is_object()) return object;
+  json kept = json::object();
+  for (const auto& [key, value] : object.items()) {
+    const bool says_nothing = value.is_null() || (value.is_array() && value.empty());
+    if (!says_nothing && std::ranges::find(left_out, key) == left_out.end()) kept[key] = value;
+  }
+  return kept;
+}
+
+// All of an item of a response's output but ids, which are drawn anew, and logprobs, which are
+// compared by themselves.
 json words_of_item(const json& item) {
-  json words = json::object();
-  for (const char* key : {"type", "name", "arguments"})
-    if (const json* value = member(item, key)) words[key] = *value;
+  json words = members_but(item, {"id", "call_id"});
   for (const char* list : {"content", "summary"}) {
-    words[list] = json::array();
-    const json* parts = member(item, list);
-    for (const json& part : parts != nullptr && parts->is_array() ? *parts : json::array())
-      words[list].push_back(
-          {text_in(part, "type"), text_in(part, "text") + text_in(part, "refusal")});
+    const json* parts = member(words, list);
+    if (parts == nullptr || !parts->is_array()) continue;
+    for (json& part : words[list]) part = members_but(part, {"logprobs"});
   }
   return words;
+}
+
+// In a chat's words; what a chat has no word for stays as it was told.
+std::string finish_of_response(const json& answer) {
+  if (text_in(answer, "status") == "completed") return "stop";
+  const json* details = member(answer, "incomplete_details");
+  const std::string reason = details == nullptr ? "" : text_in(*details, "reason");
+  if (reason == "max_output_tokens") return "length";
+  return reason.empty() ? "incomplete" : reason;
 }
 
 // Of a response's output: what a chat's message has, and the items one by one.
@@ -264,7 +285,7 @@ json as_choices(json answer) {
   if ((status != "completed" && status != "incomplete") || output == nullptr || !output->is_array())
     refuse_answer(fmt::format("the response has not ended: its status is \"{}\"", status));
   json choice = choice_of_output(*output);
-  choice["finish_reason"] = status == "completed" ? "stop" : "length";
+  choice["finish_reason"] = finish_of_response(answer);
   json whole = {{"choices", json::array({std::move(choice)})}};
   if (const json* print = member(answer, "system_fingerprint"))
     whole["system_fingerprint"] = *print;

@@ -227,8 +227,14 @@ TEST(Receipt, ComparesWhatIsReadPartByPart) {
         R"({"reasoning": "a", "reasoning_content": "X", "content": "b"})",
         R"({"reasoning": "a", "content": ["b"]})",
         R"({"reasoning": "a", "content": "b", "refusal": "no"})",
-        R"({"reasoning": "a", "content": "b", "function_call": {"name": "f"}})"})
+        R"({"reasoning": "a", "content": "b", "function_call": {"name": "f"}})",
+        R"({"reasoning": "a", "content": "b", "role": "system"})",
+        R"({"reasoning": "a", "content": "b", "annotations": [{"type": "url_citation"}]})",
+        R"({"reasoning": "a", "content": "b", "audio": {"data": ""}})"})
     EXPECT_THAT(differences(saved, thought), testing::SizeIs(1)) << saved;
+  EXPECT_THAT(differences(R"({"reasoning": "a", "content": "b", "annotations": [], "audio": null})",
+                          thought),
+              testing::IsEmpty());
   // One of the two names of reasoning was left out.
   EXPECT_THAT(differences(R"({"reasoning": "a", "content": "b"})", thought), testing::IsEmpty());
   EXPECT_THAT(differences(R"({"reasoning_content": "a", "content": "b"})", thought),
@@ -254,6 +260,22 @@ TEST(Receipt, ComparesWhatIsReadPartByPart) {
               ElementsAre("choice 0: call 1: arguments differs from byte 1 on"));
   EXPECT_THAT(differences(calling(call("f", "{}")), calls),
               ElementsAre("choice 0: there are 2 calls and were 1"));
+}
+
+TEST(Receipt, ChoicesAreMatchedByTheirNumbers) {
+  const auto choice = [](int index, const char* text, int id) {
+    return fmt::format(R"({{"index": {}, "text": "{}", "token_ids": [{}]}})", index, text, id);
+  };
+  const std::string again = response_with("[" + choice(0, "a", 1) + "," + choice(1, "b", 2) + "]");
+  const auto differences = [&](const std::string& choices) {
+    return compare(read_receipt(together(kRequest, response_with("[" + choices + "]"))), again)
+        .differences;
+  };
+  EXPECT_THAT(differences(choice(1, "b", 2) + "," + choice(0, "a", 1)), testing::IsEmpty());
+  EXPECT_THAT(differences(choice(1, "a", 1) + "," + choice(0, "b", 2)), testing::SizeIs(2));
+  EXPECT_THAT(differences(choice(0, "a", 1) + "," + choice(7, "b", 2)),
+              ElementsAre("choice 7: its index is 1"));
+  EXPECT_THROW(differences(choice(-1, "a", 1)), Error);
 }
 
 // Of a chat beside its choices, of a completion in each, of a chat's stream in the first.

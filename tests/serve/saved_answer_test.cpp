@@ -55,7 +55,8 @@ TEST(SavedAnswer, AStreamsPiecesAreJoined) {
   EXPECT_EQ(joined["usage"]["completion_tokens"], 4);
   EXPECT_EQ(joined["system_fingerprint"], "fp_1");
   const json expected = json::parse(R"([
-      {"index": 0, "message": {"content": "a}\"b"}, "token_ids": [1, 2, 3], "finish_reason": "stop",
+      {"index": 0, "message": {"role": "assistant", "content": "a}\"b"}, "token_ids": [1, 2, 3],
+       "finish_reason": "stop",
        "logprobs": {"content": [{"token": "a"}, {"token": "b"}]}},
       {"index": 1, "message": {"reasoning_content": "hm", "tool_calls": [{"function":
        {"name": "f", "arguments": "{}"}}]}, "token_ids": [9], "finish_reason": "tool_calls"}])");
@@ -117,9 +118,11 @@ TEST(SavedAnswer, RefusesStreamsThatAreNotWhole) {
               HasSubstr("no list"));
 }
 
-std::string response(const std::string& text, const std::string& status = "completed") {
-  return R"({"object": "response", "status": ")" + status +
-         R"(", "system_fingerprint": "fp_1", "output": [
+std::string response(const std::string& text, const std::string& status = "completed",
+                     const std::string& reason = "max_output_tokens") {
+  const std::string details = status == "completed" ? "null" : R"({"reason": ")" + reason + "\"}";
+  return R"({"object": "response", "status": ")" + status + R"(", "incomplete_details": )" +
+         details + R"(, "system_fingerprint": "fp_1", "output": [
               {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "hm"}]},
               {"type": "message", "content": [{"type": "output_text", "text": ")" +
          text + R"(", "logprobs": [{"token": "a"}]}]},
@@ -144,6 +147,11 @@ TEST(SavedAnswer, ResponsesAreComparedByTextCallsAndUsage) {
               ElementsAre("choice 0: content differs from byte 1 on"));
   EXPECT_THAT(compare(receipt, response("ab", "incomplete")).differences,
               ElementsAre("choice 0: finish_reason is \"length\" and was \"stop\""));
+  const auto incomplete = [&](const char* reason) { return response("ab", "incomplete", reason); };
+  EXPECT_THAT(
+      compare(read_receipt(kAsk + incomplete("content_filter")), incomplete("max_output_tokens"))
+          .differences,
+      ElementsAre("choice 0: finish_reason is \"length\" and was \"content_filter\""));
   EXPECT_THAT(refusal(kAsk + response("ab", "in_progress")), HasSubstr("has not ended"));
   EXPECT_THAT(
       refusal(R"({"input": "x", "seed": 1, "previous_response_id": "resp_1"})" + response("ab")),
@@ -174,6 +182,16 @@ TEST(SavedAnswer, ResponsesAreComparedItemByItem) {
   EXPECT_FALSE(
       agrees(message(text("ab")) + "," + call + "," +
              message(text("c"), R"(, "summary": [{"type": "summary_text", "text": "nobody's"}])")));
+  // What a library adds says nothing; anything else does.
+  const auto last = [&](const std::string& item) {
+    return agrees(message(text("ab")) + "," + call + "," + item);
+  };
+  EXPECT_TRUE(last(message(text("c"), R"(, "phase": null, "summary": [])")));
+  EXPECT_FALSE(last(message(text("c"), R"(, "status": "incomplete")")));
+  EXPECT_FALSE(last(message(text("c"), R"(, "role": "user")")));
+  EXPECT_FALSE(last(message(text("c"), R"(, "action": {"query": "nobody's"})")));
+  EXPECT_FALSE(last(message(R"({"type": "output_text", "text": "c",
+                                "annotations": [{"type": "url_citation"}]})")));
 }
 
 TEST(SavedAnswer, AResponsesStreamSaysItselfAtItsEnd) {
