@@ -41,6 +41,7 @@ class ScriptedTransport final : public Transport {
     write_ = std::move(on_done);
   }
   bool peer_has_ended() override { return input_.empty(); }
+  int64_t num_unsent() override { return 0; }
   void end_writing() override {}
   void close(bool) override { is_closed_ = true; }
 

@@ -17,6 +17,10 @@
 namespace weft::serve {
 namespace {
 
+// Memory that an answer keeps for its next pieces.
+constexpr size_t kKeptBytes = 8 * 1024;
+constexpr size_t kFrameBytes = 20;  // of a chunk: its size in hexadecimal digits, and two line ends
+
 // A field as one line: what could end it is left out.
 void append_field(std::string_view name, std::string_view value, std::string* head) {
   const auto append = [&](std::string_view text) {
@@ -33,15 +37,16 @@ void append_field(std::string_view name, std::string_view value, std::string* he
 
 Answer::Answer(AnswerForm form, const AnswerLimits& limits,
                std::shared_ptr<const std::atomic<bool>> draining, std::function<void()> wake,
-               std::shared_ptr<std::atomic<int64_t>> burst_bytes)
+               std::shared_ptr<AnswerBacklog> backlog)
     : form_(std::move(form)),
       limits_(limits),
       draining_(std::move(draining)),
       wake_(std::move(wake)),
-      burst_bytes_(burst_bytes ? std::move(burst_bytes)
-                               : std::make_shared<std::atomic<int64_t>>(0)) {}
+      backlog_(backlog ? std::move(backlog) : std::make_shared<AnswerBacklog>()) {}
 
-Answer::~Answer() { *burst_bytes_ -= counted_burst_; }
+Answer::~Answer() {
+  if (is_in_backlog_) backlog_->note(this, {});
+}
 
 std::string Answer::head(int status, const std::string& content_type, const HttpHeaders& headers,
                          bool has_length, size_t length) {
@@ -67,6 +72,11 @@ std::string Answer::head(int status, const std::string& content_type, const Http
   return head;
 }
 
+std::string Answer::stuck() const {
+  return fmt::format("it took nothing for {} s while {} KiB waited for it",
+                     static_cast<double>(limits_.slow_ns) * 1e-9, num_waiting() / 1024);
+}
+
 // Whether the connection has to be told; it is told once until it takes.
 bool Answer::should_wake() { return !std::exchange(woken_, true); }
 
@@ -89,6 +99,7 @@ void Answer::respond(int status, const std::string& content_type, const std::str
     if (!form_.head_only) pending_ += body;
     num_first_ = pending_.size();
     num_bytes_ = static_cast<int64_t>(body.size());
+    begin_wait(/*had_waiting=*/false);
     wakes = should_wake();
   }
   if (wakes) wake_();
@@ -103,28 +114,41 @@ void Answer::begin_stream(int status, const std::string& content_type, const Htt
     if (gone_) return;
     pending_ += head(status, content_type, headers, false, 0);
     num_first_ = pending_.size();
+    begin_wait(/*had_waiting=*/false);
     wakes = should_wake();
   }
   if (wakes) wake_();
 }
 
-// What this answer would hold of the share of all.
-int64_t Answer::burst_with(size_t num_bytes) const {
-  const size_t waiting = num_waiting() + num_bytes;
-  return waiting <= limits_.most_bytes ? 0 : static_cast<int64_t>(waiting - limits_.most_bytes);
+bool Answer::is_stuck(int64_t now) const {
+  const bool has_much = num_waiting() > limits_.slow_bytes;
+  return has_much && progress_ns_ > 0 && now - progress_ns_ > limits_.slow_ns;
 }
 
-bool Answer::is_slow(size_t num_bytes) const {
-  const bool is_first = num_bytes_ == 0, keeps_up = num_waiting() == 0;
-  if (is_first || keeps_up || num_waiting() + num_bytes <= limits_.slow_bytes) return false;
-  const int64_t of_others = *burst_bytes_ - counted_burst_, burst = burst_with(num_bytes);
-  if (burst > 0 && of_others + burst > limits_.burst_bytes) return true;
-  return progress_ns_ > 0 && now_ns() - progress_ns_ > limits_.slow_ns;
+void Answer::cut(std::string why) {
+  gone_ = cut_ = true;
+  why_slow_ = std::move(why);
 }
 
-void Answer::count_burst() {
-  const int64_t now = burst_with(0);
-  *burst_bytes_ += now - std::exchange(counted_burst_, now);
+// Something was added, to what waited already or not.
+void Answer::begin_wait(bool had_waiting) {
+  if (!had_waiting) {
+    wait_ns_ = now_ns();
+    num_taken_ = 0;
+  }
+  count_backlog();
+}
+
+// What it holds in memory, which is more than it has to send.
+void Answer::count_backlog() {
+  const size_t held = has_waiting() ? pending_.capacity() + in_flight_capacity_ : 0;
+  const size_t beyond = held - std::min(held, limits_.slow_bytes);
+  if (beyond == 0 && !is_in_backlog_) return;
+  is_in_backlog_ = beyond > 0;
+  backlog_->note(this, {.num_bytes = static_cast<int64_t>(beyond),
+                        .since_ns = wait_ns_,
+                        .num_taken = static_cast<int64_t>(num_taken_ + limits_.slow_bytes),
+                        .answer = weak_from_this()});
 }
 
 bool Answer::write(const std::string& chunk) {
@@ -135,19 +159,22 @@ bool Answer::write(const std::string& chunk) {
     if (gone_) return false;
     if (chunk.empty() || form_.head_only) return true;  // an empty chunk would be the end
     const size_t before = pending_.size();
-    if (is_slow(chunk.size())) {
-      gone_ = cut_ = slow_ = wakes = true;
+    const bool had_waiting = has_waiting();
+    if (is_stuck(now_ns())) {
+      cut(stuck());
+      wakes = true;
       keeps = false;
     } else if (form_.http_1_0) {
       pending_ += chunk;
     } else {
+      pending_.reserve(pending_.size() + chunk.size() + kFrameBytes);  // grows once, not twice
       fmt::format_to(std::back_inserter(pending_), "{:x}\r\n", chunk.size());
       pending_ += chunk;
       pending_ += "\r\n";
     }
     if (keeps) {
       if (num_bytes_ == 0) num_first_ += pending_.size() - before;
-      count_burst();
+      begin_wait(had_waiting);
       last_said_ns_ = now_ns();
       num_bytes_ += static_cast<int64_t>(chunk.size());
       wakes = should_wake();
@@ -250,9 +277,28 @@ bool Answer::is_cut() {
   return cut_;
 }
 
-bool Answer::was_slow() {
+std::string Answer::why_slow() {
   const std::lock_guard lock(mutex_);
-  return slow_;
+  return why_slow_;
+}
+
+void Answer::check_stuck(int64_t now) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (gone_ || !is_stuck(now)) return;
+    cut(stuck());
+  }
+  wake_();
+}
+
+void Answer::cut_as_slowest() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (gone_) return;
+    cut(fmt::format("nobody was slower, and more than {} KiB wait for all clients",
+                    limits_.waiting_bytes / 1024));
+  }
+  wake_();
 }
 
 Answer::Next Answer::take(std::string* out) {
@@ -260,24 +306,28 @@ Answer::Next Answer::take(std::string* out) {
   const std::lock_guard lock(mutex_);
   woken_ = false;
   out->clear();
-  if (out->capacity() > limits_.most_bytes) std::string().swap(*out);  // of a burst
+  if (out->capacity() > kKeptBytes) std::string().swap(*out);  // of a burst
   num_first_ -= std::min(num_first_, num_in_flight_);
-  num_in_flight_ = 0;
+  num_in_flight_ = in_flight_capacity_ = 0;
   progress_ns_ = 0;
-  count_burst();
+  if (pending_.empty()) count_backlog();
   if (cut_) return Next::kCut;
   if (pending_.empty() && phase_ == Phase::kEnded) unneeded.swap(kept_);
   if (pending_.empty()) return phase_ == Phase::kEnded ? Next::kEnded : Next::kWait;
   std::swap(*out, pending_);
   num_in_flight_ = out->size();
+  in_flight_capacity_ = out->capacity();
   progress_ns_ = now_ns();
+  count_backlog();
   return Next::kSend;
 }
 
 // Its memory is held, and counts, until all of it is sent.
-void Answer::note_progress() {
+void Answer::note_progress(size_t num_bytes, int64_t now) {
   const std::lock_guard lock(mutex_);
-  progress_ns_ = now_ns();
+  progress_ns_ = now;
+  num_taken_ += num_bytes;
+  if (is_in_backlog_) count_backlog();
 }
 
 void Answer::leave() {
@@ -288,9 +338,9 @@ void Answer::leave() {
     gone_ = true;
     gone = std::exchange(on_gone_, nullptr);
     unneeded.swap(kept_);
-    pending_.clear();
-    num_first_ = num_in_flight_ = 0;
-    count_burst();
+    std::string().swap(pending_);
+    num_first_ = num_in_flight_ = in_flight_capacity_ = 0;
+    count_backlog();
   }
   if (gone) gone();
 }

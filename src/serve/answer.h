@@ -5,10 +5,11 @@
 //                          v pending bytes, under a mutex                    ^
 //   connection thread:  take -> socket                                    leave
 //
-// Slow is who has more than slow_bytes waiting for it and has taken nothing for slow_ns: a burst of
-// events is no sign of a slow client, however large, while it is being read. For memory's sake all
-// answers together hold burst_bytes beyond the most_bytes that each may: who would go beyond that
-// is cut, too. The head and the first event wait for nobody, and do not count until they are sent.
+// Stuck is who has more than slow_bytes of a stream waiting for it and has taken nothing for
+// slow_ns: a burst of events is no sign of a slow client, however large, while it is being read.
+// The head and the first event do not count here: they wait for nobody. For memory's sake all
+// answers together, finished ones too, may hold waiting_bytes beyond slow_bytes each; where they
+// hold more, the slowest are cut (serve/answer_backlog.h).
 #pragma once
 
 #include <atomic>
@@ -19,16 +20,16 @@
 #include <string>
 #include <utility>
 
+#include "serve/answer_backlog.h"
 #include "serve/exchange.h"
 
 namespace weft::serve {
 
 struct AnswerLimits {
   size_t slow_bytes = 64 * 1024;
-  // Sockets tell of room in pieces of tens of KiB: who reads 10 KB/s is heard of within this.
   int64_t slow_ns = 5'000'000'000;
-  size_t most_bytes = 1024 * 1024;
-  int64_t burst_bytes = 256 * 1024 * 1024;
+  // Twice what the shares of 2,000 slow readers take: 130 KiB more for each of them.
+  int64_t waiting_bytes = 256 * 1024 * 1024;
 };
 
 // How the head of an answer has to be written.
@@ -39,14 +40,14 @@ struct AnswerForm {
   bool head_only = false;
 };
 
-class Answer {
+class Answer : public std::enable_shared_from_this<Answer> {
  public:
   // wake: called from any thread when there is something to take, or the client is to be cut.
-  // draining: answers begun since say that the connection ends with them. burst_bytes: what answers
-  // hold beyond their most_bytes; null: this one has the share of all.
+  // draining: answers begun since say that the connection ends with them. backlog: of all answers;
+  // null: this one has its own.
   Answer(AnswerForm form, const AnswerLimits& limits,
          std::shared_ptr<const std::atomic<bool>> draining, std::function<void()> wake,
-         std::shared_ptr<std::atomic<int64_t>> burst_bytes = nullptr);
+         std::shared_ptr<AnswerBacklog> backlog = nullptr);
   ~Answer();
 
   // Of routes: as of Exchange.
@@ -73,16 +74,20 @@ class Answer {
   };
   // *out: what was sent before; its memory serves again.
   Next take(std::string* out);
-  // The client took a part of it.
-  void note_progress();
+  // The client took a part of it: so many bytes from here, or (0) some that the system had.
+  void note_progress(size_t num_bytes, int64_t now);
   // Whether to drop the client now, whatever is under way to it.
   bool is_cut();
   // Tells the route where it has said nothing for long, and nothing waits to be sent.
   void check_quiet(int64_t now);
+  // Cuts the client where it is stuck.
+  void check_stuck(int64_t now);
+  // Cuts it, for nobody is slower and there is no room for all.
+  void cut_as_slowest();
   // The server ends: the route, where it listens, may say so.
   void shut_down();
-  // Whether the client was dropped because it did not read.
-  bool was_slow();
+  // Why the client was dropped where that was because it did not read; otherwise empty.
+  std::string why_slow();
   // The client has left (or is made to): whoever waits for that is told.
   void leave();
 
@@ -96,9 +101,12 @@ class Answer {
   std::string head(int status, const std::string& content_type, const HttpHeaders& headers,
                    bool has_length, size_t length);
   size_t num_waiting() const { return pending_.size() + num_in_flight_ - num_first_; }
-  int64_t burst_with(size_t num_bytes) const;
-  bool is_slow(size_t num_bytes) const;
-  void count_burst();
+  bool has_waiting() const { return !pending_.empty() || num_in_flight_ > 0; }
+  bool is_stuck(int64_t now) const;
+  std::string stuck() const;
+  void cut(std::string why);
+  void begin_wait(bool had_waiting);
+  void count_backlog();
   bool should_wake();
   std::function<void()> finish();
 
@@ -106,16 +114,19 @@ class Answer {
   const AnswerLimits limits_;
   const std::shared_ptr<const std::atomic<bool>> draining_;
   const std::function<void()> wake_;
-  const std::shared_ptr<std::atomic<int64_t>> burst_bytes_;
+  const std::shared_ptr<AnswerBacklog> backlog_;
 
   std::mutex mutex_;  // of all that follows
   Phase phase_ = Phase::kOpen;
   std::string pending_;
-  size_t num_in_flight_ = 0;
-  size_t num_first_ = 0;       // bytes of a stream's head and first event among both
-  int64_t counted_burst_ = 0;  // in the sum of all
-  int64_t progress_ns_ = 0;    // of what is in flight; 0: nothing is
-  bool gone_ = false, cut_ = false, slow_ = false, woken_ = false;
+  size_t num_in_flight_ = 0, in_flight_capacity_ = 0;
+  size_t num_first_ = 0;     // bytes of a stream's head and first event among both
+  int64_t progress_ns_ = 0;  // of what is in flight; 0: nothing is
+  int64_t wait_ns_ = 0;      // since when something waits or is in flight
+  size_t num_taken_ = 0;     // bytes meanwhile
+  bool is_in_backlog_ = false;
+  bool gone_ = false, cut_ = false, woken_ = false;
+  std::string why_slow_;
   std::function<void()> on_gone_;
   std::function<void()> on_quiet_, on_shutdown_;
   std::shared_ptr<void> kept_;

@@ -44,7 +44,11 @@ void Connection::set_deadline(int64_t milliseconds) {
 void Connection::check_deadline(int64_t now) {
   // Where nothing is read ahead any more, no read tells that the client has left.
   if (phase_ == Phase::kWork && !reading_ && transport_->peer_has_ended()) return close(false);
-  if (phase_ == Phase::kWork) answer_->check_quiet(now);
+  if (writing_) note_progress_of_system(now);
+  if (phase_ == Phase::kWork) {
+    answer_->check_quiet(now);
+    answer_->check_stuck(now);
+  }
   if (phase_ == Phase::kClosed) return;
   if (writing_ && now >= write_deadline_ns_) return close(true);
   if (deadline_ns_ == 0 || now < deadline_ns_) return;
@@ -202,7 +206,7 @@ void Connection::begin_answer(bool keep_alive) {
   answer_ = std::make_shared<Answer>(
       std::move(form), server_.options.answer,
       std::shared_ptr<const std::atomic<bool>>(server, &server->draining), std::move(wake),
-      std::shared_ptr<std::atomic<int64_t>>(server, &server->num_burst_bytes));
+      std::shared_ptr<AnswerBacklog>(server, &server->backlog));
   answered_ = {};
   answered_.method = request.method;
   answered_.path = request.path;
@@ -278,6 +282,7 @@ void Connection::send() {
 // Its deadline is its own: a request may run out of time, be refused or be answered meanwhile.
 void Connection::write(std::string_view bytes, Transport::OnDone on_done) {
   writing_ = true;
+  num_unsent_ = -1;
   write_deadline_ns_ = now_ns() + server_.options.times.write * 1'000'000;
   transport_->write_some(boost::asio::buffer(bytes),
                          [self = shared_from_this(), on_done = std::move(on_done)](
@@ -287,15 +292,22 @@ void Connection::write(std::string_view bytes, Transport::OnDone on_done) {
                          });
 }
 
+// A write ends only where the system has room again for tens of KiB: a client that reads little,
+// and goes on reading, is known by what is left of earlier ones.
+void Connection::note_progress_of_system(int64_t now) {
+  const int64_t unsent = transport_->num_unsent();
+  if (unsent < std::exchange(num_unsent_, unsent)) {
+    write_deadline_ns_ = now + server_.options.times.write * 1'000'000;
+    if (answer_ != nullptr) answer_->note_progress(0, now);
+  }
+}
+
 void Connection::on_written(const boost::system::error_code& error, size_t num_bytes) {
   if (phase_ == Phase::kClosed) return;
   if (error) return close(false);
   sent_ += num_bytes;
-  if (sent_ < sending_.size()) {
-    answer_->note_progress();
-    return send();
-  }
-  flush();
+  answer_->note_progress(num_bytes, now_ns());
+  sent_ < sending_.size() ? send() : flush();
 }
 
 // The answer was sent whole, or (cut) will not be.
@@ -306,7 +318,10 @@ void Connection::finish(bool cut) {
   answered_.num_answer_bytes = answer->num_bytes();
   answered_.took_ns = now_ns() - begun_ns_;
   answered_.cut = cut;
-  answered_.slow = cut && answer->was_slow();
+  const std::string why_slow = cut ? answer->why_slow() : "";
+  answered_.slow = !why_slow.empty();
+  if (answered_.slow)
+    log_warn("a client was dropped: {} (request {})", why_slow, answered_.request_id);
   begun_ns_ = 0;
   server_.num_body_bytes -= static_cast<int64_t>(std::exchange(counted_body_bytes_, 0));
   if (std::exchange(is_counted_, false)) --server_.num_working;

@@ -32,7 +32,7 @@ struct ServerState : std::enable_shared_from_this<ServerState> {
   std::atomic<int64_t> num_connections{0};
   std::atomic<int64_t> num_working{0};
   std::atomic<int64_t> num_body_bytes{0};
-  std::atomic<int64_t> num_burst_bytes{0};  // of answers that are being sent
+  AnswerBacklog backlog;  // of answers that are being sent
 };
 
 // One thread of the server and its connections.
@@ -81,6 +81,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool refuse(const ErrorObject& error, HttpHeaders headers = {});
   void refuse_failure();
   void on_written(const boost::system::error_code& error, size_t num_bytes);
+  void note_progress_of_system(int64_t now);
   void send();
   // The bytes stay as they are until on_done.
   void write(std::string_view bytes, Transport::OnDone on_done);
@@ -111,6 +112,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   size_t sent_ = 0;
   bool writing_ = false;
   int64_t write_deadline_ns_ = 0;  // while writing_
+  int64_t num_unsent_ = -1;        // that the system holds, when it was last asked while writing_
 };
 
 }  // namespace weft::serve

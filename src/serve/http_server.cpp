@@ -44,6 +44,10 @@ struct HttpServer::Inside {
       const std::vector<std::shared_ptr<Connection>> all(running.server->connections.begin(),
                                                          running.server->connections.end());
       for (const auto& connection : all) connection->check_deadline(now);
+      const AnswerLimits& limits = state->options.answer;
+      for (const auto& answer :
+           state->backlog.take_slowest(limits.waiting_bytes, limits.slow_ns, now))
+        answer->cut_as_slowest();
       sweep(running);
     });
   }

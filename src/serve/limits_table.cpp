@@ -43,9 +43,9 @@ void add_http(const HttpServerOptions& http, std::vector<Limit>* table) {
                   fmt::format("waiting for a client that took nothing for {} s",
                               static_cast<double>(http.answer.slow_ns) * 1e-9),
                   0},
-                 {"waiting", bytes(http.answer.most_bytes),
-                  fmt::format("for a client; all together {} beyond that",
-                              bytes(static_cast<size_t>(http.answer.burst_bytes))),
+                 {"waiting", bytes(http.answer.waiting_bytes),
+                  fmt::format("for all clients, beyond {} each; then the slowest are dropped",
+                              bytes(http.answer.slow_bytes)),
                   0}});
 }
 

@@ -1,7 +1,9 @@
 #include "serve/transport.h"
 
 #include <fmt/format.h>
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/ssl/context.hpp>
@@ -27,6 +29,11 @@ bool has_ended(Transport::Socket& socket) {
   return poll(&state, 1, /*timeout=*/0) > 0;
 }
 
+int64_t unsent_of(Transport::Socket& socket) {
+  int num_bytes = 0;
+  return ioctl(socket.native_handle(), SIOCOUTQ, &num_bytes) == 0 ? num_bytes : 0;
+}
+
 class Plain : public Transport {
  public:
   explicit Plain(Socket socket) : socket_(std::move(socket)) {}
@@ -45,6 +52,7 @@ class Plain : public Transport {
     socket_.shutdown(asio::socket_base::shutdown_send, ignored);
   }
   bool peer_has_ended() override { return has_ended(socket_); }
+  int64_t num_unsent() override { return unsent_of(socket_); }
   void close(bool reset) override { close_socket(socket_, reset); }
 
  private:
@@ -71,6 +79,7 @@ class Tls : public Transport {
     stream_.async_shutdown([self = shared_from_this()](const boost::system::error_code&) {});
   }
   bool peer_has_ended() override { return has_ended(stream_.next_layer()); }
+  int64_t num_unsent() override { return unsent_of(stream_.next_layer()); }
   void close(bool reset) override { close_socket(stream_.next_layer(), reset); }
 
  private:

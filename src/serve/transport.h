@@ -31,6 +31,8 @@ class Transport : public std::enable_shared_from_this<Transport> {
   virtual void write_some(boost::asio::const_buffer from, OnDone on_done) = 0;
   // Whether the peer has ended its side, though there may be more to read before that.
   virtual bool peer_has_ended() = 0;
+  // Bytes that were written and have not reached the peer's system; 0 where nobody can tell.
+  virtual int64_t num_unsent() = 0;
   // With no write under way: nothing more will be written, and the peer sees an end.
   virtual void end_writing() = 0;
   // At once; what was written and not yet sent is lost where reset is true.

@@ -29,6 +29,7 @@ class HeldTransport final : public Transport {
     write_ = std::move(on_done);
   }
   bool peer_has_ended() override { return false; }
+  int64_t num_unsent() override { return unsent; }
   void end_writing() override {}
   void close(bool) override { is_closed = true; }
 
@@ -52,6 +53,7 @@ class HeldTransport final : public Transport {
   }
 
   bool is_closed = false;
+  int64_t unsent = 0;
 
  private:
   boost::asio::mutable_buffer into_;
@@ -61,12 +63,18 @@ class HeldTransport final : public Transport {
 
 class HeldConnection {
  public:
-  HeldConnection() {
+  explicit HeldConnection(int64_t write_ms = 5'000) {
     router_.add("POST", "/echo", [](const std::shared_ptr<Exchange>& exchange) {
       exchange->respond(200, "text/plain", exchange->request().body);
     });
+    router_.add("GET", "/stream", [this](std::shared_ptr<Exchange> exchange) {
+      stream = std::move(exchange);
+      stream->begin_stream(200, "text/plain");
+      stream->write("first");
+      for (int i = 0; i < 25; ++i) stream->write(std::string(8 * 1024, 'x'));
+    });
     site_.http.router = &router_;
-    state_->options.times = {.body = 1'000, .write = 5'000};
+    state_->options.times = {.body = 1'000, .write = write_ms};
     state_->on_answered = [this](const AnsweredRequest& request) { answered.push_back(request); };
     ++state_->num_connections;
     connection_ = std::make_shared<Connection>(transport, site_, *state_, *thread_);
@@ -75,6 +83,7 @@ class HeldConnection {
     transport->connect();
   }
   ~HeldConnection() {
+    stream.reset();
     connection_->close(true);
     transport->abandon();
     run();
@@ -90,6 +99,7 @@ class HeldConnection {
 
   const std::shared_ptr<HeldTransport> transport = std::make_shared<HeldTransport>();
   std::vector<AnsweredRequest> answered;
+  std::shared_ptr<Exchange> stream;
 
  private:
   Router router_;
@@ -112,6 +122,44 @@ TEST(Connection, ABodyThatWasAskedForInVainDoesNotHoldItForGood) {
   EXPECT_FALSE(held.is_closed());
   held.check_after(6 * kSecond);
   EXPECT_TRUE(held.is_closed());
+}
+
+// A write ends where the system has room for tens of KiB, which may take a slow client long.
+TEST(Connection, WhoTakesALittleOfWhatTheSystemHoldsIsNotStuck) {
+  HeldConnection held;
+  held.transport->receive("GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  held.run();
+  ASSERT_TRUE(held.transport->is_writing());
+  for (int seconds = 1; seconds <= 20; ++seconds) {
+    held.transport->unsent = 100'000 - seconds * 1'000;
+    held.check_after(seconds * kSecond);
+    held.run();
+    ASSERT_FALSE(held.is_closed()) << seconds;
+  }
+  held.check_after(24 * kSecond);
+  held.run();
+  EXPECT_FALSE(held.is_closed());
+  held.check_after(26 * kSecond);
+  held.run();
+  EXPECT_TRUE(held.is_closed());
+  ASSERT_EQ(held.answered.size(), 1u);
+  EXPECT_TRUE(held.answered[0].slow);
+}
+
+// Nobody writes to it any more.
+TEST(Connection, AFinishedAnswerThatNobodyTakesIsNotHeld) {
+  HeldConnection held(/*write_ms=*/600'000);
+  held.transport->receive("GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  held.stream->end_stream();
+  held.run();
+  held.check_after(4 * kSecond);
+  held.run();
+  EXPECT_FALSE(held.is_closed());
+  held.check_after(6 * kSecond);
+  held.run();
+  EXPECT_TRUE(held.is_closed());
+  ASSERT_EQ(held.answered.size(), 1u);
+  EXPECT_TRUE(held.answered[0].slow);
 }
 
 // The body came unasked, and the answer waits behind the question.

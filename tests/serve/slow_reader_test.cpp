@@ -1,4 +1,5 @@
 // Who is dropped because it does not read, and who is not.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -76,35 +77,72 @@ TEST(SlowReader, AReaderThatKeepsUpGetsEventsOfAnySize) {
   reader.join();
 }
 
-// Readers that stay just fast enough are bounded together, whatever each of them is sent.
-TEST(SlowReader, BurstsOfAllClientsAreBounded) {
+// Of room the system tells in pieces of tens of KiB, which this client takes seconds for.
+TEST(SlowReader, WhoReadsALittleAllTheTimeIsNotDropped) {
   HttpServerOptions options;
-  options.answer.burst_bytes = 4 << 20;
+  options.answer.slow_ns = 1'500'000'000;
+  options.times.linger = 200;  // looks after connections every 50 ms
+  Server server(options);
+  RawClient client(server.port(), 4096);
+  const auto exchange = open_stream(server, client);
+  const std::string piece(8 * 1024, 'x');
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(exchange->write(piece)) << i;
+  char bytes[512];
+  for (int i = 0; i < 80; ++i) {
+    ASSERT_GT(recv(client.fd(), bytes, sizeof bytes, 0), 0) << i;
+    usleep(50'000);
+  }
+  EXPECT_TRUE(exchange->write(piece));
+  exchange->end_stream();
+  EXPECT_GT(client.read_until("0\r\n\r\n").size(), 60 * piece.size());
+}
+
+// Their answers have ended, and come in one piece each: nothing else would bound them.
+TEST(SlowReader, WhereTooMuchWaitsTheSlowestAreDropped) {
+  HttpServerOptions options;
+  options.answer.waiting_bytes = 5 << 19;  // two and a half of six
+  options.answer.slow_ns = 300'000'000;
+  options.times.linger = 200;
   Server server(options);
   const std::string piece(1 << 20, 'x');
   std::vector<std::unique_ptr<RawClient>> clients;
-  std::vector<std::shared_ptr<Exchange>> exchanges;
-  int num_kept = 0;
   for (int i = 0; i < 6; ++i) {
     clients.push_back(std::make_unique<RawClient>(server.port(), 4096));
-    clients.back()->send(get("/held"));
-    exchanges.push_back(server.wait_for_held());
-    exchanges.back()->begin_stream(200, "text/plain");
-    EXPECT_TRUE(exchanges.back()->write("first"));
-    EXPECT_TRUE(exchanges.back()->write(piece.substr(1024))) << i;  // its own share
-    if (exchanges.back()->write(piece)) ++num_kept;
+    const auto exchange = open_stream(server, *clients.back());
+    EXPECT_TRUE(exchange->write(piece));
+    exchange->end_stream();
   }
-  EXPECT_GE(num_kept, 3);
-  EXPECT_LE(num_kept, 5);
-  clients.clear();
-  EXPECT_TRUE(comes_true([&] { return server.server().num_connections() == 0; }));
-  RawClient later(server.port(), 4096);
-  later.send(get("/held"));
-  const auto exchange = server.wait_for_held();
-  exchange->begin_stream(200, "text/plain");
-  for (int i = 0; i < 4; ++i) EXPECT_TRUE(exchange->write(piece)) << i;  // the share is free again
-  exchange->end_stream();
-  EXPECT_GT(later.read_until("0\r\n\r\n").size(), 4 * piece.size());
+  // The last client reads on, however slowly; the others do not.
+  char bytes[64];
+  ASSERT_TRUE(comes_true([&] {
+    recv(clients.back()->fd(), bytes, sizeof bytes, MSG_DONTWAIT);
+    return server.server().num_connections() <= 2;
+  }));
+  EXPECT_EQ(server.server().num_connections(), 2);
+  EXPECT_EQ(server.answered().size(), 4u);
+  for (const AnsweredRequest& answered : server.answered()) EXPECT_TRUE(answered.slow);
+  const std::string rest = clients.back()->read_until("0\r\n\r\n");
+  EXPECT_THAT(rest, testing::EndsWith("0\r\n\r\n"));
+}
+
+// Bursts take room for as long as they wait, and no longer.
+TEST(SlowReader, WhatWasTakenWaitsForNobody) {
+  HttpServerOptions options;
+  options.answer.waiting_bytes = 1 << 19;
+  const std::string piece(1 << 20, 'x');
+  options.answer.slow_ns = 100'000'000;
+  options.times.linger = 200;
+  Server server(options);
+  for (int i = 0; i < 6; ++i) {
+    RawClient client(server.port());
+    const auto exchange = open_stream(server, client);
+    EXPECT_TRUE(exchange->write(piece));
+    EXPECT_GT(client.read_until("x\r\n").size(), piece.size());
+    usleep(150'000);
+    EXPECT_TRUE(exchange->write("last")) << i;
+    exchange->end_stream();
+    EXPECT_FALSE(client.read_until("0\r\n\r\n").empty());
+  }
 }
 
 }  // namespace
