@@ -99,7 +99,7 @@ LOAD_MODEL = $(BUILD)/test_models/SmolLM2-135M-Instruct.Q4_1.gguf --weft $(WEFT)
 test-load: test-models
 	bench/serving/streams.py $(LOAD_MODEL) --seconds 10
 	bench/serving/overload.py $(LOAD_MODEL) --seconds 10
-	bench/serving/connections.py $(LOAD_MODEL) --idle 500 --slow 100
+	bench/serving/connections.py $(LOAD_MODEL) --idle 500 --slow 100 --long 50
 	bench/serving/disconnects.py $(LOAD_MODEL) --count 2000
 
 house:

@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
 """Connections that do nothing, and clients that hardly read: what each costs the server.
 
-    bench/serving/connections.py MODEL [--idle 5000] [--slow 2000]
+    bench/serving/connections.py MODEL [--idle 5000] [--slow 2000] [--long 500]
 
 Idle connections ask for /health every 45 seconds and otherwise stay (keep-alive; the server closes
 those that say nothing for 75). Slow ones ask for a stream of
 some 50 KiB and read 256 bytes every 5 seconds, through a socket that holds 4 KiB: their answers are
 made and wait in the server. Told is how much its memory grew by connection; meanwhile a client that
 reads streams on, and its longest gap is told. The answers of slow clients are compared whole at the
-end, byte by byte of their number and end."""
+end, byte by byte of their number and end.
+
+Then, at a server of their own, clients whose answers are far longer than the 64 KiB that each may
+have waiting: they read 4 KiB every 2 seconds. What they hold beyond 64 KiB each is bounded for all
+of them (`weft serve --limits`): told is what the server grew by, how many were dropped for it, and
+that the others' answers came whole."""
 
 import asyncio
 import os
@@ -22,6 +27,7 @@ from pathlib import Path
 import measuring
 
 KIB = 1024
+SHARE_KIB, WAITING_MIB = 64, 256  # "slow reader" and "waiting" of weft serve --limits
 
 
 async def connect(port, receive_bytes=None):
@@ -77,13 +83,13 @@ class SlowClient:
         return len(re.findall(rb'"choices":\[\{', self.received))
 
 
-async def trickle(clients, stop):
+async def trickle(clients, stop, most=256, seconds=5):
     while not stop.is_set():
         for begin in range(0, len(clients), 100):
             for client in clients[begin:begin + 100]:
                 if not client.is_over:
-                    client.read(256)
-            await asyncio.sleep(5 * 100 / max(100, len(clients)))
+                    client.read(most)
+            await asyncio.sleep(seconds * 100 / max(100, len(clients)))
         await asyncio.sleep(0)
 
 
@@ -115,14 +121,9 @@ async def measure(server, args):
         slow_ones += await asyncio.gather(*(SlowClient.begin(server.port, begin + i, args.tokens)
                                             for i in range(min(50, args.slow - begin))))
     trickling = asyncio.create_task(trickle(slow_ones, stop))
-    until = time.monotonic() + args.patience
-    status = server.status()
-    while (status["running"] > 1 or status["waiting"] > 0) and time.monotonic() < until:
-        await asyncio.sleep(1)
-        status = server.status()
-    await asyncio.sleep(2)
+    still_made = await until_made(server, args.patience, running=1)
     figures["slow"] = per_connection(server, slow_before, len(slow_ones))
-    figures["slow"]["still_made"] = max(0, status["running"] - 1) + status["waiting"]
+    figures["slow"]["still_made"] = still_made
     figures["kernel_mib"] = kernel_mib()  # of both ends of all connections
     figures["open"] = num_open(server)
     args.stop_streaming = True
@@ -144,6 +145,38 @@ async def measure(server, args):
         "gap_ms": measuring.milliseconds(measuring.gaps_of(fast_answers))}
     for raw in idle_ones + [c.raw for c in slow_ones]:
         raw.close()
+    return figures
+
+
+async def until_made(server, patience, running=0):
+    until = time.monotonic() + patience
+    status = server.status()
+    while (status["running"] > running or status["waiting"] > 0) and time.monotonic() < until:
+        await asyncio.sleep(1)
+        status = server.status()
+    await asyncio.sleep(2)
+    return max(0, status["running"] - running) + status["waiting"]
+
+
+async def measure_long(server, args):
+    clients, stop, before = [], asyncio.Event(), server.memory_bytes()
+    for begin in range(0, args.long, 50):
+        clients += await asyncio.gather(*(SlowClient.begin(server.port, begin + i, args.long_tokens)
+                                          for i in range(min(50, args.long - begin))))
+    trickling = asyncio.create_task(trickle(clients, stop, 4 * KIB, seconds=2))
+    still_made = await until_made(server, args.patience)
+    figures = per_connection(server, before, len(clients))
+    figures["still_made"] = still_made
+    stop.set()
+    await trickling
+    figures["bound_mib"] = round(args.long * SHARE_KIB / KIB + WAITING_MIB, 1)
+    await drain(clients, 300)
+    whole = [c for c in clients if c.is_whole]
+    figures["whole"], figures["dropped"] = len(whole), len(clients) - len(whole)
+    figures["bytes"] = round(sum(len(c.received) for c in whole) / max(1, len(whole)))
+    figures["short"] = sum(c.num_chunks() != args.long_tokens for c in whole)
+    for client in clients:
+        client.raw.close()
     return figures
 
 
@@ -204,6 +237,8 @@ def main():
     parser.add_argument("--idle", type=int, default=5000)
     parser.add_argument("--slow", type=int, default=2000)
     parser.add_argument("--tokens", type=int, default=64, help="of a slow client's answer")
+    parser.add_argument("--long", type=int, default=500, help="slow clients of long answers")
+    parser.add_argument("--long-tokens", type=int, default=1500, help="of such an answer")
     parser.add_argument("--patience", type=float, default=600, help="seconds until all are made")
     args = parser.parse_args()
     with measuring.Server(args.weft, args.model, "--tp", args.ranks, "--max-num-seqs", 64,
@@ -212,13 +247,24 @@ def main():
         asyncio.run(warm_up(server))
         figures = asyncio.run(measure(server, args))
         figures["left"] = {key: server.wait_until_idle()[key] for key in ("running", "waiting")}
-    slow, idle_figures = figures["slow"], figures["idle"]
+    with measuring.Server(args.weft, args.model, "--tp", args.ranks, "--max-num-seqs", 64,
+                          "--max-num-queued-reqs", args.long, "--max-model-len", 2048) as server:
+        asyncio.run(warm_up(server))
+        figures["long"] = asyncio.run(measure_long(server, args))
+    slow, idle_figures, long = figures["slow"], figures["idle"], figures["long"]
+    # Memory that the allocator keeps, and what is made within half a second.
+    most_mib = round(1.1 * long["bound_mib"], 1)
+    # Whose answers fit beside one another, however their memory grows, are all held.
+    all_fit = 2 * args.long * long["bytes"] <= WAITING_MIB * KIB * KIB
     return measuring.record(args, "connections", figures, {
         "idle_kib_each": (idle_figures["kib_each"], "<=", 64),
         "slow_kib_each": (slow["kib_each"], "<=", 64),
         "idle_answer_again": (idle_figures["answer_again"], ">=", args.idle),
         "slow_whole": (slow["whole"], ">=", args.slow),
         "slow_short": (slow["short"], "<=", 0),
+        "long_mib": (long["grown_mib"], "<=", most_mib),
+        "long_whole": (long["whole"], ">=", args.long if all_fit else 1),
+        "long_short": (long["short"], "<=", 0),
         "running_answers_failed": (figures["running_answer"]["failed"], "<=", 0)})
 
 

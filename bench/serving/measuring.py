@@ -11,6 +11,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -48,6 +49,8 @@ class Server:
         if not found:
             raise RuntimeError(f"weft serve did not start: {said}")
         self.port, self.admin = int(found[1]), admin
+        # A pipe that nobody reads would hold up a server that has much to say.
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()
         return self
 
     def __exit__(self, *_):
@@ -56,7 +59,6 @@ class Server:
             self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
-        self.words = self.process.stderr.read()
 
     def status(self):
         return json.loads(get(self.admin, "/status"))
