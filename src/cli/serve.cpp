@@ -187,6 +187,11 @@ class ServeCommand : public Command {
           "admin    http://127.0.0.1:{}/status, and POST /pause, /resume, /drain, "
           "/reset_prefix_cache\n",
           gateway.admin_port());
+    if (!serve_.admin_unix_path.empty())
+      out << fmt::format(
+          "admin    curl --unix-socket {} http://localhost/status, and POST /pause, /resume, "
+          "/drain, /reset_prefix_cache\n",
+          serve_.admin_unix_path);
     out << fmt::format(
         "try      {}/v1/chat/completions -H 'Content-Type: application/json'{} -d "
         "'{{\"messages\":[{{\"role\":\"user\",\"content\":\"What is the capital of "

@@ -126,6 +126,9 @@ serve::ListenAt ServeOptions::listen_at() const {
 serve::GatewayOptions ServeOptions::resolve() const {
   serve::GatewayOptions gateway;
   gateway.at = listen_at();
+  if (admin_port > 0 && !admin_unix_path.empty())
+    throw Error(ErrorKind::kUsage, "--admin-port and --admin-uds are both given",
+                "operators have one way in", "leave one of them out");
   if (admin_port > 0) gateway.admin = serve::ListenAt{.port = admin_port, .option = "--admin-port"};
   if (!admin_unix_path.empty())
     gateway.admin = serve::ListenAt{.unix_path = admin_unix_path, .option = "--admin-uds"};

@@ -28,7 +28,8 @@ void check_closed(std::string_view field, float value, float low, float high) {
 void check_positive(std::string_view field, float value, float high) {
   if (!(value >= std::numeric_limits<float>::min() && value <= high))
     refuse(field, fmt::format("{}", value),
-           fmt::format("more than 0, at most {0}: the range is (0, {0}]", high));
+           fmt::format("more than 0 ({0} at least), at most {1}: the range is (0, {1}]",
+                       std::numeric_limits<float>::min(), high));
 }
 
 void check_ids(std::string_view field, std::span<const int32_t> ids, int64_t vocab_size) {

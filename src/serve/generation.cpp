@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/random.h"
+#include "serve/grammar_fields.h"
 #include "serve/lark_marks.h"
 #include "serve/request_error.h"
 #include "serve/request_id.h"
@@ -122,9 +123,12 @@ void Generation::read_tools() {
   tools_ = serve::read_tools(body_text());
   const bool forced =
       tools_.choice == ChatTools::Choice::kRequired || tools_.choice == ChatTools::Choice::kNamed;
+  // Of an answer that is a call no text has a format; of OpenAI's clients some always name one.
+  if (forced && body_.grammar_name == kResponseFormat) body_.grammar.reset();
   if (body_.grammar && forced)
-    throw RequestError("a grammar and a tool_choice that requires a call are both given",
-                       {.param = "tool_choice"});
+    throw RequestError(
+        fmt::format("{} and a tool_choice that requires a call are both given", body_.grammar_name),
+        {.param = "tool_choice"});
   service_->show_tools(tools_, &body_);
 }
 

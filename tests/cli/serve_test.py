@@ -202,7 +202,11 @@ class Serve(unittest.TestCase):
     def test_operators_pause_resume_and_drain(self):
         with tempfile.TemporaryDirectory() as folder:
             path = f"{folder}/admin"
+            both = weft("serve", MODEL, "--admin-uds", path, "--admin-port", 1)
+            self.assertEqual(both.returncode, 2, both.stderr)
+            self.assertIn("--admin-port and --admin-uds", both.stderr)
             server = Server(self, "--admin-uds", path)
+            self.assertIn(f"--unix-socket {path}", server.output)
             self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
 
             def admin(method, target):

@@ -87,6 +87,32 @@ class Chat(unittest.TestCase):
                 self.assertTrue(call.id.startswith("call_"))
                 self.assertIn("city", call.function.arguments)
 
+    def test_calls_beside_one_another(self):
+        tool = {"type": "function", "function": {
+            "name": "get_weather", "description": "Tells the weather of a city.",
+            "parameters": {"type": "object", "required": ["city"], "additionalProperties": False,
+                           "properties": {"city": {"enum": ["Rome", "Tokyo"]}}}}}
+        asked = dict(messages=[{"role": "user", "content": "The weather of Rome and of Tokyo?"}],
+                     tools=[tool], tool_choice="required", max_tokens=600, temperature=1.5,
+                     model="smollm2")
+
+        def calls_of(choice):
+            return [(call.function.name, call.function.arguments)
+                    for call in choice.message.tool_calls]
+
+        for seed in range(8):
+            whole = CLIENT.chat.completions.create(**asked, seed=seed).choices[0]
+            with CLIENT.chat.completions.stream(**asked, seed=seed) as events:
+                streamed = events.get_final_completion().choices[0]
+            self.assertEqual(calls_of(streamed), calls_of(whole))
+            ids = {call.id for call in streamed.message.tool_calls}
+            self.assertEqual(len(ids), len(streamed.message.tool_calls))
+            for _, arguments in calls_of(whole):
+                self.assertIn(json.loads(arguments)["city"], ("Rome", "Tokyo"))
+            if len(ids) > 1:
+                return
+        self.fail("no answer had several calls")
+
 
 class Completions(unittest.TestCase):
     def test_prompts_of_every_form(self):

@@ -82,6 +82,37 @@ TEST_F(ToolRoutes, ACallThatTheLimitCutsSaysSoAndMayBeSentBack) {
   ask("/v1/responses", more.dump());
 }
 
+// A required call has no text that the format could be of, and OpenAI takes both.
+TEST_F(ToolRoutes, AFormatBesideARequiredCallIsOfNoText) {
+  std::optional<text::GrammarSpec> asked;
+  client_->answer = [&](const fleet::Generate& request, const fleet::OnEvent& on_event) {
+    asked = request.grammar;
+    on_event(event_of(request, 0, kCall));
+    on_event(event_of(request, 0, "", Finish::kStop, true));
+  };
+  const std::string required = R"(, "tool_choice": "required")";
+  const json plain = ask("/v1/chat/completions", chat_body(required));
+  ASSERT_TRUE(asked);
+  const std::string of_call = asked->source;
+  const json both = ask("/v1/chat/completions",
+                        chat_body(required + R"(, "response_format": {"type": "json_object"})"));
+  EXPECT_EQ(asked->source, of_call);
+  EXPECT_EQ(both["choices"][0]["message"]["tool_calls"][0]["function"],
+            plain["choices"][0]["message"]["tool_calls"][0]["function"]);
+  ask("/v1/responses",
+      response_body(required + R"(, "text": {"format": {"type": "json_object"}})"));
+  EXPECT_EQ(asked->source, of_call);
+  const json refused =
+      ask("/v1/chat/completions", chat_body(required + R"(, "guided_regex": "a")"), 400)["error"];
+  EXPECT_THAT(refused["message"].get<std::string>(), HasSubstr("guided_regex"));
+}
+
+// What the engine's arithmetic takes for 0 is no more than that.
+TEST_F(OpenAiRoutes, APenaltyThatIsTooSmallIsToldTheLeast) {
+  const json error = chat(R"(, "repetition_penalty": 1e-38)", 400)["error"];
+  EXPECT_THAT(error["message"].get<std::string>(), HasSubstr("1.1754944e-38 at least"));
+}
+
 TEST_F(ToolRoutes, ToolsCountAmongTheTokensOfAChat) {
   const auto count = [&](const std::string& body) {
     return ask("/tokenize", body)["count"].get<int64_t>();
