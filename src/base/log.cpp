@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <memory>
 #include <mutex>
@@ -137,6 +138,12 @@ class PatientSink final : public spdlog::sinks::base_sink<std::mutex> {
   int64_t num_lost_ = 0;  // since a line was put
 };
 
+// Four digits of 12.34, and all that 123456 has before its point.
+void append_number(double number, int num_digits, std::string* out) {
+  *out += std::abs(number) >= 1000 ? fmt::format("{:.0f}", number)
+                                   : fmt::format("{:.{}g}", number, num_digits);
+}
+
 std::string as_members(std::string_view message, std::initializer_list<LogField> fields) {
   std::string text = fmt::format(R"({}"message":)", kMembers);
   append_quoted(message, &text);
@@ -149,7 +156,7 @@ std::string as_members(std::string_view message, std::initializer_list<LogField>
     else if (const auto* number = std::get_if<int64_t>(&field.value))
       text += std::to_string(*number);
     else
-      text += fmt::format("{:.6g}", std::get<double>(field.value));
+      append_number(std::get<double>(field.value), 6, &text);
   }
   return text;
 }
@@ -184,7 +191,7 @@ std::string as_text(std::string_view message, std::initializer_list<LogField> fi
     else if (const auto* number = std::get_if<int64_t>(&field.value))
       text += std::to_string(*number);
     else
-      text += fmt::format("{:.4g}", std::get<double>(field.value));
+      append_number(std::get<double>(field.value), 4, &text);
   }
   return text;
 }

@@ -95,6 +95,11 @@ std::string resolve_model(const std::string& typed, const Environment& environme
                 fmt::format("{} does not exist", path.string()),
                 fmt::format("weft pull {}", typed));
   }
+  if (typed.starts_with('/') || typed.starts_with("./") || typed.starts_with("../"))
+    throw Error(ErrorKind::kModel, fmt::format("{} does not exist", typed),
+                "a model is a .gguf file or a folder with safetensors",
+                fmt::format("name one that is there, or one of {}, or a hub's: user/repo",
+                            fmt::join(known_names(), ", ")));
   throw Error(
       ErrorKind::kModel,
       fmt::format("there is no model '{}'{}", typed, did_you_mean(typed, known_names())),

@@ -34,7 +34,7 @@ class RunCommand : public Command {
     options_.add("--prompt,-p", &prompt_,
                  {"TEXT", "answer this and end; - reads standard input to its end",
                   "a file or pipe on standard input that holds something; on a terminal, a chat; "
-                  "otherwise a built-in question, also where a pipe stays silent for 2 s"});
+                  "otherwise a built-in question (a pipe that stays silent for 2 s is an error)"});
     options_.add("--system,-s", &system_, {"TEXT", "system message of the conversation"});
     options_.add("--no-chat-template", &no_chat_template_,
                  {"", "continue the prompt as plain text"});
@@ -179,15 +179,11 @@ class RunCommand : public Command {
                      "(-p gives your own, -p - reads what you type)"
                   << std::endl;
     }
-    if (state == InputState::kSilent && json_)
-      throw Error(ErrorKind::kUsage, "standard input is a pipe in which nothing came",
-                  "what reads the JSON could not tell a built-in question from its own",
-                  "give the prompt with -p, or -p - to wait for it");
-    if (state == InputState::kSilent) {
-      console.err << "standard input is a pipe in which nothing came: a built-in question is "
-                     "answered (-p - waits for text, < /dev/null does not wait)"
-                  << std::endl;
-    }
+    if (state == InputState::kSilent)
+      throw Error(ErrorKind::kUsage, "standard input is a pipe in which nothing came for 2 s",
+                  "an inherited pipe may never end, and another question's answer helps nobody",
+                  "-p - waits for the prompt, -p \"...\" gives it, < /dev/null asks for the "
+                  "built-in question");
     return {std::string(kBuiltInPrompt), true};
   }
 

@@ -45,6 +45,7 @@ std::string event_logged(LogForm form) {
   testing::internal::CaptureStderr();
   start_log("info", form);
   log_event("request", {{"path", "/a\"b"}, {"status", int64_t{200}}, {"ms", 1.5}});
+  log_event("slow", {{"ms", 123456.78}});
   log_info("a \xff\n b");
   EXPECT_TRUE(finish_log(kPatience));
   return testing::internal::GetCapturedStderr();
@@ -53,11 +54,13 @@ std::string event_logged(LogForm form) {
 TEST(Log, TellsEventsByFieldsAsTextOrAsJson) {
   EXPECT_THAT(event_logged(LogForm::kText), HasSubstr(R"(request path="/a\"b" status=200 ms=1.5)"
                                                       "\n"));
+  EXPECT_THAT(event_logged(LogForm::kText), HasSubstr("slow ms=123457\n"));
   const std::string json = event_logged(LogForm::kJson);
   EXPECT_THAT(
       json,
       HasSubstr(R"("level":"info","message":"request","path":"/a\"b","status":200,"ms":1.5})"));
   EXPECT_THAT(json, HasSubstr(R"("message":"a \u00ff\u000a b"})"));
+  EXPECT_THAT(json, HasSubstr(R"("ms":123457})"));
   EXPECT_EQ(json.substr(0, 9), R"({"time":")");
   start_log("info");
 }

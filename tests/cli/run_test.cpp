@@ -60,9 +60,9 @@ TEST(Run, BlankOrSilentInputIsNoPrompt) {
   EXPECT_EQ(program.run({"run", "."}), 0);
   EXPECT_EQ(program.state.prompt(0), "user:What is the capital of Japan?\n");
   program.input_is_silent = true;
-  EXPECT_EQ(program.run({"run", "."}), 0);
-  EXPECT_EQ(program.state.prompt(1), "user:What is the capital of Japan?\n");
+  EXPECT_EQ(program.run({"run", "."}), 2);
   EXPECT_THAT(program.err, HasSubstr("standard input is a pipe in which nothing came"));
+  program.input_is_silent = false;
   EXPECT_EQ(program.run({"run", ".", "--json", "--no-chat-template"}), 2);
   EXPECT_THAT(program.err, HasSubstr("need a prompt"));
 }
