@@ -97,7 +97,7 @@ async def drain(clients, seconds):
     """All of them read what there is, to their ends."""
     until = time.monotonic() + seconds
     open_ones = list(clients)
-    for client in clients:  # 4 KiB at a time take a minute for an answer of 1 MiB
+    for client in clients:  # 4 KiB at a time take long for 1 MiB
         client.raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024 * KIB)
     while open_ones and time.monotonic() < until:
         for client in open_ones:

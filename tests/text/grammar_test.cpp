@@ -300,7 +300,7 @@ TEST(Grammar, LexersOfTooManyStatesEndByThemselves) {
     EXPECT_EQ(said.find("too long"), std::string::npos) << source << said;
     EXPECT_EQ(said.find("stuck"), std::string::npos) << source << said;
   }
-  EXPECT_EQ(num_threads(), threads);
+  EXPECT_LE(num_threads(), threads);  // those of earlier tests may end meanwhile
   EXPECT_LT(resident_mib() - resident, 256);  // each may have had 64
   EXPECT_EQ(refusal(Kind::kJsonSchema, R"({"type":"boolean"})"), "");
 }
