@@ -15,6 +15,9 @@ machine and commit. mask_time.cpp beside this file times masks away from an engi
 
 import argparse
 import json
+import os
+import platform
+import re
 import statistics
 import subprocess
 from pathlib import Path
@@ -40,11 +43,11 @@ def main():
     parser.add_argument("--only", default=",".join(GRAMMARS))
     parser.add_argument("--json", type=Path, help="also write every turn here")
     args = parser.parse_args()
-    results = {}
+    results = {"machine": processor(), "weft": run(args.weft, "--version").strip()}
     for split in args.splits.split(","):
         for name in args.only.split(","):
-            results[f"{name}, {split}"] = run = bench(args, split, GRAMMARS[name])
-            found = run["structured_output"]
+            results[f"{name}, {split}"] = measured = bench(args, split, GRAMMARS[name])
+            found = measured["structured_output"]
             print(f"{name}, {split}, batch {args.batch}: {found['step_ratio']:.3f} times a step "
                   f"without masks ({found['least_step_ratio']:.3f} to "
                   f"{found['most_step_ratio']:.3f}; the first turn "
@@ -62,10 +65,19 @@ def bench(args, split, grammar):
     command = [args.weft, "bench", "throughput", args.model, *grammar, "--num-prompts", args.batch,
                "--input-len", 32, "--output-len", args.output_len, "--turns", args.turns, "--tp",
                split.removeprefix("tp="), "--no-bounds", "--json"]
+    return json.loads(run(*command))
+
+
+def run(*command):
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(done.stderr)
-    return json.loads(done.stdout)
+    return done.stdout
+
+
+def processor():
+    names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return {"processor": names[0] if names else platform.machine(), "cpus": os.cpu_count()}
 
 
 if __name__ == "__main__":
