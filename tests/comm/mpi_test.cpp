@@ -166,7 +166,7 @@ const Fault kFaults[] = {
 
 // 2 MiB in pieces of 128 KiB, by messages; rank 1 falls when it has made some of them.
 void strike_in_the_making(const Fault& fault, Communicator& comm) {
-  std::vector<int64_t> data(4096 * 64);
+  static std::vector<int64_t> data(4096 * 64);  // outlives the verb in every member (comm.h)
   int num_pieces = 0;
   const auto make_of = [&](Range) {
     if (++num_pieces == 6 && comm.rank() == 1) fault.strike(comm);
