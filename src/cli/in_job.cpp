@@ -34,7 +34,7 @@ constexpr std::chrono::milliseconds kOwnWords{2'500};
 constexpr std::chrono::milliseconds kBetweenLooks{100};
 // Twice what finding out takes whether another process is lost (JobOptions::silence_at_the_end).
 constexpr std::chrono::milliseconds kSearch{800};
-// What leaving allows the others (JobOptions::deadline), and as much again for the launcher's part.
+// What leaving allows the others (JobOptions::deadline), and half as much for the launcher's part.
 constexpr std::chrono::milliseconds kLongestEnd{90'000};
 constexpr int kTerminatedExit = 128 + SIGTERM;  // as shells say it
 
